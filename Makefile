@@ -1,0 +1,58 @@
+# `make help` lists the targets.
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+PORT ?= 5000
+
+.DEFAULT_GOAL := help
+.PHONY: help install run results ui test test-slow test-all lint format lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(BIN)/.installed ## make .venv from requirements.lock
+
+$(BIN)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v < (3, 14) and f"needs Python 3.11 to 3.13, got {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+run: install ## run the pipeline on the active datasets, then print the results
+	dvc repro
+	@bottletop results
+
+results: install ## print the test accuracy of each active dataset
+	@bottletop results
+
+ui: install ## open the MLflow UI on 127.0.0.1 (PORT=5000)
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port $(PORT)
+
+test: install ## run the fast tests
+	pytest -m "not slow"
+
+test-slow: install ## run the tests that take minutes, start servers or need the sample archives
+	pytest -m slow
+
+test-all: install ## run every test
+	pytest
+
+lint: install ## check format, style, types and layers
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+
+format: install ## format the code
+	ruff format .
+	ruff check --fix .
+
+lock: ## pin the dependencies of pyproject.toml anew (needs uv)
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet --upgrade -o requirements.lock
+
+clean: ## remove the environment and everything that dvc repro can make again
+	rm -rf .venv data mlruns dvc_plots

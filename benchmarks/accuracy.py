@@ -1,0 +1,116 @@
+"""Test accuracy of the default top on every sample, beside logistic regression, and what the stages cost.
+
+Runs each stage on digits and on the sample archives in a copy of the project, then trains for three seeds of split and
+training. Prints two Markdown tables. Give it a folder to keep the copy there.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import samples
+from bottletop.config import load
+from bottletop.features import FeatureSet, open_features
+from bottletop.images import read_index
+from bottletop.paths import Paths
+from bottletop.split import SplitParams, split
+
+SEEDS = (0, 1, 2)
+STAGES = ("download", "split", "extract", "train", "evaluate", "track")
+
+
+class Cost(NamedTuple):
+    """What one run of a stage took."""
+
+    elapsed_s: float
+    peak_mb: float
+
+
+def main(scratch: Path) -> None:
+    datasets = ["digits", *samples.ARCHIVES]
+    with samples.served(samples.folder()) as address:
+        project = samples.copy_project(scratch / "project")
+        samples.activate(project, datasets)
+        samples.use_samples(project, address)
+        run(project, "sources")
+        weights = run(project, "weights")
+        costs = {name: [run(project, stage, name) for stage in STAGES] for name in datasets}
+        os.chdir(project)
+        print("\n| dataset | images | test accuracy | logistic regression |\n| --- | --- | --- | --- |")
+        for name in datasets:
+            images = read_index(Paths(name).index)
+            ours, theirs = zip(*(accuracies(name, seed) for seed in SEEDS), strict=True)
+            print(f"| {name} | {len(images):,} | {spread(ours)} | {spread(theirs)} |", flush=True)
+        print(f"\n| dataset | {' | '.join(STAGES)} |\n| --- |{' --- |' * len(STAGES)}")
+        for name, row in costs.items():
+            print(f"| {name} | {' | '.join(f'{c.elapsed_s:.1f} s, {c.peak_mb:.0f} MB' for c in row)} |")
+        print(f"\nweights: {weights.elapsed_s:.1f} s, {weights.peak_mb:.0f} MB")
+
+
+def run(project: Path, stage: str, *arguments: str) -> Cost:
+    """Runs a stage and measures the whole process, its import of TensorFlow included."""
+    start = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"stages.{stage}", *arguments],
+        cwd=project, env=samples.environment(project), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{stage} {' '.join(arguments)} failed: run it by hand in a copy of the project")
+    return Cost(time.monotonic() - start, usage.ru_maxrss / 1024)
+
+
+def accuracies(name: str, seed: int) -> tuple[float, float]:
+    """Test accuracy of the default top and of logistic regression, on the same features and the same split."""
+    from bottletop import top, training  # TensorFlow's memory would count as that of the stages started before
+
+    paths = Paths(name)
+    params = load(SplitParams, "split")
+    rows = split(read_index(paths.index), type(params)(**{**fields(params), "seed": seed}))
+    default = load(top.TopParams, "train")
+    features = open_features(paths.features, rows, default.features, default.pooling)
+    trained = training.train(features, top.TopParams(**{**fields(default), "seed": seed}))
+    test = features.side("test")
+    predicted = top.predict(trained.model, features, test).argmax(1)
+    return float((predicted == features.labels[test]).mean()), logistic_regression(features)
+
+
+def logistic_regression(features: FeatureSet) -> float:
+    """scikit-learn's on standardised features, C chosen on validation."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    sides = {name: features.side(name) for name in ("train", "validation", "test")}
+    values: dict[str, NDArray[np.float32]] = {
+        name: features.read(rows).astype(np.float32) for name, rows in sides.items()
+    }
+    scaler = StandardScaler().fit(values["train"])
+    labels = {name: features.labels[rows] for name, rows in sides.items()}
+    best = (-1.0, -1.0)
+    for strength in 10.0 ** np.arange(-5, 1):
+        model = LogisticRegression(C=strength, max_iter=500).fit(scaler.transform(values["train"]), labels["train"])
+        scores = [model.score(scaler.transform(values[name]), labels[name]) for name in ("validation", "test")]
+        best = max(best, (scores[0], scores[1]), key=lambda pair: pair[0])
+    return best[1]
+
+
+def fields(params: object) -> dict[str, object]:
+    return {name: getattr(params, name) for name in params.__struct_fields__}  # type: ignore[attr-defined]
+
+
+def spread(values: tuple[float, ...]) -> str:
+    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    with tempfile.TemporaryDirectory() as scratch:
+        main(Path(sys.argv[1] if len(sys.argv) > 1 else scratch))

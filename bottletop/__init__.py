@@ -1,0 +1,1 @@
+"""Reproducible image-classification experiments on frozen VGG16 features."""

@@ -1,0 +1,171 @@
+"""The members of a tar, a zip or a folder, one by one, without ever unpacking to disk."""
+
+import gzip
+import io
+import lzma
+import os
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from bottletop.errors import DataError
+from bottletop.files import sha256_text
+
+MAX_MEMBERS = 20_000_000
+MAX_MEMBER_BYTES = 256 << 20  # no photo is larger
+MAX_EXPANSION = 20  # photos hardly compress: an archive that grows more than this is a bomb
+FREE_EXPANSION_BYTES = 1 << 28  # small archives of text may
+
+
+class Member(NamedTuple):
+    """One regular file of an archive or folder."""
+
+    name: str  # with forward slashes, relative
+    size: int  # bytes, as announced
+    read: Callable[[], bytes]  # its bytes; only until the next member is asked for
+
+
+def members(path: Path) -> Iterator[Member]:
+    """The regular files of a folder (sorted by name) or an archive (in its own order).
+
+    Raises:
+        DataError: the archive is damaged, unsafe (absolute names, "..", links, devices) or a decompression bomb.
+    """
+    if path.is_dir():
+        yield from _folder(path)
+        return
+    if not path.is_file():
+        raise DataError(f"{path} is missing: put it there, or edit its entry in datasets.yaml")
+    with _damage_explained(path):
+        opened = _zip(path) if zipfile.is_zipfile(path) else _tar(path)
+        for count, member in enumerate(opened, start=1):
+            if count > MAX_MEMBERS:
+                raise DataError(f"{path} has more than {MAX_MEMBERS:,} members")
+            yield member
+
+
+def fingerprint(path: Path) -> str:
+    """Changes when a file of the folder, or the archive itself, is added, removed, resized or written to."""
+    names = [member.name for member in _folder(path)] if path.is_dir() else [""]
+    if not path.exists():
+        raise DataError(f"{path} is missing: put it there, or edit its entry in datasets.yaml")
+    states = ((name, (path / name).stat()) for name in names)
+    return sha256_text(f"{name}\t{state.st_size}\t{state.st_mtime_ns}" for name, state in states)
+
+
+@contextmanager
+def _damage_explained(path: Path) -> Iterator[None]:
+    """Around everything that reads the archive: `members` and each member's `read`."""
+    try:
+        yield
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        gzip.BadGzipFile,
+        EOFError,
+        RuntimeError,  # zipfile: encrypted, or a compression it does not know
+    ) as error:
+        raise DataError(
+            f"{path} is not a whole tar, tar.gz or zip ({error}): delete it, and download it again"
+        ) from error
+
+
+def _folder(root: Path) -> Iterator[Member]:
+    """Files below `root`; linked folders are followed once, hidden ones are left out."""
+    seen = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(name for name in names if not name.startswith(".")):
+            file = Path(folder, name)
+            if file.is_file():
+                yield Member(_safe(file.relative_to(root).as_posix(), root), file.stat().st_size, file.read_bytes)
+
+
+def _zip(path: Path) -> Iterator[Member]:
+    limit = _expansion_limit(path)
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.is_dir():
+                continue
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG):
+                raise DataError(f"{path}: {info.filename!r} is a link or device: refused")
+            limit -= info.file_size
+            if limit < 0:
+                raise DataError(f"{path} unpacks to over {MAX_EXPANSION} times its size: refused")
+
+            @_damage_explained(path)
+            def read(info: zipfile.ZipInfo = info) -> bytes:
+                with archive.open(info) as file:  # stops at the announced size, then checks the CRC
+                    return file.read(MAX_MEMBER_BYTES)
+
+            yield Member(_safe(info.filename, path), info.file_size, read)
+
+
+def _tar(path: Path) -> Iterator[Member]:
+    """Streams the archive: one pass, whatever its size."""
+    with path.open("rb") as raw:
+        compressed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        plain = gzip.open(raw) if compressed else raw  # noqa: SIM115 (closed with `raw`)
+        bounded = _Bounded(plain, path)
+        with tarfile.open(fileobj=bounded, mode="r|", bufsize=1 << 20) as archive:
+            for info in archive:
+                if info.isdir():
+                    continue
+                if not info.isreg() or info.issparse():  # holes would not count as bytes read
+                    raise DataError(f"{path}: {info.name!r} is a link, device or sparse file: refused")
+
+                @_damage_explained(path)
+                def read(info: tarfile.TarInfo = info) -> bytes:
+                    file = archive.extractfile(info)
+                    data = file.read(MAX_MEMBER_BYTES) if file else b""
+                    if len(data) != min(info.size, MAX_MEMBER_BYTES):
+                        raise EOFError(f"{info.name} is cut off")
+                    return data
+
+                yield Member(_safe(info.name, path), info.size, read)
+        while bounded.read(1 << 20):  # gzip checks its sum at the very end, after the tar's
+            pass
+
+
+class _Bounded(io.RawIOBase):
+    """Reads a file until more has come out than any archive of images would hold."""
+
+    def __init__(self, file: gzip.GzipFile | io.BufferedReader, path: Path) -> None:
+        self._file, self._path, self._left = file, path, _expansion_limit(path)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise DataError(f"{self._path} unpacks to over {MAX_EXPANSION} times its size: refused")
+        return data
+
+
+def _expansion_limit(path: Path) -> int:
+    return MAX_EXPANSION * path.stat().st_size + FREE_EXPANSION_BYTES
+
+
+def _safe(name: str, archive: Path) -> str:
+    """The name with forward slashes and no leading "./"; what is not UTF-8 in it is replaced."""
+    name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if not parts or parts[0] == "/" or ".." in parts or ":" in parts[0] or "\0" in name:
+        raise DataError(f"{archive}: the member name {name!r} leaves the archive: refused")
+    return "/".join(parts)

@@ -1,0 +1,64 @@
+"""Typed params: one frozen struct per section of a YAML file."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+from bottletop.errors import ParamsError
+
+T = TypeVar("T")
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The base of every params struct: immutable, unknown keys refused; each adds kw_only, which is not inherited."""
+
+
+@cache
+def read_yaml(path: Path) -> Any:
+    """The parsed file; never run as code, whatever its tags say."""
+    try:
+        return yaml.load(path.read_bytes(), Loader=Loader)  # noqa: S506 (a safe loader)
+    except FileNotFoundError as error:
+        raise ParamsError(f"{path} is missing: run this from the repository's root") from error
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path} is not valid YAML: {error}") from error
+
+
+def load(kind: type[T], section: str, path: Path = Path("params.yaml")) -> T:
+    """Reads one section, such as ``train`` or ``datasets.digits``, into its struct.
+
+    Raises:
+        ParamsError: the section is missing, a key is unknown, or a value has the wrong type or is out of bounds.
+    """
+    values = read_yaml(path)
+    for key in section.split("."):
+        if not isinstance(values, dict) or key not in values:
+            found = ", ".join(map(str, values)) if isinstance(values, dict) else repr(values)
+            raise ParamsError(f"{path} has no '{section}', only: {found}")
+        values = values[key]
+    return parse(kind, values, section, path)
+
+
+def parse(kind: type[T], values: Any, section: str, path: Path) -> T:
+    """Checks plain values against the struct's types and bounds; see `load`."""
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        message, _, location = str(error).partition(" - at `$")
+        location = location.rstrip("`")
+        got = f", got {_value_at(values, location)!r}" if location else ""
+        raise ParamsError(f"{section}{location}: {message[0].lower()}{message[1:]}{got}: edit {path}") from error
+
+
+def _value_at(values: Any, location: str) -> Any:
+    """The value that ``.urls[0]`` names."""
+    for key in location.replace("[", ".").replace("]", "").split(".")[1:]:
+        if isinstance(values, list | tuple):
+            values = values[int(key)] if key.isdigit() else values
+        elif isinstance(values, dict):
+            values = values.get(key, values)  # "[...]" stands for some key: the whole table
+    return values

@@ -1,0 +1,235 @@
+"""From a dataset's source to class tars, an index and a report on the data, in one pass."""
+
+import hashlib
+import io
+import os
+import tempfile
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import chain, repeat
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+from PIL import Image
+
+from bottletop.archives import MAX_MEMBER_BYTES, Member, members
+from bottletop.catalogue import Source, local_path
+from bottletop.config import Params
+from bottletop.duplicates import THUMBNAIL_PX, group, near_duplicates, perceptual_hash, thumbnail
+from bottletop.errors import DataError
+from bottletop.fetch import fetch, verify
+from bottletop.files import replacing, write_csv
+from bottletop.images import ImageRow, decode, header, write_index
+from bottletop.progress import bar
+from bottletop.shards import ShardWriter
+
+
+class DownloadParams(Params, frozen=True, kw_only=True):
+    """Section ``download`` of params.yaml."""
+
+    max_rejected: Annotated[float, Meta(ge=0, le=1)]  # fraction of the images that may be unreadable
+
+
+class _Found(NamedTuple):
+    """An image to take, not yet decoded."""
+
+    name: str
+    label: str
+    official: str  # "train", "test" or empty
+    data: bytes | None  # None: too large to be read
+
+
+_Looked = tuple[ImageRow, NDArray[np.uint8]] | str
+
+
+def unpack(source: Source, params: DownloadParams, folder: Path) -> dict[str, Any]:
+    """Writes the class tars, ``index.csv`` and ``rejected.csv`` to `folder`, all or nothing.
+
+    Returns: the report on the data, ready for JSON.
+
+    Raises:
+        DataError: nothing matches, too much is unreadable, or the source is missing, damaged or unsafe.
+    """
+    with replacing(folder) as staging:
+        staging.mkdir()
+        rows, rejected, thumbnails = _write_shards(source, staging)
+        _check(source, rows, rejected, params.max_rejected)
+        pairs = near_duplicates([row.phash for row in rows], thumbnails)
+        groups = group([row.id for row in rows], pairs)
+        rows = [row._replace(group=name) for row, name in zip(rows, groups, strict=True)]
+        rows.sort(key=lambda row: (row.shard, row.offset))
+        write_index(staging / "index.csv", rows)
+        write_csv(staging / "rejected.csv", ("source", "label", "reason"), rejected)
+        return _report(rows, rejected, len(pairs))
+
+
+def _write_shards(source: Source, folder: Path) -> tuple[list[ImageRow], list[tuple[str, str, str]], NDArray[np.uint8]]:
+    """The images' rows, groups still empty; rejected ones with label and reason; and a thumbnail for each row."""
+    rows: list[ImageRow] = []
+    rejected: list[tuple[str, str, str]] = []
+    shards = ShardWriter(folder)
+    test_names: set[str] = set()
+    with tempfile.TemporaryFile(dir=folder) as thumbnails:  # a kilobyte an image: on disk, read where it is needed
+        for found, looked in _looked_at(_wanted(source, test_names)):
+            if isinstance(looked, str) or found.data is None:
+                rejected.append((found.name, found.label, str(looked)))
+                continue
+            row, thumbnail = looked
+            shard, offset = shards.add(found.label, found.name, found.data)
+            rows.append(row._replace(shard=shard, offset=offset))
+            thumbnails.write(thumbnail.tobytes())
+        shards.finish()
+        thumbnails.flush()
+        shape = (len(rows), THUMBNAIL_PX, THUMBNAIL_PX)
+        kept = np.memmap(thumbnails, np.uint8, "r", shape=shape) if rows else np.empty(shape, np.uint8)
+    if source.test_list is not None:
+        if not test_names:
+            raise DataError(f"the archive has no {source.test_list}, the list of official test images")
+        rows = [row._replace(official="test" if _short(row.source) in test_names else "train") for row in rows]
+    return rows, rejected, kept
+
+
+def _wanted(source: Source, test_names: set[str]) -> Iterator[_Found]:
+    """Each image to take; fills `test_names` in passing."""
+    opened = _opener(source)
+    chosen = None if source.max_per_class is None else _choose(source, opened())
+    for member in opened():
+        if member.name == source.test_list:
+            test_names.update(member.read().decode().splitlines())
+        labelled = source.label(member.name)
+        if labelled is not None and (chosen is None or member.name in chosen):
+            data = member.read() if member.size <= MAX_MEMBER_BYTES else None
+            yield _Found(member.name, *labelled, data)
+
+
+def _opener(source: Source) -> Callable[[], Iterator[Member]]:
+    """A function that iterates the source's members from the start."""
+    if source.builtin is not None:
+        return _digits
+    if source.folder is not None:
+        return partial(members, local_path(source.folder))
+    checksum = f"sha256:{source.sha256}" if source.sha256 else f"md5:{source.md5}" if source.md5 else None
+    local = [local_path(url) for url in source.urls if url.startswith("file:")]
+    remote = [url for url in source.urls if not url.startswith("file:")]
+    archive = next((path for path in local if path.exists() or not remote), None)
+    if archive is not None:
+        verify(archive, checksum)
+    else:
+        archive = fetch(remote, checksum)
+    return partial(members, archive)
+
+
+def _digits() -> Iterator[Member]:
+    """scikit-learn's 1,797 handwritten digits, as 8 x 8 grey PNGs."""
+    from sklearn.datasets import load_digits  # seconds to import, for this dataset alone
+
+    digits = load_digits()
+    for number, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+        file = io.BytesIO()
+        Image.fromarray((pixels * 255 / 16).round().astype(np.uint8)).save(file, "PNG")
+        data = file.getvalue()
+        yield Member(f"{label}/{number:04}.png", len(data), partial(bytes, data))
+
+
+def _choose(source: Source, listing: Iterable[Member]) -> set[str]:
+    """At most `max_per_class` names of each class: those with the smallest digest of seed and name."""
+    by_label = defaultdict(list)
+    for member in listing:
+        labelled = source.label(member.name)
+        if labelled is not None:
+            order = hashlib.sha256(f"{source.seed}:{member.name}".encode()).digest()
+            by_label[labelled[0]].append((order, member.name))
+    return {name for names in by_label.values() for _, name in sorted(names)[: source.max_per_class]}
+
+
+def _looked_at(images: Iterable[_Found]) -> Iterator[tuple[_Found, _Looked]]:
+    """Decodes on all cores, a bounded number ahead, in the order given."""
+    workers = os.cpu_count() or 1
+    waiting: deque[tuple[_Found, Future[_Looked]]] = deque()
+    with ThreadPoolExecutor(workers) as pool, bar("unpack", " images") as shown:
+        for image in chain(images, repeat(None, 4 * workers)):  # None: no more to add, empty the queue
+            if image is not None:
+                waiting.append((image, pool.submit(_look, image)))
+            if waiting and (image is None or len(waiting) > 4 * workers):
+                found, looked = waiting.popleft()
+                shown.update()
+                yield found, looked.result()
+
+
+def _look(found: _Found) -> _Looked:
+    """What decoding the image once tells: a row still without its place, and the thumbnail; or the reason to reject."""
+    if found.data is None:
+        return "file too large"
+    try:
+        image = decode(found.data)
+    except DataError as error:
+        return str(error)
+    width, height, mode = header(found.data)
+    row = ImageRow(
+        id=hashlib.sha256(found.data).hexdigest(),
+        label=found.label,
+        shard="",
+        offset=0,
+        length=len(found.data),
+        width=width,
+        height=height,
+        mode=mode,
+        phash=perceptual_hash(image),
+        group="",
+        official=found.official,
+        source=found.name,
+    )
+    return row, thumbnail(image)
+
+
+def _short(name: str) -> str:
+    """``apple_pie/1005649`` of ``food-101/images/apple_pie/1005649.jpg``, as official lists have it."""
+    path = PurePosixPath(name)
+    return f"{path.parent.name}/{path.stem}"
+
+
+def _check(source: Source, rows: list[ImageRow], rejected: list[tuple[str, str, str]], allowed: float) -> None:
+    total = len(rows) + len(rejected)
+    if total == 0:
+        raise DataError(f"no file matches images: {source.images!r}: edit datasets.yaml")
+    if not rows or len(rejected) > allowed * total:
+        examples = "; ".join(f"{name} ({reason})" for name, _, reason in rejected[:3])
+        raise DataError(
+            f"{len(rejected)} of {total} images are unreadable, allowed is a fraction of {allowed}: {examples}: "
+            "mend the source or raise download.max_rejected in params.yaml"
+        )
+    empty = set(source.classes or ()) - {row.label for row in rows}
+    if empty:
+        raise DataError(f"no image is of {', '.join(sorted(empty))}: edit classes in datasets.yaml")
+
+
+def _report(rows: list[ImageRow], rejected: list[tuple[str, str, str]], near_pairs: int) -> dict[str, Any]:
+    by_group = defaultdict(list)
+    for row in rows:
+        by_group[row.group].append(row)
+    repeated = [group for group in by_group.values() if len(group) > 1]
+    sides = np.array([(row.width, row.height) for row in rows])
+    return {
+        "images": len(rows),
+        "bytes": sum(row.length for row in rows),
+        "images_per_class": dict(sorted(Counter(row.label for row in rows).items())),
+        "official_split": dict(sorted(Counter(row.official for row in rows if row.official).items())),
+        "width_px": _range(sides[:, 0]),
+        "height_px": _range(sides[:, 1]),
+        "modes": dict(sorted(Counter(row.mode for row in rows).items())),
+        "rejected": dict(sorted(Counter(reason for _, _, reason in rejected).items())),
+        "exact_duplicates": len(rows) - len({row.id for row in rows}),
+        "near_duplicate_pairs": near_pairs,
+        "duplicate_groups": len(repeated),
+        "groups_of_several_classes": sum(len({row.label for row in group}) > 1 for group in repeated),
+        "groups_across_official_split": sum(len({row.official for row in group}) > 1 for group in repeated),
+    }
+
+
+def _range(values: NDArray[np.int64]) -> dict[str, float]:
+    return {"min": int(values.min()), "median": float(np.median(values)), "max": int(values.max())}

@@ -1,0 +1,71 @@
+"""Features on disk: a ``.npy`` per image shard, and a manifest that says what they are."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from bottletop.config import Params, parse
+from bottletop.errors import ArtefactError
+from bottletop.files import read_json, sha256_text, write_json
+
+Kind = Literal["pooled", "bottleneck"]
+
+
+class ShardShape(Params, frozen=True, kw_only=True):
+    """What one image shard's features look like."""
+
+    label: str
+    rows: int
+    ids_sha256: str  # of the images' ids, in order
+
+
+class Manifest(Params, frozen=True, kw_only=True):
+    """``manifest.json``: what the features are, and of which images."""
+
+    backbone: str
+    weights_digest: str
+    preprocessing: str
+    image_side_px: int
+    precision: str
+    dtype: str
+    pooled_shape: tuple[int, ...]  # of one image
+    bottleneck_shape: tuple[int, ...] | None  # of one image; None where left out
+    rows: int
+    ids_sha256: str  # of all images' ids, in index order
+    shards: dict[str, ShardShape]  # by file stem, in index order
+    versions: dict[str, str]
+
+    def contract(self) -> dict[str, object]:
+        """What features must share with those a top was trained on."""
+        return {
+            "backbone": self.backbone,
+            "weights_digest": self.weights_digest,
+            "preprocessing": self.preprocessing,
+            "image_side_px": self.image_side_px,
+        }
+
+
+def stem(shard: str) -> str:
+    """``cat-000`` of ``cat-000.tar``."""
+    return shard.removesuffix(".tar")
+
+
+def feature_file(folder: Path, shard: str, kind: Kind) -> Path:
+    return folder / (stem(shard) + (".pooled.npy" if kind == "pooled" else ".npy"))
+
+
+def ids_digest(ids: Sequence[str]) -> str:
+    return sha256_text(ids)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    write_json(folder / "manifest.json", msgspec.to_builtins(manifest))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    path = folder / "manifest.json"
+    if not path.exists():
+        raise ArtefactError(f"{path} is missing: run dvc repro extract@{folder.name}")
+    return parse(Manifest, read_json(path), "manifest", path)

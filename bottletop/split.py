@@ -1,0 +1,125 @@
+"""Which images are trained on, validated on and tested on."""
+
+import csv
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta
+
+from bottletop.config import Params
+from bottletop.errors import ArtefactError, DataError
+from bottletop.files import write_csv
+from bottletop.images import ImageRow
+
+SIDES = ("train", "validation", "test")
+DROPPED = "dropped"  # training copies of official test images
+
+Fraction = Annotated[float, Meta(gt=0, lt=1)]
+
+
+class SplitParams(Params, frozen=True, kw_only=True):
+    """Section ``split`` of params.yaml."""
+
+    validation: Fraction  # of a class's images; with an official test set, of its training images
+    test: Fraction  # of a class's images; not used with an official test set
+    official_test: bool  # use the official test set where the dataset has one
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation + test must be below 1")
+
+
+class SplitRow(NamedTuple):
+    """A row of the split: one image's side, in the order of the index."""
+
+    id: str
+    label: str
+    shard: str
+    group: str
+    side: str  # one of SIDES, or DROPPED
+    source: str
+
+
+def split(images: Sequence[ImageRow], params: SplitParams) -> list[SplitRow]:
+    """A side for every image: stratified by class, whole duplicate groups, the same whatever the images' order.
+
+    Groups are taken in the order of the SHA-256 of seed and group name, so adding images moves few others, and no
+    random generator's version matters.
+
+    Raises:
+        DataError: a class would have no images on one of the sides.
+    """
+    official = params.official_test and any(row.official == "test" for row in images)
+    side_of = _official_test(images) if official else {}
+    by_group = defaultdict(list)
+    for row in images:
+        if row.group not in side_of:
+            by_group[row.group].append(row)
+    by_label = defaultdict(list)
+    for name, group in by_group.items():
+        by_label[min(row.label for row in group)].append(name)
+    for label, names in sorted(by_label.items()):
+        sizes = {name: len(by_group[name]) for name in names}
+        side_of |= _divide(sizes, params, label, with_test=not official)
+    rows = [
+        SplitRow(row.id, row.label, row.shard, row.group, _side(row, side_of, official), row.source) for row in images
+    ]
+    _check(rows)
+    return rows
+
+
+def write_split(path: Path, rows: Iterable[SplitRow]) -> None:
+    write_csv(path, SplitRow._fields, rows)
+
+
+def read_split(path: Path) -> list[SplitRow]:
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        if tuple(next(reader, ())) != SplitRow._fields:
+            raise ArtefactError(f"{path} has other columns than {', '.join(SplitRow._fields)}: run dvc repro")
+        return [SplitRow(*row) for row in reader]
+
+
+def _official_test(images: Iterable[ImageRow]) -> dict[str, str]:
+    return {row.group: "test" for row in images if row.official == "test"}
+
+
+def _side(row: ImageRow, side_of: dict[str, str], official: bool) -> str:
+    side = side_of[row.group]
+    return DROPPED if official and side == "test" and row.official != "test" else side
+
+
+def _divide(sizes: dict[str, int], params: SplitParams, label: str, *, with_test: bool) -> dict[str, str]:
+    """Sides of one class's groups: each side is filled up to its share, the rest is for training."""
+    total = sum(sizes.values())
+    shares = {"test": params.test} if with_test else {}
+    shares["validation"] = params.validation
+    room = {side: max(1, round(share * total)) for side, share in shares.items()}
+    if len(sizes) <= len(room):
+        raise DataError(
+            f"class {label!r} has {total} images in {len(sizes)} groups of duplicates, and {len(room) + 1} sides to "
+            "fill: add images, or leave the class out with classes in datasets.yaml"
+        )
+    order = sorted(sizes, key=lambda name: hashlib.sha256(f"{params.seed}:{name}".encode()).digest())
+    sides = {}
+    for name in order:
+        side = next((side for side, left in room.items() if sizes[name] <= left), "train")
+        sides[name] = side
+        if side != "train":
+            room[side] -= sizes[name]
+    return sides
+
+
+def _check(rows: Sequence[SplitRow]) -> None:
+    counts = Counter((row.label, row.side) for row in rows)
+    for label in sorted({row.label for row in rows}):
+        for side in SIDES:
+            if not counts[label, side]:
+                raise DataError(
+                    f"class {label!r} has no images for {side}: add images, change split in params.yaml, or leave "
+                    "the class out with classes in datasets.yaml"
+                )

@@ -1,0 +1,197 @@
+"""Training a top: the best epoch by validation loss, the same bytes each time."""
+
+import json
+import math
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
+
+from bottletop.errors import ParamsError
+from bottletop.features import FeatureSet, Rows
+from bottletop.files import replacing, write_csv, write_json
+from bottletop.progress import bar
+from bottletop.runtime import keras, tf
+from bottletop.top import TopParams, TopRecord, build, predict
+
+IN_MEMORY_BYTES = 1 << 30  # of float16 features; more are read batch by batch
+CONSTANT_VARIANCE = 1e-6  # features that vary less are not scaled up
+HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A top at its best epoch, and how it got there."""
+
+    model: keras.Model  # features float16 or float32, (n, width) -> probabilities float32, (n, classes)
+    record: TopRecord
+    history: tuple[dict[str, float], ...]  # an entry per epoch, keys as in HISTORY
+
+
+def train(features: FeatureSet, params: TopParams) -> Trained:
+    """Fits a top on the training side; the epoch with the lowest validation loss is what is returned.
+
+    The same inputs give the same weights, byte for byte, on one machine. Raises ParamsError where training diverges.
+    """
+    keras.utils.clear_session()  # layers are named by counting: so that equal models are equal files
+    keras.utils.set_random_seed(params.seed)
+    tf.config.experimental.enable_op_determinism()
+    classes = len(features.class_names)
+    training, validation = features.side("train"), features.side("validation")
+    model = build(features.width, classes, params, _moments(features, training, params))
+    model.compile(
+        optimizer=_optimiser(params),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=params.label_smoothing),
+        metrics=["accuracy"],
+        weighted_metrics=[],
+    )
+    best = keras.callbacks.EarlyStopping(
+        monitor="val_loss", patience=params.patience or params.epochs, restore_best_weights=True
+    )
+    weight = _class_weights(features.labels[training], classes) if params.class_weights == "balanced" else None
+    fitted = model.fit(
+        _batches(features, training, params.batch_size, params.seed),
+        validation_data=_batches(features, validation, 512, None),
+        epochs=params.epochs,
+        class_weight=weight,
+        callbacks=[best, _Progress(params.epochs)],
+        shuffle=False,  # `_batches` does
+        verbose=0,
+    )
+    history = tuple(
+        {name: float(fitted.history[name][epoch]) for name in HISTORY} for epoch in range(len(fitted.epoch))
+    )
+    if not np.isfinite([list(entry.values()) for entry in history]).all():
+        raise ParamsError(f"training diverged: lower train.learning_rate in params.yaml, got {params.learning_rate}")
+    best_epoch = int(np.argmin([entry["val_loss"] for entry in history]))
+    if params.calibrate:
+        _calibrate(model, predict(model, features, validation), features.labels[validation])
+    record = TopRecord(
+        class_names=features.class_names,
+        features=params.features,
+        pooling=params.pooling,
+        contract=features.manifest.contract(),
+        best_epoch=best_epoch + 1,
+        val_loss=history[best_epoch]["val_loss"],
+        val_accuracy=history[best_epoch]["val_accuracy"],
+        params=params,
+    )
+    return Trained(model, record, history)
+
+
+def save(folder: Path, history: Path, trained: Trained) -> None:
+    """Writes ``top.keras``, ``top.json`` and the history, whose bytes depend on the training's inputs alone."""
+    with replacing(folder) as staging:
+        staging.mkdir()
+        trained.model.save(staging / "saved.keras")
+        _without_traces(staging / "saved.keras", staging / "top.keras")
+        write_json(staging / "top.json", msgspec.to_builtins(trained.record))
+    rows = ([epoch, *(entry[name] for name in HISTORY)] for epoch, entry in enumerate(trained.history, 1))
+    write_csv(history, ("epoch", *HISTORY), rows)
+
+
+class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
+    """One bar over the epochs."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self._bar = bar("train", " epochs", epochs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 (Keras' names)
+        self._bar.set_postfix({name: f"{value:.4f}" for name, value in (logs or {}).items()}, refresh=False)
+        self._bar.update()
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
+        self._bar.close()
+
+
+class _Stream(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batches read from disk as they are needed, shuffled anew each epoch."""
+
+    def __init__(self, features: FeatureSet, rows: Rows, batch_size: int, seed: int | None) -> None:
+        super().__init__()
+        self._features, self._rows, self._batch_size = features, rows, batch_size
+        self._random = None if seed is None else np.random.default_rng(seed)
+        self._labels = np.eye(len(features.class_names), dtype=np.float32)[features.labels]
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._rows) / self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+        rows = self._rows[index * self._batch_size : (index + 1) * self._batch_size]
+        return self._features.read(rows), self._labels[rows]
+
+    def on_epoch_end(self) -> None:
+        if self._random is not None:
+            self._rows = self._random.permutation(self._rows)
+
+
+def _batches(features: FeatureSet, rows: Rows, batch_size: int, seed: int | None) -> Any:
+    """What `fit` takes: from memory where it fits, else from disk; shuffled where there is a seed."""
+    if 2 * features.width * len(rows) > IN_MEMORY_BYTES:
+        return _Stream(features, rows, batch_size, seed)
+    labels = np.eye(len(features.class_names), dtype=np.float32)[features.labels[rows]]
+    data = tf.data.Dataset.from_tensor_slices((features.read(rows), labels))
+    if seed is not None:
+        data = data.shuffle(len(rows), seed=seed, reshuffle_each_iteration=True)
+    return data.batch(batch_size).prefetch(2)
+
+
+def _moments(
+    features: FeatureSet, rows: Rows, params: TopParams
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Mean and variance of each transformed feature, in constant memory; variance one for those that hardly vary."""
+    if not params.standardise:
+        return None
+    total, squares = np.zeros(features.width), np.zeros(features.width)
+    for start in range(0, len(rows), 1024):
+        block = features.read(rows[start : start + 1024]).astype(np.float64)
+        block = np.sqrt(block) if params.transform == "sqrt" else block
+        total += block.sum(0)
+        squares += (block * block).sum(0)
+    mean = total / len(rows)
+    variance = squares / len(rows) - mean * mean
+    return mean, np.where(variance > CONSTANT_VARIANCE, variance, 1.0)
+
+
+def _calibrate(model: keras.Model, probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
+    """Divides the logits by the temperature that suits these images best (Guo et al., 2017); ranks stay as they are."""
+    logits = np.log(probabilities.clip(1e-12))
+
+    def log_loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        return float((logsumexp(scaled, axis=1) - scaled[np.arange(len(labels)), labels]).mean())
+
+    temperature = float(np.exp(minimize_scalar(log_loss, bounds=(-3, 3), method="bounded").x))
+    last = model.get_layer("classes")
+    last.set_weights([weights / temperature for weights in last.get_weights()])
+
+
+def _class_weights(labels: NDArray[np.int64], classes: int) -> dict[int, float]:
+    counts = np.bincount(labels, minlength=classes)
+    return {label: len(labels) / (classes * int(count)) for label, count in enumerate(counts)}
+
+
+def _optimiser(params: TopParams) -> keras.optimizers.Optimizer:
+    kinds = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
+    return kinds[params.optimiser](params.learning_rate)
+
+
+def _without_traces(saved: Path, path: Path) -> None:
+    """Copies a .keras file without when it was saved and where objects were in memory: equal models are equal files."""
+    traces = ("date_saved", "shared_object_id")
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(path, "w") as new:
+        for name in sorted(old.namelist()):
+            data = old.read(name)
+            if name.endswith(".json"):
+                kept = json.loads(data, object_hook=lambda item: {k: v for k, v in item.items() if k not in traces})
+                data = json.dumps(kept).encode()
+            new.writestr(zipfile.ZipInfo(name), data)
+    saved.unlink()

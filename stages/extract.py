@@ -1,0 +1,21 @@
+"""extract@<dataset>: images and weights in, never the split; features and their manifest out."""
+
+import sys
+
+from bottletop import weights
+from bottletop.config import load
+from bottletop.errors import exit_on_error
+from bottletop.extraction import ExtractParams, extract
+from bottletop.images import read_index
+from bottletop.paths import CATALOGUE, PARAMS, WEIGHTS, Paths
+
+
+def run(params: ExtractParams, paths: Paths) -> None:
+    own_side = load(int, f"datasets.{paths.dataset}.image_side_px", CATALOGUE)
+    side = own_side if params.image_side_px == "auto" else params.image_side_px
+    extract(read_index(paths.index), paths.images, weights.load(WEIGHTS), side, params, paths.features)
+
+
+if __name__ == "__main__":
+    with exit_on_error(f"extract@{sys.argv[1]}"):
+        run(load(ExtractParams, "extract", PARAMS), Paths(sys.argv[1]))

@@ -1,0 +1,18 @@
+"""split@<dataset>: the index in, a side for every image out."""
+
+import sys
+
+from bottletop.config import load
+from bottletop.errors import exit_on_error
+from bottletop.images import read_index
+from bottletop.paths import PARAMS, Paths
+from bottletop.split import SplitParams, split, write_split
+
+
+def run(params: SplitParams, paths: Paths) -> None:
+    write_split(paths.split, split(read_index(paths.index), params))
+
+
+if __name__ == "__main__":
+    with exit_on_error(f"split@{sys.argv[1]}"):
+        run(load(SplitParams, "split", PARAMS), Paths(sys.argv[1]))

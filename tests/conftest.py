@@ -1,0 +1,23 @@
+"""What every test shares: no traffic beyond this machine, and the repository's root as the working directory."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import samples
+
+
+@pytest.fixture(autouse=True)
+def _at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(samples.ROOT)
+    monkeypatch.setenv("BOTTLETOP_HOSTS", "127.0.0.1")
+    for name in ("DVC_ROOT", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def sample_archives() -> Path:
+    """The folder of the sample archives; skips where there is none."""
+    if not samples.folder().is_dir():
+        pytest.skip(f"needs the sample archives in {samples.folder()} (BOTTLETOP_SAMPLE_DATA names another folder)")
+    return samples.folder()

@@ -1,0 +1,82 @@
+"""A copy of the project with a small dataset of its own, and commands run in it as a user would."""
+
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import h5py
+import yaml
+
+from benchmarks import samples
+from tests.pictures import jpeg
+from tests.tiny import random_weights
+
+DATASET = "patterns"
+CLASSES = ("circles", "noise", "stripes")
+
+
+def make(folder: Path) -> Path:
+    """A project on three classes of generated pictures, with random backbone weights from a file: no network needed."""
+    project = samples.copy_project(folder / "project")
+    draw(folder / "pictures", per_class=12)
+    with h5py.File(folder / "weights.h5", "w") as file:
+        for name, array in random_weights(seed=0).items():
+            layer, kind = name.split("/")
+            file[f"{layer}/{layer}_{'W' if kind == 'kernel' else 'b'}_1:0"] = array
+    source = {"folder": str(folder / "pictures")}
+    entry = {"title": "Patterns", "image_side_px": 32, "source": source}
+    weights = {"digest": None, "sources": [{"url": f"file:{folder / 'weights.h5'}"}]}
+    catalogue = {"datasets": {DATASET: entry}, "weights": {"vgg16": weights}}
+    (project / "datasets.yaml").write_text(yaml.safe_dump(catalogue))
+    samples.activate(project, [DATASET])
+    set_param(project, "split.validation", 0.2)
+    set_param(project, "split.test", 0.2)
+    set_param(project, "train.epochs", 5)
+    samples.commit(project, "patterns")
+    return project
+
+
+def draw(folder: Path, per_class: int) -> None:
+    """Pictures of random content, a folder for each class."""
+    for label in CLASSES:
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for number in range(per_class):
+            seed = CLASSES.index(label) * 1000 + number
+            (folder / label / f"{number:03}.jpg").write_bytes(jpeg(seed, (48, 48)))
+
+
+def set_param(project: Path, name: str, value: object) -> None:
+    path = project / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    section, key = name.split(".")
+    params[section][key] = value
+    path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def run(project: Path, *command: str, check: bool = True) -> str:
+    """The command's output, stdout and stderr together."""
+    environment = samples.environment(project)
+    done = subprocess.run(
+        command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(command)} failed with {done.returncode}:\n{done.stdout}")
+    if not check and not done.returncode:
+        raise AssertionError(f"{' '.join(command)} should have failed:\n{done.stdout}")
+    return done.stdout
+
+
+def stages_run(output: str) -> list[str]:
+    """The stages that a `dvc repro` ran, the dataset's name left out; `sources`, which always runs, too."""
+    lines = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
+    return [name.split("@")[0] for name in lines if name != "sources"]
+
+
+def finished_runs(project: Path) -> list[dict[str, object]]:
+    """Name, status and accuracy of each MLflow run in the project's own store, read with plain SQL."""
+    with sqlite3.connect(project / "mlflow.db") as database:
+        query = (
+            "select name, status, (select value from latest_metrics m "
+            "where m.run_uuid = r.run_uuid and m.key = 'accuracy') from runs r"
+        )
+        return [{"name": n, "status": s, "accuracy": a} for n, s, a in database.execute(query)]

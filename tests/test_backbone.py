@@ -1,0 +1,206 @@
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+from PIL import Image
+from sklearn.datasets import load_sample_image
+
+from bottletop import backbone
+from bottletop.errors import ArtefactError
+from bottletop.images import square
+from bottletop.runtime import keras, tf
+from bottletop.weight_sources import LAYERS
+from bottletop.weights import load
+from tests.tiny import REAL_WEIGHTS, random_weights
+
+BLOCK_SLICES = {  # of the pooled features
+    "block3 averages": slice(0, 256),
+    "block3 maxima": slice(256, 512),
+    "block4 averages": slice(512, 1024),
+    "block4 maxima": slice(1024, 1536),
+    "block5 averages": slice(1536, 2048),
+    "block5 maxima": slice(2048, 2560),
+}
+
+
+def noise(count, side, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8)
+
+
+def plain_vgg16(weights, image):
+    """The five blocks' pools by the book, in float64: Simonyan and Zisserman (2015), configuration D."""
+    values = image[..., ::-1] - np.array([103.939, 116.779, 123.68])
+    pools = []
+    for block in range(1, 6):
+        for layer in (name for name in LAYERS if name.startswith(f"block{block}")):
+            padded = np.pad(values, ((1, 1), (1, 1), (0, 0)))
+            windows = sliding_window_view(padded, (3, 3), (0, 1))  # (height, width, channels, 3, 3)
+            kernel = weights[f"{layer}/kernel"].astype(np.float64)
+            values = np.tensordot(windows, kernel, ((3, 4, 2), (0, 1, 2))) + weights[f"{layer}/bias"]
+            values = np.maximum(values, 0)
+        height, width, channels = values.shape[0] // 2, values.shape[1] // 2, values.shape[2]
+        cut = values[: 2 * height, : 2 * width]
+        values = cut.reshape(height, 2, width, 2, channels).max((1, 3))
+        pools.append(values)
+    return pools
+
+
+@pytest.mark.parametrize("side", [32, 50, 64])
+def test_float32_agrees_with_vgg16_in_plain_numpy(side):
+    [image] = noise(1, side)
+    pools = plain_vgg16(random_weights(), image)
+    bottleneck, pooled = backbone.build(random_weights(), side, "float32")(image[None])
+    expected = np.concatenate([pool(block, (0, 1)) for block in pools[2:] for pool in (np.mean, np.max)])
+    assert (bottleneck.shape, pooled.shape) == ((1, side // 32, side // 32, 512), (1, 2560))
+    assert (bottleneck.dtype, pooled.dtype) == (np.float16, np.float16)
+    # float16 keeps 11 bits: 2**-11 of each value; float32's own error, 1e-6, shows in small values only
+    np.testing.assert_allclose(bottleneck[0], pools[-1], rtol=6e-4, atol=1e-4 * pools[-1].max())
+    np.testing.assert_allclose(pooled[0], expected, rtol=6e-4, atol=1e-4 * expected.max())
+
+
+def test_images_are_prepared_as_keras_prepares_them_for_vgg16():
+    image = noise(1, 8).astype(np.float64)
+    expected = keras.applications.vgg16.preprocess_input(image.copy())
+    np.testing.assert_allclose(image[..., ::-1] - backbone.MEANS_BGR, expected, atol=1e-4)
+
+
+def test_rows_come_back_in_order_without_the_padding():
+    extract = backbone.build(random_weights(), 32, "float32")
+    images = noise(8, 32)
+    bottleneck, pooled = extract(images)
+    for count in (1, 3, 7):
+        fewer = extract(images[:count])
+        np.testing.assert_array_equal(fewer[0], bottleneck[:count])
+        np.testing.assert_array_equal(fewer[1], pooled[:count])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_images_features_do_not_depend_on_its_neighbours_or_place(precision):
+    extract = backbone.build(random_weights(), 64, precision)
+    images = noise(8, 64)
+    _, pooled = extract(images)
+    _, turned = extract(images[::-1])
+    np.testing.assert_array_equal(pooled, turned[::-1])
+    _, others = extract(np.concatenate([images[:1], noise(7, 64, seed=1)]))
+    np.testing.assert_array_equal(pooled[0], others[0])
+
+
+def test_bfloat16_agrees_with_float32():
+    """bfloat16 keeps 8 bits, 0.4 % a step; over 13 layers the errors average out to about as much of the whole."""
+    images = noise(4, 64)
+    for which in (0, 1):  # bottleneck, pooled
+        exact, rough = (
+            backbone.build(random_weights(), 64, kind)(images)[which].astype(np.float64)
+            for kind in ("float32", "bfloat16")
+        )
+        assert not np.array_equal(exact, rough)  # it was indeed computed in another precision
+        assert np.linalg.norm(exact - rough) < 0.02 * np.linalg.norm(exact)
+
+
+def test_the_dtype_policy_of_other_models_is_left_alone():
+    before = keras.config.dtype_policy().name
+    backbone.build(random_weights(), 32, "bfloat16")
+    assert keras.config.dtype_policy().name == before
+
+
+def test_values_beyond_float16_are_clipped_to_its_largest():
+    large = {**random_weights(), "block5_conv3/bias": np.full(512, 1e6, np.float32)}
+    bottleneck, pooled = backbone.build(large, 32, "float32")(noise(1, 32))
+    assert (bottleneck == np.float16(65504)).all()
+    assert (pooled[:, BLOCK_SLICES["block5 averages"]] == np.float16(65504)).all()
+    assert (pooled[:, BLOCK_SLICES["block4 averages"]] < 1000).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("layer", ["block1_conv1", "block5_conv3"])
+def test_weights_that_are_not_finite_are_refused(layer, value):
+    broken = random_weights()[f"{layer}/kernel"].copy()
+    broken[1, 1, 1, 1] = value
+    with pytest.raises(ArtefactError, match="weights are not finite"):
+        backbone.build({**random_weights(), f"{layer}/kernel": broken}, 32, "float32")
+
+
+def test_features_that_overflow_float32_are_refused():
+    large = {**random_weights(), "block5_conv3/kernel": random_weights()["block5_conv3/kernel"] * np.float32(3e38)}
+    with pytest.raises(ArtefactError, match="features are not finite"):
+        backbone.build(large, 32, "float32")(noise(1, 32))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_precision_that_is_asked_for_is_used(precision):
+    assert backbone.best_precision(precision) == precision
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("flags : fpu avx512f avx512_bf16", "bfloat16"),
+        ("flags : fpu amx_bf16 amx_tile", "bfloat16"),
+        ("flags : fpu avx2 avx512f", "float32"),
+        (None, "float32"),  # not Linux
+    ],
+)
+def test_auto_is_bfloat16_where_the_processor_computes_in_it(tmp_path, monkeypatch, flags, expected):
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(flags)
+    monkeypatch.setattr(backbone, "Path", lambda _: tmp_path / "cpuinfo")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
+    assert backbone.best_precision("auto") == expected
+
+
+@pytest.mark.parametrize(("capabilities", "expected"), [([(8, 0), (8, 9)], "bfloat16"), ([(8, 0), (7, 5)], "float32")])
+def test_auto_is_bfloat16_where_every_gpu_computes_in_it(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: capabilities)
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {"compute_capability": gpu})
+    assert backbone.best_precision("auto") == expected
+
+
+# Features of scikit-learn's china.jpg at 224 px from the ImageNet weights, as `plain_vgg16` gives them in float64.
+# Float16 rounds them by 2**-11, 0.05 %; the order of a processor's float32 sums adds 1e-6.
+GOLDEN = {  # position among the pooled features -> value
+    0: 450.834,
+    1: 294.933,
+    255: 109.958,
+    256: 2941.44,
+    257: 3105.73,
+    511: 2321.56,
+    512: 56.6155,
+    1023: 59.3121,
+    1024: 870.794,
+    1535: 507.610,
+    1538: 1.43496,
+    1589: 33.8237,
+    2050: 18.7277,
+    2101: 210.180,
+}
+GOLDEN_BOTTLENECK = (210.180, 1.73332, 9.18463, 0.0713887)  # maximum, mean, standard deviation, share above 0
+
+
+@pytest.fixture(scope="module")
+def china():
+    if not REAL_WEIGHTS.exists():
+        pytest.skip(f"no {REAL_WEIGHTS}: run dvc repro weights")
+    image = square(Image.fromarray(load_sample_image("china.jpg")), 224)
+    weights = load(REAL_WEIGHTS)
+    return {kind: backbone.build(weights, 224, kind)(image[None]) for kind in ("float32", "bfloat16")}
+
+
+@pytest.mark.slow
+def test_features_of_a_photo_from_the_real_weights_are_as_ever(china):
+    bottleneck, pooled = (values[0].astype(np.float64) for values in china["float32"])
+    for position, value in GOLDEN.items():
+        assert pooled[position] == pytest.approx(value, rel=1e-3)
+    found = (bottleneck.max(), bottleneck.mean(), bottleneck.std(), (bottleneck > 0).mean())
+    assert found == pytest.approx(GOLDEN_BOTTLENECK, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", BLOCK_SLICES)
+def test_bfloat16_agrees_with_float32_on_a_photo(china, block):
+    """Measured with AMX: cosine 0.99998 or better, largest error 0.8 % of the block's largest feature.
+
+    Processors differ in their bfloat16 kernels (AMX and AVX-512 add up in float32, others may not), so that twice the
+    error is allowed.
+    """
+    exact, rough = (china[kind][1][0, BLOCK_SLICES[block]].astype(np.float64) for kind in ("float32", "bfloat16"))
+    assert exact @ rough / np.linalg.norm(exact) / np.linalg.norm(rough) >= 0.999
+    assert np.abs(exact - rough).max() <= 0.016 * exact.max()

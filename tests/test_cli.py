@@ -1,0 +1,70 @@
+import subprocess
+import sys
+
+import pytest
+
+from bottletop.cli import main
+from bottletop.config import read_yaml
+from bottletop.files import write_json
+from tests.tiny import ROOT
+
+ACCURACY = {"accuracy": 0.975, "accuracy_low": 0.9512, "accuracy_high": 0.99}
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    read_yaml.cache_clear()  # keyed by relative paths
+    (tmp_path / "params.yaml").write_text("datasets: [animals, food]\n")
+    for name, images in (("animals", 179), ("food", 25250), ("left over", 7)):
+        write_json(tmp_path / "metrics" / name / "metrics.json", ACCURACY)
+        write_json(tmp_path / "metrics" / name / "details.json", {"images": {"test": images, "train": 9}})
+    yield tmp_path
+    read_yaml.cache_clear()
+
+
+def test_results_of_each_active_dataset_are_printed(repository, capsys):
+    main(["results"])
+    assert capsys.readouterr().out.splitlines() == [
+        "animals: 97.5% test accuracy (95 % interval 95.1% to 99.0%, 179 images)",
+        "  report metrics/animals/classification_report.txt, pictures metrics/animals/plots",
+        "food: 97.5% test accuracy (95 % interval 95.1% to 99.0%, 25250 images)",
+        "  report metrics/food/classification_report.txt, pictures metrics/food/plots",
+        "To compare runs in MLflow: make ui",
+    ]
+
+
+def test_a_dataset_without_results_ends_with_one_line_and_no_traceback(repository):
+    (repository / "metrics/food/metrics.json").unlink()
+    with pytest.raises(SystemExit, match=r"^bottletop: food has no results yet: run dvc repro$"):
+        main(["results"])
+
+
+def test_outside_a_repository_the_message_says_where_to_go(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    read_yaml.cache_clear()
+    with pytest.raises(SystemExit, match="run this from the repository's root"):
+        main(["results"])
+
+
+def test_help_names_the_commands(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert "results" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["reslts"]])
+def test_an_unknown_command_is_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "COMMAND" in capsys.readouterr().err
+
+
+def test_the_command_starts_without_the_heavy_libraries():
+    command = [sys.executable, "-X", "importtime", "-m", "bottletop.cli", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "msgspec" in imported
+    assert not imported & {"tensorflow", "keras", "mlflow", "pandas", "matplotlib", "sklearn", "scipy", "numpy", "PIL"}

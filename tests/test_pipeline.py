@@ -1,0 +1,157 @@
+"""The pipeline as DVC runs it, on a copy of the project with a small dataset of its own."""
+
+import json
+import shutil
+from pathlib import Path
+
+import grimp
+import pytest
+import yaml
+
+from benchmarks import samples
+from tests import project as small
+from tests.project import DATASET, run, set_param, stages_run
+
+ALL = ["download", "weights", "split", "extract", "train", "evaluate", "track"]
+AFTER_SPLIT = ["split", "train", "evaluate", "track"]
+AFTER_TRAIN = ["train", "evaluate", "track"]
+
+
+def definition() -> dict[str, dict[str, object]]:
+    return yaml.safe_load((samples.ROOT / "dvc.yaml").read_text())["stages"]
+
+
+@pytest.mark.parametrize("stage", definition())
+def test_a_stage_depends_on_every_module_that_it_imports(stage: str) -> None:
+    graph = grimp.build_graph("bottletop", "stages")
+    imported = graph.find_upstream_modules(f"stages.{stage}") | {f"stages.{stage}"}
+    needed = {f"{name.replace('.', '/')}.py" for name in imported if name.count(".")}
+    listed = {dep for dep in definition()[stage]["deps"] if dep.endswith(".py")}
+    assert listed == needed
+
+
+def test_extraction_never_reads_the_split() -> None:
+    assert not [dep for dep in definition()["extract"]["deps"] if "split" in dep]
+
+
+def test_tracking_has_no_outputs_so_it_is_never_restored() -> None:
+    assert not {"outs", "metrics", "plots"} & definition()["track"].keys()
+
+
+def test_stages_are_thin() -> None:
+    for path in (samples.ROOT / "stages").glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 40, path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A project whose pipeline has run once, and what DVC printed."""
+    project = small.make(tmp_path_factory.mktemp("finished"))
+    output = run(project, "dvc", "repro")
+    samples.commit(project, "first results")
+    return project, output
+
+
+@pytest.fixture
+def project(finished: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of the finished project, with its cache, for a test to change."""
+    return Path(shutil.copytree(finished[0], tmp_path / "project", symlinks=True))
+
+
+@pytest.mark.slow
+class TestRepro:
+    def test_first_run_runs_every_stage_and_tracks_one_finished_run(self, finished: tuple[Path, str]) -> None:
+        project, output = finished
+        assert sorted(stages_run(output)) == sorted(ALL)
+        metrics = json.loads((project / "metrics" / DATASET / "metrics.json").read_text())
+        [tracked] = small.finished_runs(project)
+        assert tracked["status"] == "FINISHED"
+        assert tracked["accuracy"] == metrics["accuracy"]
+
+    def test_second_run_does_nothing(self, project: Path) -> None:
+        assert stages_run(run(project, "dvc", "repro")) == []
+
+    def test_a_new_split_seed_extracts_nothing(self, project: Path) -> None:
+        set_param(project, "split.seed", 1)
+        assert stages_run(run(project, "dvc", "repro")) == AFTER_SPLIT
+
+    def test_a_new_train_seed_only_trains_evaluates_and_tracks(self, project: Path) -> None:
+        set_param(project, "train.seed", 1)
+        assert stages_run(run(project, "dvc", "repro")) == AFTER_TRAIN
+        assert len(small.finished_runs(project)) == 2
+
+    def test_a_changed_title_runs_nothing(self, project: Path) -> None:
+        catalogue = yaml.safe_load((project / "datasets.yaml").read_text())
+        catalogue["datasets"][DATASET]["title"] = "Other patterns"
+        (project / "datasets.yaml").write_text(yaml.safe_dump(catalogue))
+        assert stages_run(run(project, "dvc", "repro")) == []
+
+    def test_a_new_picture_in_ones_own_folder_is_noticed(self, project: Path, finished: tuple[Path, str]) -> None:
+        pictures = finished[0].parent / "pictures"
+        new = pictures / "noise" / "new.jpg"
+        new.write_bytes(small.jpeg(99_999, (48, 48)))
+        try:
+            ran = stages_run(run(project, "dvc", "repro"))
+        finally:
+            new.unlink()
+        assert ran == ["download", "split", "extract", "train", "evaluate", "track"]
+        report = json.loads((project / "metrics" / DATASET / "data.json").read_text())
+        assert report["images_per_class"]["noise"] == 13
+
+    def test_the_same_inputs_give_the_same_bytes(self, project: Path) -> None:
+        outputs = [
+            f"metrics/{DATASET}/metrics.json",
+            f"metrics/{DATASET}/history.csv",
+            f"data/models/{DATASET}/top.keras",
+        ]
+        before = [(project / name).read_bytes() for name in outputs]
+        run(project, "dvc", "repro", "--force", "--single-item", f"train@{DATASET}", f"evaluate@{DATASET}")
+        assert [(project / name).read_bytes() for name in outputs] == before
+
+    def test_experiments_change_params_and_leave_features_alone(self, project: Path) -> None:
+        output = run(project, "dvc", "exp", "run", "--name", "longer", "-S", "train.epochs=7")
+        assert stages_run(output) == AFTER_TRAIN
+        assert "longer" in [tracked["name"] for tracked in small.finished_runs(project)]
+        assert "train.epochs" in run(project, "dvc", "exp", "diff", "HEAD", "longer")
+
+    def test_metrics_and_plots_are_known_to_dvc(self, project: Path) -> None:
+        assert "accuracy" in run(project, "dvc", "metrics", "show")
+        run(project, "dvc", "plots", "show")
+        page = (project / "dvc_plots" / "index.html").read_text()
+        for shown in ("history.csv", "confusion.csv", "val_accuracy", "mistakes.png"):
+            assert shown in page
+
+    def test_results_are_printed_with_their_interval(self, project: Path) -> None:
+        printed = run(project, "bottletop", "results")
+        assert f"{DATASET}: " in printed
+        assert "95 % interval" in printed
+
+
+@pytest.mark.slow
+class TestMistakes:
+    """A slip of the user's ends in one line that says what to do, not in a traceback."""
+
+    @pytest.mark.parametrize(
+        ("name", "value", "message"),
+        [
+            ("train.dropout", [1.5], "train.dropout"),
+            ("train.optimiser", "adamm", "train.optimiser"),
+            ("train.epoch", 5, "unknown field `epoch`"),
+        ],
+    )
+    def test_a_wrong_param(self, project: Path, name: str, value: object, message: str) -> None:
+        set_param(project, name, value)
+        output = run(project, "dvc", "repro", check=False)
+        assert message in output
+        assert "edit params.yaml" in output
+        assert "Traceback" not in output
+
+    def test_an_unknown_dataset(self, project: Path) -> None:
+        samples.activate(project, ["patern"])
+        output = run(project, "dvc", "repro", check=False)
+        assert "dataset 'patern' is not in datasets.yaml, which has patterns" in output
+
+    def test_a_failed_training_leaves_no_model_behind(self, project: Path) -> None:
+        set_param(project, "train.dropout", [1.5])
+        run(project, "dvc", "repro", check=False)
+        assert not (project / "data" / "models" / DATASET / "top.keras").exists()

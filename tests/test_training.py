@@ -1,0 +1,371 @@
+import json
+import subprocess
+import sys
+
+import msgspec
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn.metrics import accuracy_score, log_loss
+from sklearn.utils.class_weight import compute_class_weight
+
+from bottletop import top, training
+from bottletop.errors import ArtefactError, ParamsError
+from bottletop.features import open_features
+from bottletop.files import read_numbers
+from bottletop.runtime import keras
+from tests.tiny import ROOT, feature_folder, simple_params, split_rows, write_features
+
+
+def opened(folder, rows, kind="pooled", pooling="flatten"):
+    return open_features(folder, rows, kind, pooling)
+
+
+@pytest.fixture(scope="module")
+def easy(tmp_path_factory):
+    """Three classes that any top tells apart."""
+    folder = tmp_path_factory.mktemp("easy") / "features"
+    return opened(folder, feature_folder(folder))
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory):
+    """Three classes that no top tells apart: training longer makes validation worse."""
+    folder = tmp_path_factory.mktemp("noise") / "features"
+    return opened(folder, feature_folder(folder, signal=0, per_class=60))
+
+
+@pytest.fixture(scope="module")
+def trained(easy):
+    return training.train(easy, simple_params(epochs=4))
+
+
+@pytest.fixture(params=["in memory", "streamed"])
+def memory(request, monkeypatch):
+    """Both ways to feed the training."""
+    if request.param == "streamed":
+        monkeypatch.setattr(training, "IN_MEMORY_BYTES", 0)
+
+
+def side_scores(trained, features, side):
+    """Accuracy and log loss on one side."""
+    rows = features.side(side)
+    probabilities = top.predict(trained.model, features, rows)
+    labels = features.labels[rows]
+    loss = log_loss(labels, probabilities / probabilities.sum(1, keepdims=True), labels=range(3))
+    return accuracy_score(labels, probabilities.argmax(1)), loss
+
+
+def moments(features, **changes):
+    return training._moments(features, features.side("train"), simple_params(**changes))
+
+
+# Training
+
+
+@pytest.mark.parametrize(
+    ("kind", "pooling"),
+    [("pooled", "flatten"), ("bottleneck", "flatten"), ("bottleneck", "avg"), ("bottleneck", "max")],
+)
+def test_a_top_on_any_kind_of_features_tells_easy_classes_apart(easy, kind, pooling):
+    features = opened(easy.folder, easy.rows, kind, pooling)
+    found = training.train(features, simple_params(features=kind, pooling=pooling))
+    assert side_scores(found, features, "test")[0] == 1.0
+    assert (found.record.features, found.record.pooling) == (kind, pooling)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "sgd"])
+def test_every_optimiser_learns(easy, optimiser):
+    history = training.train(easy, simple_params(optimiser=optimiser, epochs=3)).history
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_the_same_inputs_give_the_same_files_byte_for_byte(easy, memory, tmp_path):
+    for name in ("one", "two"):
+        found = training.train(easy, simple_params(epochs=3, input_dropout=0.2, calibrate=True))
+        training.save(tmp_path / name / "model", tmp_path / name / "history.csv", found)
+    files = ("model/top.keras", "model/top.json", "history.csv")
+    assert sorted(path.name for path in (tmp_path / "one/model").iterdir()) == ["top.json", "top.keras"]
+    for file in files:
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_top_byte_for_byte(easy, tmp_path):
+    """Keras writes when a model was saved, and where its objects were in memory, into the file."""
+    code = (
+        "import sys; from pathlib import Path; from bottletop import top; from tests import test_top, tiny;"
+        "features = test_top.opened(Path(sys.argv[1]), tiny.feature_folder(Path(sys.argv[2], 'unused')));"
+        "trained = training.train(features, test_top.params(epochs=1));"
+        "training.save(Path(sys.argv[2], 'model'), Path(sys.argv[2], 'history.csv'), trained)"
+    )
+    for name in ("one", "two"):
+        subprocess.run([sys.executable, "-c", code, str(easy.folder), str(tmp_path / name)], cwd=ROOT, check=True)
+    for file in ("model/top.keras", "model/top.json", "history.csv"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+
+
+def test_another_seed_gives_another_top(easy, trained):
+    other = training.train(easy, simple_params(epochs=4, seed=1))
+    assert other.history != trained.history
+
+
+def test_test_images_have_no_influence_on_the_top(easy, trained, tmp_path):
+    rows = [row for row in easy.rows if row.side != "test"]
+    values = opened(easy.folder, easy.rows).read(np.array([i for i, row in enumerate(easy.rows) if row in set(rows)]))
+    write_features(tmp_path / "features", rows, np.zeros((len(rows), 1, 1, 12)), values)
+    assert training.train(opened(tmp_path / "features", rows), simple_params(epochs=4)).history == trained.history
+
+
+def test_best_epochs_weights_are_what_is_saved(noise, memory, tmp_path):
+    found = training.train(noise, simple_params(epochs=12))
+    losses = [entry["val_loss"] for entry in found.history]
+    best = int(np.argmin(losses))
+    assert best < 11  # or the last epoch would do as well
+    assert found.record.best_epoch == best + 1
+    assert (found.record.val_loss, found.record.val_accuracy) == (losses[best], found.history[best]["val_accuracy"])
+    training.save(tmp_path / "model", tmp_path / "history.csv", found)
+    model, _ = top.load(tmp_path / "model")
+    accuracy, loss = side_scores(training.Trained(model, found.record, ()), noise, "validation")
+    assert (accuracy, loss) == pytest.approx((found.record.val_accuracy, losses[best]), rel=1e-5)
+
+
+def test_training_stops_after_so_many_epochs_without_a_better_validation_loss(noise):
+    found = training.train(noise, simple_params(epochs=60, patience=3))
+    assert len(found.history) == found.record.best_epoch + 3
+
+
+def test_without_patience_all_epochs_are_trained(noise):
+    assert len(training.train(noise, simple_params(epochs=12, patience=None)).history) == 12
+
+
+def test_training_that_diverges_is_refused_and_names_the_learning_rate(easy):
+    with pytest.raises(ParamsError, match=r"lower train\.learning_rate .* got 1e\+30"):
+        training.train(easy, simple_params(optimiser="sgd", learning_rate=1e30, l2=0.1, epochs=3))
+
+
+def test_balanced_class_weights_make_a_rare_class_count_as_much_as_a_frequent_one(tmp_path):
+    rows = split_rows(["frequent"] * 180 + ["rare"] * 20)
+    values = np.abs(np.random.default_rng(0).standard_normal((200, 2)))
+    write_features(tmp_path / "features", rows, values[:, None, None], values)
+    features = opened(tmp_path / "features", rows)
+    found = {}
+    for kind in ("none", "balanced"):
+        model = training.train(
+            features, simple_params(hidden=[], dropout=[], class_weights=kind, learning_rate=0.1, epochs=12)
+        ).model
+        found[kind] = top.predict(model, features, features.side("train"))[:, 1].mean()
+    assert found == pytest.approx({"none": 0.1, "balanced": 0.5}, abs=0.06)
+
+
+def test_class_weights_are_scikit_learns():
+    labels = np.array([0] * 50 + [1] * 5 + [2] * 20)
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    assert list(training._class_weights(labels, 3).values()) == pytest.approx(list(expected))
+
+
+def test_label_smoothing_keeps_confidence_below_its_target(easy):
+    found = training.train(easy, simple_params(label_smoothing=0.3, epochs=25))
+    probabilities = top.predict(found.model, easy, easy.side("train"))
+    assert probabilities.max(1).mean() == pytest.approx(1 - 0.3 + 0.3 / 3, abs=0.05)
+
+
+# Batches
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 40])
+def test_every_image_is_in_one_batch_and_the_last_may_be_short(easy, memory, count):
+    rows = easy.side("train")[:count]
+    batches = [(np.array(x), np.array(y)) for x, y in training._batches(easy, rows, 16, None)]
+    assert [len(x) for x, _ in batches] == [16] * (count // 16) + [count % 16] * (count % 16 > 0)
+    np.testing.assert_array_equal(np.concatenate([x for x, _ in batches]), easy.read(rows))
+    np.testing.assert_array_equal(np.concatenate([y for _, y in batches]).argmax(1), easy.labels[rows])
+
+
+def test_shuffling_keeps_features_and_labels_together_and_differs_by_epoch(easy, memory):
+    rows = easy.side("train")
+    known = {tuple(x): label for x, label in zip(easy.read(rows), easy.labels[rows], strict=True)}
+    data = training._batches(easy, rows, 16, 0)
+    orders = []
+    for _ in range(2):
+        epoch = [(tuple(x), y.argmax()) for xs, ys in data for x, y in zip(np.array(xs), np.array(ys), strict=True)]
+        assert dict(epoch) == known
+        orders.append([x for x, _ in epoch])
+        if isinstance(data, training._Stream):
+            data.on_epoch_end()
+    assert orders[0] != orders[1]
+
+
+# The network
+
+
+# Standardisation
+
+
+@pytest.mark.parametrize(("transform", "function"), [("none", np.float64), ("sqrt", np.sqrt)])
+def test_moments_are_numpys_over_the_training_images_alone(tmp_path, transform, function):
+    features = opened(tmp_path / "f", feature_folder(tmp_path / "f", per_class=1000))  # more than a block
+    values = function(features.read(features.side("train")).astype(np.float64))
+    mean, variance = moments(features, transform=transform)
+    np.testing.assert_allclose(mean, values.mean(0))
+    np.testing.assert_allclose(variance, values.var(0))
+
+
+def test_without_standardisation_there_are_no_moments(easy):
+    assert moments(easy, standardise=False) is None
+
+
+def test_a_feature_that_never_varies_in_training_does_not_blow_up(tmp_path):
+    rows = split_rows(["a"] * 30 + ["b"] * 30)
+    values = np.abs(np.random.default_rng(0).standard_normal((60, 4)))
+    values[30:, 0] += 6
+    values[:, 1], values[:, 2], values[:, 3] = 0, 1000, 20_000
+    values[[row.side == "test" for row in rows], 1] = 1  # seen for the first time
+    write_features(tmp_path / "features", rows, values[:, None, None], values)
+    features = opened(tmp_path / "features", rows)
+    _, variance = moments(features, transform="none")
+    assert variance[1:].tolist() == [1, 1, 1]
+    found = training.train(features, simple_params(transform="none", hidden=[], dropout=[]))
+    probabilities = top.predict(found.model, features, features.side("test"))
+    assert (probabilities.argmax(1) == features.labels[features.side("test")]).all()
+
+
+# Predictions
+
+
+def test_predictions_are_in_the_order_asked_for_and_independent_of_the_batch(tmp_path, trained):
+    features = opened(tmp_path / "f", feature_folder(tmp_path / "f", per_class=400))  # more than one batch
+    order = np.random.default_rng(0).permutation(len(features.rows))
+    probabilities = top.predict(trained.model, features, order)
+    assert (probabilities.shape, probabilities.dtype) == ((1200, 3), np.float64)
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-6)
+    for position in (0, 511, 512, 1199):
+        alone = top.predict(trained.model, features, order[position : position + 1])
+        np.testing.assert_allclose(probabilities[position], alone[0], rtol=1e-5)
+
+
+# Calibration
+
+
+@pytest.mark.parametrize(
+    ("data", "changes"),
+    [("easy", {"label_smoothing": 0.5}), ("noise", {"epochs": 1, "learning_rate": 0.3}), ("noise", {})],
+    ids=["too modest", "too sure", "about right"],
+)
+def test_calibration_never_worsens_validation_and_keeps_every_decision(data, changes, request):
+    features = request.getfixturevalue(data)
+    raw, calibrated = (training.train(features, simple_params(calibrate=choice, **changes)) for choice in (False, True))
+    assert calibrated.history == raw.history
+    assert side_scores(calibrated, features, "validation")[1] <= side_scores(raw, features, "validation")[1] + 1e-6
+    everything = np.arange(len(features.rows))
+    before, after = (top.predict(each.model, features, everything) for each in (raw, calibrated))
+    np.testing.assert_array_equal(before.argmax(1), after.argmax(1))
+
+
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 4.0])
+def test_calibration_finds_the_temperature(temperature):
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 2, (20_000, 4))
+    labels = (softmax(logits, axis=1).cumsum(1) > random.uniform(size=(20_000, 1))).argmax(1)  # drawn from them
+    model = top.build(4, 4, simple_params(hidden=[], dropout=[], transform="none"), None)
+    model.get_layer("classes").set_weights([np.eye(4) * temperature, np.ones(4) * temperature])
+    training._calibrate(model, model.predict_on_batch(logits).astype(np.float64), labels)
+    kernel, bias = model.get_layer("classes").get_weights()
+    np.testing.assert_allclose(np.diag(kernel), 1, rtol=0.05)
+    np.testing.assert_allclose(bias, 1, rtol=0.05)
+
+
+# Files
+
+
+def test_a_saved_top_predicts_as_before(easy, trained, tmp_path):
+    training.save(tmp_path / "model", tmp_path / "history.csv", trained)
+    model, record = top.load(tmp_path / "model")
+    assert record == trained.record
+    rows = np.arange(len(easy.rows))
+    np.testing.assert_array_equal(top.predict(model, easy, rows), top.predict(trained.model, easy, rows))
+
+
+def test_the_record_says_what_the_top_expects(easy, trained):
+    assert trained.record.class_names == ("class 0", "class 1", "class 2")
+    assert trained.record.contract == easy.manifest.contract()
+    assert trained.record.params == simple_params(epochs=4)
+
+
+def test_the_history_has_a_row_per_epoch(trained, tmp_path):
+    training.save(tmp_path / "model", tmp_path / "history.csv", trained)
+    rows = read_numbers(tmp_path / "history.csv")
+    assert [row.pop("epoch") for row in rows] == [1, 2, 3, 4]
+    assert rows == list(trained.history)
+    assert list(rows[0]) == ["loss", "accuracy", "val_loss", "val_accuracy"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "top.keras").unlink(),
+        lambda folder: (folder / "top.keras").write_bytes(b"not a zip"),
+        lambda folder: (folder / "top.keras").write_bytes((folder / "top.keras").read_bytes()[:5000]),
+        lambda folder: (folder / "top.json").unlink(),
+        lambda folder: (folder / "top.json").write_text("{"),
+        lambda folder: (folder / "top.json").write_text("{}"),
+    ],
+    ids=["no model", "not a model", "half a model", "no record", "not JSON", "another record"],
+)
+def test_a_model_that_cannot_be_read_says_which_stage_makes_it(trained, tmp_path, damage):
+    training.save(tmp_path / "digits", tmp_path / "history.csv", trained)
+    damage(tmp_path / "digits")
+    with pytest.raises(ArtefactError, match="dvc repro train@digits"):
+        top.load(tmp_path / "digits")
+
+
+def test_code_in_a_model_file_is_never_run(trained, tmp_path):
+    training.save(tmp_path / "model", tmp_path / "history.csv", trained)
+    spy = str(tmp_path / "was run")
+    inputs = keras.Input((12,))
+    outputs = keras.layers.Lambda(lambda x: (open(spy, "w"), x)[1], output_shape=(12,))(inputs)  # noqa: PTH123, SIM115
+    keras.Model(inputs, outputs).save(tmp_path / "model/top.keras")
+    (tmp_path / "was run").unlink(missing_ok=True)
+    with pytest.raises(ArtefactError, match="Lambda"):
+        top.load(tmp_path / "model")
+    assert not (tmp_path / "was run").exists()
+
+
+# Matching
+
+
+def test_the_features_that_a_top_was_trained_on_match(easy, trained, tmp_path):
+    training.save(tmp_path / "model", tmp_path / "history.csv", trained)
+    _, record = top.load(tmp_path / "model")
+    top.require_match(record, easy)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("backbone", "vgg19"),
+        ("weights_digest", "1" * 64),
+        ("preprocessing", "rgb-2"),
+        ("image_side_px", 96),
+    ],
+)
+def test_features_made_otherwise_are_refused_and_the_difference_named(easy, trained, name, value):
+    contract = {**trained.record.contract, name: value}
+    with pytest.raises(ArtefactError, match=f"the model expects {name} {value!r}.*run dvc repro"):
+        top.require_match(msgspec.structs.replace(trained.record, contract=contract), easy)
+
+
+def test_features_of_other_classes_are_refused(easy, trained):
+    other = msgspec.structs.replace(trained.record, class_names=("class 0", "class 1"))
+    with pytest.raises(ArtefactError, match="expects class_names"):
+        top.require_match(other, easy)
+
+
+# Params
+
+
+def test_the_record_is_json_that_people_can_read(trained, tmp_path):
+    training.save(tmp_path / "model", tmp_path / "history.csv", trained)
+    record = json.loads((tmp_path / "model/top.json").read_text())
+    assert record["class_names"] == ["class 0", "class 1", "class 2"]
+    assert record["params"]["hidden"] == [16]

@@ -1,0 +1,143 @@
+"""Small weights, images, features and params that the tests share."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bottletop.config import parse, read_yaml
+from bottletop.images import ImageRow
+from bottletop.manifest import Manifest, ShardShape, feature_file, ids_digest, stem, write_manifest
+from bottletop.shards import ShardWriter
+from bottletop.split import SplitRow
+from bottletop.top import TopParams
+from bottletop.weight_sources import LAYERS
+from bottletop.weights import Arrays
+from tests.pictures import png
+
+ROOT = Path(__file__).parents[1]
+REAL_WEIGHTS = ROOT / "data/weights/vgg16.npz"
+SIDES = ("train", "train", "train", "validation", "test")  # of a class's images in turn
+
+
+@cache
+def random_weights(seed: int = 0) -> Arrays:
+    """Arrays of VGG16's shapes, scaled so that activations neither vanish nor explode (He et al., 2015)."""
+    random = np.random.default_rng(seed)
+    arrays, channels = {}, 3
+    for layer in LAYERS:
+        units = min(512, 32 << int(layer[5]))
+        kernel = random.standard_normal((3, 3, channels, units), np.float32)
+        arrays[f"{layer}/kernel"] = kernel * np.float32(np.sqrt(2 / (9 * channels)))
+        arrays[f"{layer}/bias"] = random.standard_normal(units, np.float32)
+        channels = units
+    return arrays
+
+
+def image_shards(folder: Path, pictures: Sequence[tuple[str, bytes]], shard_bytes: int = 1 << 20) -> list[ImageRow]:
+    """Writes (label, bytes of an image file) to class tars; returns their index."""
+    folder.mkdir(parents=True)
+    writer = ShardWriter(folder, shard_bytes)
+    rows = []
+    for number, (label, data) in enumerate(pictures):
+        name = f"{number:03}.png"
+        shard, offset = writer.add(label, name, data)
+        id_ = hashlib.sha256(data).hexdigest()
+        rows.append(
+            ImageRow(id_, label, shard, offset, len(data), 40, 30, "RGB", "", id_[:16], "", f"photos/{label}/{name}")
+        )
+    writer.finish()
+    return sorted(rows, key=lambda row: (row.shard, row.offset))
+
+
+def pictures(label: str, count: int, seed: int = 0) -> list[tuple[str, bytes]]:
+    """Photos of 40 x 30 pixels, all different."""
+    return [(label, png(1000 * seed + number, (40, 30))) for number in range(count)]
+
+
+def split_rows(labels: Sequence[str]) -> list[SplitRow]:
+    """A row per image, in shards of one class each; sides in turn as in `SIDES`."""
+    return [
+        SplitRow(f"{i:064}", label, f"{label}-000.tar", f"{i:016}", SIDES[i % len(SIDES)], f"{label}/{i}.png")
+        for i, label in enumerate(labels)
+    ]
+
+
+def write_features(folder: Path, rows: Sequence[SplitRow], bottleneck: np.ndarray, pooled: np.ndarray) -> Manifest:
+    """Writes the features of `rows`, shard by shard, and their manifest."""
+    folder.mkdir(parents=True)
+    shards = {}
+    for shard in dict.fromkeys(row.shard for row in rows):
+        here = [i for i, row in enumerate(rows) if row.shard == shard]
+        np.save(feature_file(folder, shard, "bottleneck"), bottleneck[here].astype(np.float16))
+        np.save(feature_file(folder, shard, "pooled"), pooled[here].astype(np.float16))
+        ids = ids_digest([rows[i].id for i in here])
+        shards[stem(shard)] = ShardShape(label=rows[here[0]].label, rows=len(here), ids_sha256=ids)
+    manifest = Manifest(
+        backbone="vgg16",
+        weights_digest="0" * 64,
+        preprocessing="rgb",
+        image_side_px=64,
+        precision="float32",
+        dtype="float16",
+        pooled_shape=pooled.shape[1:],
+        bottleneck_shape=bottleneck.shape[1:],
+        rows=len(rows),
+        ids_sha256=ids_digest([row.id for row in rows]),
+        shards=shards,
+        versions={},
+    )
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def feature_folder(
+    folder: Path, *, classes: int = 3, per_class: int = 30, signal: float = 6, seed: int = 0
+) -> list[SplitRow]:
+    """Features like a backbone's, never negative; `signal` 6 tells the classes apart, 0 leaves noise alone.
+
+    Pooled: (n, 12). Bottleneck: (n, 2, 2, 12). Classes are named ``class 0`` and so on.
+    """
+    random = np.random.default_rng(seed)
+    numbers = np.repeat(np.arange(classes), per_class)
+    rows = split_rows([f"class {number}" for number in numbers])
+    bottleneck = np.abs(random.standard_normal((len(rows), 2, 2, 12)))
+    bottleneck[np.arange(len(rows)), :, :, numbers] += signal
+    write_features(folder, rows, bottleneck, bottleneck.mean((1, 2)))
+    return rows
+
+
+def top_params(**changes: Any) -> TopParams:
+    """The section ``train`` of params.yaml with changes."""
+    path = ROOT / "params.yaml"
+    return parse(TopParams, {**read_yaml(path)["train"], **changes}, "train", path)
+
+
+SIMPLE = {
+    "features": "pooled",
+    "pooling": "flatten",
+    "transform": "sqrt",
+    "standardise": True,
+    "input_dropout": 0.0,
+    "hidden": [16],
+    "dropout": [0.1],
+    "activation": "relu",
+    "optimiser": "adam",
+    "learning_rate": 0.02,
+    "epochs": 8,
+    "batch_size": 16,
+    "patience": None,
+    "class_weights": "none",
+    "label_smoothing": 0.0,
+    "l2": 0.0,
+    "calibrate": False,
+    "seed": 0,
+}
+
+
+def simple_params(**changes: Any) -> TopParams:
+    """A small quick top with changes."""
+    return top_params(**{**SIMPLE, **changes})
