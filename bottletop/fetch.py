@@ -19,6 +19,7 @@ from bottletop.progress import bar
 
 ATTEMPTS = 5
 TIMEOUT_S = (10, 60)  # to connect, between bytes
+pooch.get_logger().setLevel("WARNING")  # the bar says what is downloaded
 CHUNK_BYTES = 1 << 16  # what a broken connection loses at most
 
 
@@ -65,12 +66,13 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
 
 def _fetch_one(url: str, checksum: str | None, path: Path) -> Path:
     def download(url: str, output: str, _pooch: Any) -> None:
-        _check_host(url)
         _download(url, path.with_name(f"{path.name}.part"))
         path.with_name(f"{path.name}.part").replace(output)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):  # a second process waits, then finds the file
+        if not path.exists():
+            _check_host(url)
         pooch.retrieve(url, checksum, fname=path.name, path=path.parent, downloader=download)
     if checksum is None:
         print(f"{url}: no checksum is known; to pin these bytes, add to its source in datasets.yaml:")

@@ -5,6 +5,7 @@ write goes to a new file beside the target, which then takes the target's place.
 """
 
 import csv
+import glob
 import hashlib
 import json
 import shutil
@@ -12,14 +13,23 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
+
+from bottletop.errors import ArtefactError
+
+Row = TypeVar("Row", bound=NamedTuple)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a path beside `path` to write a file or folder to; it takes the place of `path` if the block succeeds."""
+    """Yields a path beside `path` to write a file or folder to; it takes the place of `path` if the block succeeds.
+
+    One process at a time may write a path: DVC's locks see to that.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.unfinished"):  # of a process that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".unfinished"))
     try:
         yield staging / path.name
         if path.is_dir():
@@ -54,6 +64,20 @@ def read_numbers(path: Path) -> list[dict[str, float]]:
     """A CSV file's rows, each column a number."""
     with path.open(encoding="utf-8", newline="") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def read_rows(path: Path, kind: type[Row]) -> list[Row]:
+    """A CSV file's rows as named tuples, whose fields, text or whole numbers, are its columns.
+
+    Raises:
+        ArtefactError: the columns are others.
+    """
+    kinds = [kind.__annotations__[name] for name in kind._fields]
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        if tuple(next(reader, ())) != kind._fields:
+            raise ArtefactError(f"{path} has other columns than {', '.join(kind._fields)}: run dvc repro")
+        return [kind(*(convert(cell) for convert, cell in zip(kinds, row, strict=True))) for row in reader]
 
 
 def sha256_text(lines: Iterable[str]) -> str:

@@ -1,6 +1,5 @@
 """Image files to RGB arrays, and the table of a dataset's images."""
 
-import csv
 import io
 import os
 import struct
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bottletop.errors import ArtefactError, DataError
-from bottletop.files import write_csv
+from bottletop.files import read_rows, write_csv
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # MPO, of some cameras, opens as JPEG
 MAX_PIXELS = 120_000_000
@@ -45,12 +44,7 @@ def write_index(path: Path, rows: Iterable[ImageRow]) -> None:
 
 def read_index(path: Path) -> list[ImageRow]:
     """The rows in the order of the shards and of the images within them."""
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
-        if tuple(next(reader, ())) != ImageRow._fields:
-            raise ArtefactError(f"{path} has other columns than {', '.join(ImageRow._fields)}: run dvc repro")
-        kinds = [ImageRow.__annotations__[name] for name in ImageRow._fields]
-        return [ImageRow(*(kind(value) for kind, value in zip(kinds, row, strict=True))) for row in reader]
+    return read_rows(path, ImageRow)
 
 
 def read_shard(path: Path, rows: Sequence[ImageRow]) -> Iterator[bytes]:

@@ -1,6 +1,5 @@
 """Which images are trained on, validated on and tested on."""
 
-import csv
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,8 +9,8 @@ from typing import Annotated, NamedTuple
 from msgspec import Meta
 
 from bottletop.config import Params
-from bottletop.errors import ArtefactError, DataError
-from bottletop.files import write_csv
+from bottletop.errors import DataError
+from bottletop.files import read_rows, write_csv
 from bottletop.images import ImageRow
 
 SIDES = ("train", "validation", "test")
@@ -77,11 +76,8 @@ def write_split(path: Path, rows: Iterable[SplitRow]) -> None:
 
 
 def read_split(path: Path) -> list[SplitRow]:
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
-        if tuple(next(reader, ())) != SplitRow._fields:
-            raise ArtefactError(f"{path} has other columns than {', '.join(SplitRow._fields)}: run dvc repro")
-        return [SplitRow(*row) for row in reader]
+    """The rows in the order of the index."""
+    return read_rows(path, SplitRow)
 
 
 def _official_test(images: Iterable[ImageRow]) -> dict[str, str]:

