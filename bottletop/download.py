@@ -4,11 +4,9 @@ import hashlib
 import io
 import os
 import tempfile
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import chain, repeat
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NamedTuple
 
@@ -27,6 +25,9 @@ from bottletop.files import replacing, write_csv
 from bottletop.images import ImageRow, decode, header, write_index
 from bottletop.progress import bar
 from bottletop.shards import ShardWriter
+from bottletop.threads import map_ahead
+
+AHEAD = 4 * (os.cpu_count() or 1)  # images held at once
 
 
 class DownloadParams(Params, frozen=True, kw_only=True):
@@ -74,8 +75,10 @@ def _write_shards(source: Source, folder: Path) -> tuple[list[ImageRow], list[tu
     rejected: list[tuple[str, str, str]] = []
     shards = ShardWriter(folder)
     test_names: set[str] = set()
-    with tempfile.TemporaryFile(dir=folder) as thumbnails:  # a kilobyte an image: on disk, read where it is needed
-        for found, looked in _looked_at(_wanted(source, test_names)):
+    # Thumbnails are a kilobyte an image: on disk, and read where they are needed.
+    with tempfile.TemporaryFile(dir=folder) as thumbnails, bar("unpack", " images") as shown:
+        for found, looked in map_ahead(_look, _wanted(source, test_names), ahead=AHEAD):
+            shown.update()
             if isinstance(looked, str) or found.data is None:
                 rejected.append((found.name, found.label, str(looked)))
                 continue
@@ -145,20 +148,6 @@ def _choose(source: Source, listing: Iterable[Member]) -> set[str]:
             order = hashlib.sha256(f"{source.seed}:{member.name}".encode()).digest()
             by_label[labelled[0]].append((order, member.name))
     return {name for names in by_label.values() for _, name in sorted(names)[: source.max_per_class]}
-
-
-def _looked_at(images: Iterable[_Found]) -> Iterator[tuple[_Found, _Looked]]:
-    """Decodes on all cores, a bounded number ahead, in the order given."""
-    workers = os.cpu_count() or 1
-    waiting: deque[tuple[_Found, Future[_Looked]]] = deque()
-    with ThreadPoolExecutor(workers) as pool, bar("unpack", " images") as shown:
-        for image in chain(images, repeat(None, 4 * workers)):  # None: no more to add, empty the queue
-            if image is not None:
-                waiting.append((image, pool.submit(_look, image)))
-            if waiting and (image is None or len(waiting) > 4 * workers):
-                found, looked = waiting.popleft()
-                shown.update()
-                yield found, looked.result()
 
 
 def _look(found: _Found) -> _Looked:

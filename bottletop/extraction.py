@@ -1,12 +1,11 @@
 """Features of every image, shard by shard, in a bounded amount of memory."""
 
 import importlib.metadata
-import os
 import platform
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain, groupby, islice, repeat
+from contextlib import ExitStack
+from functools import partial
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,10 +18,9 @@ from bottletop.config import Params
 from bottletop.errors import ArtefactError, DataError
 from bottletop.files import replacing
 from bottletop.images import ImageRow, decode, read_shard, square
-from bottletop.manifest import Manifest, ShardShape, feature_file, ids_digest, stem, write_manifest
+from bottletop.manifest import Kind, Manifest, ShardShape, feature_file, ids_digest, stem, write_manifest
 from bottletop.progress import bar
-
-Batch = NDArray[np.uint8]
+from bottletop.threads import map_ahead
 
 
 class ExtractParams(Params, frozen=True, kw_only=True):
@@ -48,18 +46,19 @@ def extract(
     """
     precision = backbone.best_precision(params.precision)
     compute = backbone.build(arrays, image_side_px, precision)
-    shapes: dict[str, ShardShape] = {}
+    side = image_side_px // 32
+    shapes: dict[Kind, tuple[int, ...]] = {"pooled": (backbone.POOLED_FEATURES,)}
+    if params.bottleneck:
+        shapes["bottleneck"] = (side, side, 512)
+    done: dict[str, ShardShape] = {}
     with replacing(folder) as staging, bar(f"extract ({precision})", " images", len(images)) as shown:
         staging.mkdir()
         for shard, group in groupby(images, key=lambda row: row.shard):
             rows = list(group)
-            batches = _batches(_squares(shards / shard, rows, image_side_px))
-            features = (_counted(compute(batch), shown) for batch in batches)
-            _write(staging, shard, len(rows), features, keep_bottleneck=params.bottleneck)
-            shapes[stem(shard)] = ShardShape(
-                label=rows[0].label, rows=len(rows), ids_sha256=ids_digest([row.id for row in rows])
-            )
-        side = image_side_px // 32
+            batches = _computed(compute, shards / shard, rows, image_side_px, shown)
+            _write(staging, shard, {kind: (len(rows), *shape) for kind, shape in shapes.items()}, batches)
+            ids = ids_digest([row.id for row in rows])
+            done[stem(shard)] = ShardShape(label=rows[0].label, rows=len(rows), ids_sha256=ids)
         manifest = Manifest(
             backbone="vgg16",
             weights_digest=weights.digest(arrays),
@@ -67,61 +66,52 @@ def extract(
             image_side_px=image_side_px,
             precision=precision,
             dtype="float16",
-            pooled_shape=(backbone.POOLED_FEATURES,),
-            bottleneck_shape=(side, side, 512) if params.bottleneck else None,
+            pooled_shape=shapes["pooled"],
+            bottleneck_shape=shapes.get("bottleneck"),
             rows=len(images),
             ids_sha256=ids_digest([row.id for row in images]),
-            shards=shapes,
+            shards=done,
             versions=_versions(),
         )
         write_manifest(staging, manifest)
 
 
-def _counted(features: tuple[NDArray[np.float16], ...], shown: Any) -> tuple[NDArray[np.float16], ...]:
-    shown.update(len(features[0]))
-    return features
-
-
 def _write(
-    folder: Path, shard: str, count: int, batches: Iterable[tuple[NDArray[np.float16], ...]], *, keep_bottleneck: bool
+    folder: Path, shard: str, shapes: dict[Kind, tuple[int, ...]], batches: Iterable[dict[Kind, NDArray[np.float16]]]
 ) -> None:
-    """Fills the shard's two files, batch by batch."""
-    kinds: tuple[Literal["bottleneck", "pooled"], ...] = ("bottleneck", "pooled")
-    files: dict[str, NDArray[np.float16]] = {}
-    done = 0
-    for batch in batches:
-        for kind, values in zip(kinds, batch, strict=True):
-            if kind == "bottleneck" and not keep_bottleneck:
-                continue
-            if kind not in files:
-                path = feature_file(folder, shard, kind)
-                files[kind] = np.lib.format.open_memmap(path, "w+", np.float16, (count, *values.shape[1:]))
-            files[kind][done : done + len(values)] = values
-        done += len(batch[0])
+    """Writes the shard's .npy files as the batches come; a full disk is an error here, through a memory map a crash."""
+    with ExitStack() as stack:
+        files = {kind: stack.enter_context(feature_file(folder, shard, kind).open("wb")) for kind in shapes}
+        for kind, file in files.items():
+            header = {"descr": "<f2", "fortran_order": False, "shape": shapes[kind]}
+            np.lib.format.write_array_header_1_0(file, header)
+        for batch in batches:
+            for kind, file in files.items():
+                file.write(batch[kind].tobytes())
 
 
-def _squares(shard: Path, rows: Sequence[ImageRow], image_side_px: int) -> Iterator[Batch]:
-    """Decoded and resized images in order, on all cores, a bounded number ahead."""
-    workers = os.cpu_count() or 1
-    waiting: deque[Future[Batch]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for item in chain(zip(rows, read_shard(shard, rows), strict=True), repeat(None, 4 * backbone.BATCH_SIZE)):
-            if item is not None:
-                waiting.append(pool.submit(_square, *item, image_side_px))
-            if waiting and (item is None or len(waiting) == 4 * backbone.BATCH_SIZE):
-                yield waiting.popleft().result()
+def _computed(
+    compute: backbone.Extract, shard: Path, rows: Sequence[ImageRow], image_side_px: int, shown: Any
+) -> Iterator[dict[Kind, NDArray[np.float16]]]:
+    """The features of each batch; the next images are decoded meanwhile."""
+    decoding = map_ahead(
+        partial(_square, image_side_px=image_side_px),
+        zip(rows, read_shard(shard, rows), strict=True),
+        ahead=4 * backbone.BATCH_SIZE,
+    )
+    images = (image for _, image in decoding)
+    while batch := list(islice(images, backbone.BATCH_SIZE)):
+        bottleneck, pooled = compute(np.stack(batch))
+        shown.update(len(batch))
+        yield {"bottleneck": bottleneck, "pooled": pooled}
 
 
-def _square(row: ImageRow, data: bytes, image_side_px: int) -> Batch:
+def _square(image: tuple[ImageRow, bytes], image_side_px: int) -> NDArray[np.uint8]:
+    row, data = image
     try:
         return square(decode(data), image_side_px)
     except DataError as error:  # the download took it, so the shard has changed since
         raise ArtefactError(f"{row.shard}: {row.source} is damaged ({error}): run dvc repro") from error
-
-
-def _batches(images: Iterator[Batch]) -> Iterator[Batch]:
-    while batch := list(islice(images, backbone.BATCH_SIZE)):
-        yield np.stack(batch)
 
 
 def _versions() -> dict[str, str]:

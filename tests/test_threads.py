@@ -1,0 +1,44 @@
+import time
+
+import pytest
+
+from bottletop.threads import map_ahead
+
+
+def test_results_come_in_the_order_of_their_items() -> None:
+    def slow_at_first(number: int) -> int:
+        time.sleep(0.02 / (number + 1))
+        return number * number
+
+    assert list(map_ahead(slow_at_first, range(20), ahead=5)) == [(n, n * n) for n in range(20)]
+
+
+def test_no_more_items_are_taken_than_may_be_held() -> None:
+    taken = []
+
+    def items():
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    results = map_ahead(abs, items(), ahead=8)
+    for used in range(1, 50):
+        next(results)
+        assert len(taken) - used <= 8
+    results.close()
+
+
+def test_fewer_items_than_may_be_held_all_come() -> None:
+    assert list(map_ahead(abs, [-1, -2], ahead=8)) == [(-1, 1), (-2, 2)]
+
+
+def test_an_error_is_raised_where_its_result_is_due() -> None:
+    def fails_at_three(number: int) -> int:
+        if number == 3:
+            raise ValueError(number)
+        return number
+
+    results = map_ahead(fails_at_three, range(10), ahead=4)
+    assert [next(results)[1] for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="3"):
+        next(results)
