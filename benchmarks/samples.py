@@ -53,11 +53,10 @@ def git(project: Path, *arguments: str) -> str:
 
 
 def activate(project: Path, datasets: list[str]) -> None:
-    """Sets the active datasets in params.yaml, leaving the rest of the file as it is."""
+    """Sets the active datasets in params.yaml."""
     path = project / "params.yaml"
-    lines = path.read_text().splitlines(keepends=True)
-    changed = [f"datasets: [{', '.join(datasets)}]\n" if line.startswith("datasets:") else line for line in lines]
-    path.write_text("".join(changed))
+    params = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**params, "datasets": datasets}, sort_keys=False))
 
 
 @contextmanager

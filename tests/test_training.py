@@ -94,9 +94,9 @@ def test_the_same_inputs_give_the_same_files_byte_for_byte(easy, memory, tmp_pat
 def test_two_processes_give_the_same_top_byte_for_byte(easy, tmp_path):
     """Keras writes when a model was saved, and where its objects were in memory, into the file."""
     code = (
-        "import sys; from pathlib import Path; from bottletop import top; from tests import test_top, tiny;"
-        "features = test_top.opened(Path(sys.argv[1]), tiny.feature_folder(Path(sys.argv[2], 'unused')));"
-        "trained = training.train(features, test_top.params(epochs=1));"
+        "import sys; from pathlib import Path; from bottletop import training; from tests import test_training, tiny;"
+        "features = test_training.opened(Path(sys.argv[1]), tiny.feature_folder(Path(sys.argv[2], 'unused')));"
+        "trained = training.train(features, tiny.simple_params(epochs=1));"
         "training.save(Path(sys.argv[2], 'model'), Path(sys.argv[2], 'history.csv'), trained)"
     )
     for name in ("one", "two"):
