@@ -51,11 +51,11 @@ def members(path: Path) -> Iterator[Member]:
 
 def fingerprint(path: Path) -> str:
     """Changes when a file of the folder, or the archive itself, is added, removed, resized or written to."""
-    names = [member.name for member in _folder(path)] if path.is_dir() else [""]
     if not path.exists():
         raise DataError(f"{path} is missing: put it there, or edit its entry in datasets.yaml")
-    states = ((name, (path / name).stat()) for name in names)
-    return sha256_text(f"{name}\t{state.st_size}\t{state.st_mtime_ns}" for name, state in states)
+    files = _files(path) if path.is_dir() else [path]
+    states = ((os.fsencode(file.relative_to(path)), file.stat()) for file in files)
+    return sha256_text(f"{name!r}\t{state.st_size}\t{state.st_mtime_ns}" for name, state in states)
 
 
 @contextmanager
@@ -78,6 +78,11 @@ def _damage_explained(path: Path) -> Iterator[None]:
 
 
 def _folder(root: Path) -> Iterator[Member]:
+    for file in _files(root):
+        yield Member(_readable(file.relative_to(root).as_posix()), file.stat().st_size, file.read_bytes)
+
+
+def _files(root: Path) -> Iterator[Path]:
     """Files below `root`; linked folders are followed once, hidden ones are left out."""
     seen = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
@@ -90,7 +95,7 @@ def _folder(root: Path) -> Iterator[Member]:
         for name in sorted(name for name in names if not name.startswith(".")):
             file = Path(folder, name)
             if file.is_file():
-                yield Member(_safe(file.relative_to(root).as_posix(), root), file.stat().st_size, file.read_bytes)
+                yield file
 
 
 def _zip(path: Path) -> Iterator[Member]:
@@ -163,9 +168,14 @@ def _expansion_limit(path: Path) -> int:
 
 
 def _safe(name: str, archive: Path) -> str:
-    """The name with forward slashes and no leading "./"; what is not UTF-8 in it is replaced."""
-    name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """The name with forward slashes and no leading "./"."""
+    name = _readable(name)
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if not parts or parts[0] == "/" or ".." in parts or ":" in parts[0] or "\0" in name:
         raise DataError(f"{archive}: the member name {name!r} leaves the archive: refused")
     return "/".join(parts)
+
+
+def _readable(name: str) -> str:
+    """The name with what is not UTF-8 in it replaced."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -4,6 +4,7 @@ import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.request import url2pathname
 
 from msgspec import Meta
 
@@ -46,6 +47,10 @@ class Source(Params, frozen=True, kw_only=True, dict=True):
         named = {"{label}": "(?P<label>[^/]+)", "{split}": "(?P<split>[^/]+)", "{number}": r"(?P<number>\d+)"}
         return re.compile("".join(named.get(part, "[^/]*" if part == "*" else re.escape(part)) for part in parts))
 
+    def matches(self, member: str) -> bool:
+        """Whether `images` describes this name."""
+        return self._pattern.fullmatch(member) is not None
+
     def label(self, member: str) -> tuple[str, str] | None:
         """The class and official side (``"train"``, ``"test"`` or empty) of a member; None if it is not to be taken."""
         match = self._pattern.fullmatch(member)
@@ -81,6 +86,8 @@ def dataset(name: str) -> Dataset:
     Raises:
         ParamsError: there is none, or it is malformed.
     """
+    if not re.fullmatch(r"[\w-]+", name):
+        raise ParamsError(f"a dataset's name is made of letters, digits, - and _, got {name!r}: edit datasets.yaml")
     known = (read_yaml(CATALOGUE) or {}).get("datasets") or {}
     if name not in known:
         raise ParamsError(f"dataset {name!r} is not in {CATALOGUE}, which has {', '.join(known)}: add an entry")
@@ -89,4 +96,6 @@ def dataset(name: str) -> Dataset:
 
 def local_path(path: str) -> Path:
     """A path or ``file:`` address of the catalogue, resolved against the main repository's root."""
-    return repository() / Path(path.removeprefix("file:").removeprefix("//")).expanduser()
+    if path.startswith("file:"):
+        path = url2pathname(path.removeprefix("file:").removeprefix("//"))
+    return repository() / Path(path).expanduser()

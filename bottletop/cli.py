@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from bottletop.config import load
+from bottletop.config import load, read_yaml
 from bottletop.errors import ArtefactError, exit_on_error
 from bottletop.files import read_json
 from bottletop.paths import PARAMS, Paths
@@ -25,6 +25,9 @@ def print_results() -> None:
         folder = Paths(dataset).metrics
         if not (folder / "metrics.json").exists():
             raise ArtefactError(f"{dataset} has no results yet: run dvc repro")
+        model = Paths(dataset).model / "top.json"
+        if not model.exists() or read_json(model)["params"] != read_yaml(PARAMS)["train"]:
+            print(f"{dataset}: params.yaml has changed since, or the last run did not complete: run dvc repro")
         values, images = read_json(folder / "metrics.json"), read_json(folder / "details.json")["images"]
         interval = f"95 % interval {values['accuracy_low']:.1%} to {values['accuracy_high']:.1%}"
         print(f"{dataset}: {values['accuracy']:.1%} test accuracy ({interval}, {images['test']} images)")

@@ -1,5 +1,6 @@
 """Typed params: one frozen struct per section of a YAML file."""
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +11,16 @@ import yaml
 from bottletop.errors import ParamsError
 
 T = TypeVar("T")
-Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Safe):  # type: ignore[misc]
+    """Reads 1e-4 as a number, as YAML 1.2 and DVC do; PyYAML alone takes it for text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), "-+0123456789"
+)
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,7 +31,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_yaml(path: Path) -> Any:
     """The parsed file; never run as code, whatever its tags say."""
     try:
-        return yaml.load(path.read_bytes(), Loader=Loader)  # noqa: S506 (a safe loader)
+        return yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 (a safe loader)
     except FileNotFoundError as error:
         raise ParamsError(f"{path} is missing: run this from the repository's root") from error
     except yaml.YAMLError as error:
@@ -50,8 +60,24 @@ def parse(kind: type[T], values: Any, section: str, path: Path) -> T:
     except msgspec.ValidationError as error:
         message, _, location = str(error).partition(" - at `$")
         location = location.rstrip("`")
-        got = f", got {_value_at(values, location)!r}" if location else ""
+        message += _allowed(kind, message, location)
+        got = f"{'' if ', got `' in message else ', got'} {_value_at(values, location)!r}" if location else ""
         raise ParamsError(f"{section}{location}: {message[0].lower()}{message[1:]}{got}: edit {path}") from error
+
+
+def _allowed(kind: Any, message: str, location: str) -> str:
+    """What a params struct takes, where msgspec's message leaves that out."""
+    info = msgspec.inspect.type_info(kind)
+    if not isinstance(info, msgspec.inspect.StructType):
+        return ""
+    if "unknown field" in message and not location:
+        return f", known are {', '.join(field.name for field in info.fields)}"
+    for field in info.fields:
+        types = getattr(field.type, "types", [field.type])
+        values = [value for kind in types for value in getattr(kind, "values", ())]
+        if values and location == f".{field.name}":
+            return f", allowed are {', '.join(map(str, values))}"
+    return ""
 
 
 def _value_at(values: Any, location: str) -> Any:

@@ -27,6 +27,7 @@ from bottletop.progress import bar
 from bottletop.shards import ShardWriter
 from bottletop.threads import map_ahead
 
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 AHEAD = 4 * (os.cpu_count() or 1)  # images held at once
 
 
@@ -61,6 +62,7 @@ def unpack(source: Source, params: DownloadParams, folder: Path) -> dict[str, An
         rows, rejected, thumbnails = _write_shards(source, staging)
         _check(source, rows, rejected, params.max_rejected)
         pairs = near_duplicates([row.phash for row in rows], thumbnails)
+        pairs = [(left, right) for left, right in pairs if rows[left].id != rows[right].id]
         groups = group([row.id for row in rows], pairs)
         rows = [row._replace(group=name) for row, name in zip(rows, groups, strict=True)]
         rows.sort(key=lambda row: (row.shard, row.offset))
@@ -100,14 +102,19 @@ def _write_shards(source: Source, folder: Path) -> tuple[list[ImageRow], list[tu
 def _wanted(source: Source, test_names: set[str]) -> Iterator[_Found]:
     """Each image to take; fills `test_names` in passing."""
     opened = _opener(source)
+    unmatched: list[str] = []
     chosen = None if source.max_per_class is None else _choose(source, opened())
     for member in opened():
         if member.name == source.test_list:
             test_names.update(member.read().decode().splitlines())
         labelled = source.label(member.name)
+        if not source.matches(member.name) and PurePosixPath(member.name).suffix.lower() in IMAGE_SUFFIXES:
+            unmatched.append(member.name)
         if labelled is not None and (chosen is None or member.name in chosen):
             data = member.read() if member.size <= MAX_MEMBER_BYTES else None
             yield _Found(member.name, *labelled, data)
+    if unmatched:
+        print(f"{len(unmatched)} image files are not of the form {source.images!r}, so not taken: {unmatched[0]} …")
 
 
 def _opener(source: Source) -> Callable[[], Iterator[Member]]:
@@ -116,15 +123,22 @@ def _opener(source: Source) -> Callable[[], Iterator[Member]]:
         return _digits
     if source.folder is not None:
         return partial(members, local_path(source.folder))
+    return partial(members, _archive(source))
+
+
+def _archive(source: Source) -> Path:
+    """The first of the source's addresses that has the right bytes."""
     checksum = f"sha256:{source.sha256}" if source.sha256 else f"md5:{source.md5}" if source.md5 else None
-    local = [local_path(url) for url in source.urls if url.startswith("file:")]
-    remote = [url for url in source.urls if not url.startswith("file:")]
-    archive = next((path for path in local if path.exists() or not remote), None)
-    if archive is not None:
-        verify(archive, checksum)
-    else:
-        archive = fetch(remote, checksum)
-    return partial(members, archive)
+    failures = []
+    for url in source.urls:
+        try:
+            if not url.startswith("file:"):
+                return fetch([url], checksum)
+            verify(local_path(url), checksum)
+            return local_path(url)
+        except DataError as error:
+            failures.append(str(error))
+    raise DataError("\n".join(failures))
 
 
 def _digits() -> Iterator[Member]:

@@ -14,6 +14,7 @@ import requests
 from filelock import FileLock
 
 from bottletop.errors import DataError
+from bottletop.files import file_digest
 from bottletop.paths import user_cache
 from bottletop.progress import bar
 
@@ -58,14 +59,9 @@ def verify(path: Path, checksum: str | None) -> None:
             raise DataError(f"{path}: expected {algorithm} {expected}, got {found}: replace the file or its checksum")
 
 
-def file_digest(path: Path, algorithm: str = "sha256") -> str:
-    """The digest of a file's bytes as hex, in constant memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
-
-
 def _fetch_one(url: str, checksum: str | None, path: Path) -> Path:
     def download(url: str, output: str, _pooch: Any) -> None:
+        _check_host(url)
         _download(url, path.with_name(f"{path.name}.part"))
         path.with_name(f"{path.name}.part").replace(output)
 

@@ -86,3 +86,9 @@ def sha256_text(lines: Iterable[str]) -> str:
     for line in lines:
         digest.update(f"{line}\n".encode())
     return digest.hexdigest()
+
+
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """The digest of a file's bytes as hex, in constant memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -16,8 +16,8 @@ from bottletop.errors import ArtefactError, DataError
 from bottletop.files import read_rows, write_csv
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # MPO, of some cameras, opens as JPEG
-MAX_PIXELS = 120_000_000
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # twice as many is an error in Pillow; more than this, one of ours
+MAX_PIXELS = 64_000_000
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # lower than Pillow's own limit, and an error instead of a warning
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 

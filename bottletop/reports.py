@@ -13,6 +13,7 @@ from bottletop import figures
 from bottletop.files import read_numbers, write_csv, write_json, write_text
 from bottletop.images import ImageRow, decode, read_shard
 from bottletop.scores import (
+    MIN_PROBABILITY,
     EvaluateParams,
     Labels,
     Probabilities,
@@ -48,6 +49,8 @@ class Report:
     positive: int | None  # position of the positive class, for two classes
     threshold: float | None  # chosen on validation, for two classes
     record: TopRecord
+    val_accuracy: float
+    val_log_loss: float  # of the calibrated model, as `log_loss` is on the test images
     sides: dict[str, int]  # images per side of the split
 
     @property
@@ -75,7 +78,10 @@ def assess(
         positive=positive,
         threshold=0.5 if threshold is None else threshold,
     )
-    return Report(record.class_names, test, scores, positive, threshold, record, sides)
+    own = validation.probabilities[np.arange(len(validation.labels)), validation.labels]
+    val_log_loss = float(-np.log(own.clip(MIN_PROBABILITY)).mean())
+    val_accuracy = float((validation.probabilities.argmax(1) == validation.labels).mean())
+    return Report(record.class_names, test, scores, positive, threshold, record, val_accuracy, val_log_loss, sides)
 
 
 def write_tables(folder: Path, report: Report) -> None:
@@ -90,10 +96,14 @@ def write_tables(folder: Path, report: Report) -> None:
         "target_names": names,
         "zero_division": 0,
     }
-    write_text(folder / "classification_report.txt", classification_report(**arguments, digits=3))
-    table = classification_report(**arguments, output_dict=True)
+    write_text(
+        folder / "classification_report.txt", classification_report(**arguments, digits=3) + _binary_text(report)
+    )
+    # By number: a class may be called "accuracy", which is a row of its own here.
+    table = classification_report(**{**arguments, "target_names": list(map(str, range(len(names))))}, output_dict=True)
     columns = ("precision", "recall", "f1-score", "support")
-    per_class = ([name, *(round(table[name][column], 6) for column in columns)] for name in (*names, "macro avg"))
+    rows = (table[str(number)] for number in range(len(names)))
+    per_class = ([name, *(round(row[column], 6) for column in columns)] for name, row in zip(names, rows, strict=True))
     write_csv(folder / "classification_report.csv", ("class", *columns), per_class)
     predicted = [names[i] for i in report.predicted]
     true = [names[i] for i in report.test.labels]
@@ -101,7 +111,7 @@ def write_tables(folder: Path, report: Report) -> None:
     probabilities = ([f"{value:.6f}" for value in row] for row in report.test.probabilities)
     write_csv(
         folder / "predictions.csv",
-        ("id", "path", "label", "predicted", *names),
+        ("id", "path", "label", "predicted", *(f"p({name})" for name in names)),
         (
             (image.id, image.source, label, guess, *values)
             for image, label, guess, values in zip(report.test.images, true, predicted, probabilities, strict=True)
@@ -144,20 +154,32 @@ def _metrics(report: Report) -> dict[str, float]:
         "accuracy_low": _round(accuracy.low),
         "accuracy_high": _round(accuracy.high),
         **chosen,
-        "val_accuracy": _round(report.record.val_accuracy),
-        "val_loss": _round(report.record.val_loss),
+        "val_accuracy": _round(report.val_accuracy),
+        "val_log_loss": _round(report.val_log_loss),
     }
 
 
 def _details(report: Report) -> dict[str, Any]:
     """Every score with its interval, and what is needed to understand them."""
-    scores: dict[str, float] = {}
-    for name, score in report.scores.items():
-        scores |= {name: _round(score.value), f"{name}_low": _round(score.low), f"{name}_high": _round(score.high)}
+    scores = [
+        {"score": name, "value": _round(score.value), "low": _round(score.low), "high": _round(score.high)}
+        for name, score in report.scores.items()
+    ]
     binary = {}
     if report.positive is not None:
         binary = {"positive_class": report.class_names[report.positive], "threshold": _round(report.threshold or 0.0)}
-    return {**scores, **binary, "best_epoch": report.record.best_epoch, "images": report.sides}
+    return {"scores": scores, **binary, "best_epoch": report.record.best_epoch, "images": report.sides}
+
+
+def _binary_text(report: Report) -> str:
+    """What the threshold chosen on validation gives; the table above calls the more probable class."""
+    if report.positive is None:
+        return ""
+    sensitivity, specificity = report.scores["sensitivity"].value, report.scores["specificity"].value
+    return (
+        f"\n{report.class_names[report.positive]!r} called from a probability of {report.threshold:.3f}, chosen on "
+        f"validation images: sensitivity {sensitivity:.3f}, specificity {specificity:.3f}\n"
+    )
 
 
 def _worst(report: Report, wrong: NDArray[np.bool_], shards: Path) -> Iterable[figures.Mistake]:

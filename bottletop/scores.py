@@ -21,7 +21,7 @@ class EvaluateParams(Params, frozen=True, kw_only=True):
     """Section ``evaluate`` of params.yaml."""
 
     bootstrap: Annotated[int, Meta(ge=100)]  # resamples of the test images
-    seed: Annotated[int, Meta(ge=0)]  # of the resampling
+    seed: Annotated[int, Meta(ge=0, lt=2**32)]  # of the resampling
     positive_classes: tuple[str, ...]  # of a two-class dataset, the one named here is "positive"; else the last by name
 
 
@@ -81,9 +81,10 @@ def evaluate(
 
 
 def choose_threshold(probability: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-    """The threshold with the best sum of sensitivity and specificity (Youden, 1950); on validation images.
+    """The threshold with the best sum of sensitivity and specificity (Youden, 1950), on validation images.
 
-    Midway between the two neighbouring probabilities that it separates.
+    Of those within one image of the best, the one nearest to 0.5: a few images can't tell them apart. Thresholds are
+    midway between neighbouring probabilities.
     """
     values = np.unique(probability)
     if len(values) < 2:
@@ -92,7 +93,10 @@ def choose_threshold(probability: NDArray[np.float64], positive: NDArray[np.bool
     called = probability >= thresholds[:, None]
     sensitivity = (called & positive).sum(1) / max(1, positive.sum())
     specificity = (~called & ~positive).sum(1) / max(1, (~positive).sum())
-    return float(thresholds[np.argmax(sensitivity + specificity)])
+    total = sensitivity + specificity
+    one_image = 1 / max(1, min(positive.sum(), (~positive).sum()))
+    good = thresholds[total >= total.max() - one_image - 1e-12]
+    return float(good[np.argmin(np.abs(good - 0.5))])
 
 
 def confusion_matrix(predicted: Labels, labels: Labels, classes: int) -> NDArray[np.int64]:

@@ -31,15 +31,15 @@ class TopParams(Params, frozen=True, kw_only=True):
     activation: Literal["leaky_relu", "relu", "elu", "gelu", "selu", "silu", "tanh"]
     leaky_slope: Annotated[float, Meta(ge=0, lt=1)]  # of leaky_relu below zero
     optimiser: Literal["adam", "rmsprop", "sgd"]
-    learning_rate: Annotated[float, Meta(gt=0)]
+    learning_rate: Annotated[float, Meta(gt=0, le=1000)]
     epochs: Annotated[int, Meta(ge=1)]  # at most
     batch_size: Annotated[int, Meta(ge=1)]
     patience: Annotated[int, Meta(ge=1)] | None  # epochs without a better validation loss before stopping; null: never
     class_weights: Literal["none", "balanced"]  # balanced: a class's weight is inverse to its share
     label_smoothing: Fraction
-    l2: Annotated[float, Meta(ge=0)]  # penalty on the kernels of all layers
+    l2: Annotated[float, Meta(ge=0, le=1000)]  # penalty on the kernels of all layers
     calibrate: bool  # scale the outputs by one temperature, fitted on validation
-    seed: Annotated[int, Meta(ge=0)]
+    seed: Annotated[int, Meta(ge=0, lt=2**32)]
 
     def __post_init__(self) -> None:
         if len(self.dropout) != len(self.hidden):

@@ -1,11 +1,18 @@
-"""MLflow runs: what was done, with what, and what came out."""
+"""MLflow runs: `train` opens one and logs each epoch as it ends, `track` finishes it.
+
+Between the two, ``.dvc/tmp/bottletop/<dataset>.json`` in the folder where the stages run names the run and the model
+that came of it. An experiment that DVC restored from its run cache has no such file: `track` gives it a run of its own.
+"""
 
 import os
-import subprocess
+import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before MLflow is imported
@@ -14,15 +21,29 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds
 
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from bottletop.errors import ArtefactError
+from bottletop.files import read_json, write_json
+from bottletop.owner import is_gone, owner_tags
 from bottletop.paths import repository
+from bottletop.provenance import experiment_name, lock_tags, origin_tags
 
-BATCH = 1000  # metrics per request, MLflow's limit; for params it is 100
-
+METRICS_A_REQUEST, PARAMS_A_REQUEST = 1000, 100  # MLflow's limits
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens the UI on training runs, not on chat traces
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `track` logs."""
+
+    metrics: Mapping[str, float]
+    history: list[dict[str, float]]  # an entry per epoch, its number under "epoch"
+    artefacts: Mapping[str, Path]  # files and folders, by the folder to log them under
+    model_digest: str  # of the model that was evaluated
+    data_digest: str  # of the images' ids
+    weights_digest: str
 
 
 def tracking_uri() -> str:
@@ -30,65 +51,123 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{repository() / 'mlflow.db'}"
 
 
-def log_run(
-    dataset: str,
-    params: Mapping[str, Any],
-    metrics: Mapping[str, float],
-    history: list[dict[str, float]],
-    artefacts: Mapping[str, Path],
-) -> str:
-    """Logs one finished run and returns its id.
+class LiveRun:
+    """A run that training writes to; as a context it ends FAILED or KILLED if the block does."""
 
-    Args:
-        params: nested; logged as ``train.epochs`` and so on.
-        history: an entry per epoch, with its number under ``epoch``.
-        artefacts: files and folders, by the folder to log them under.
+    def __init__(self, dataset: str, params: Mapping[str, Any]) -> None:
+        """Opens the run, before anything expensive.
+
+        Raises:
+            ArtefactError: the tracking store can't be reached.
+        """
+        self._link = _link(dataset)
+        with _store() as self._client:
+            close_abandoned(self._client)
+            self._run_id = _create(self._client, dataset, params, owner_tags())
+        self._logging = True
+        write_json(self._link, {"run_id": self._run_id, "model_digest": None})
+
+    def __enter__(self) -> "LiveRun":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `__exit__` is reached
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if kind is not None:
+            self._link.unlink(missing_ok=True)
+            with _store() as client:
+                client.set_terminated(self._run_id, "FAILED" if issubclass(kind, Exception) else "KILLED")
+
+    def log_epoch(self, entry: Mapping[str, float]) -> None:
+        """Logs one epoch; a store that stops answering costs the live curves, not the training."""
+        if self._logging:
+            try:
+                self._client.log_batch(self._run_id, _epoch_metrics(entry))
+            except MlflowException as error:
+                self._logging = False
+                print(f"live logging stopped, track will catch up: {error}", file=sys.stderr)
+
+    def trained(self, model_digest: str) -> None:
+        """Remembers which model came of this run, for `finish` to recognise."""
+        write_json(self._link, {"run_id": self._run_id, "model_digest": model_digest})
+
+
+def finish(dataset: str, params: Mapping[str, Any], result: Result) -> str:
+    """Finishes the run that trained this model, or logs a restored experiment as a run of its own; returns its id.
 
     Raises:
         ArtefactError: the tracking store can't be reached.
     """
+    link = _link(dataset)
+    opened = read_json(link) if link.exists() else {}
     with _store() as client:
-        experiment = _experiment(client, f"bottletop/{dataset}")
-        name = os.environ.get("DVC_EXP_NAME") or _git("rev-parse", "--short", "HEAD") or "uncommitted"
-        run = client.create_run(experiment, run_name=name, tags={"dataset": dataset, "mlflow.source.name": "bottletop"})
-        run_id = str(run.info.run_id)
+        run_id = str(opened.get("run_id")) if opened.get("model_digest") == result.model_digest else None
+        if run_id is not None and not _reopen(client, run_id):
+            run_id = None
+        restored = run_id is None
+        if run_id is None:
+            run_id = _create(client, dataset, params, owner_tags())
         try:
-            _log(client, run_id, params, metrics, history, artefacts)
+            _log(client, run_id, dataset, result, restored=restored)
         except BaseException:
             client.set_terminated(run_id, "FAILED")
             raise
         client.set_terminated(run_id, "FINISHED")
+        link.unlink(missing_ok=True)
+        close_abandoned(client)
     return run_id
 
 
-def _log(
-    client: MlflowClient,
-    run_id: str,
-    params: Mapping[str, Any],
-    metrics: Mapping[str, float],
-    history: list[dict[str, float]],
-    artefacts: Mapping[str, Path],
-) -> None:
+def close_abandoned(client: MlflowClient) -> None:
+    """Ends runs as KILLED whose process is gone: a kill -9 leaves no other trace."""
+    experiments = client.search_experiments(filter_string="name LIKE 'bottletop/%'")
+    if experiments:
+        ids = [experiment.experiment_id for experiment in experiments]
+        for run in client.search_runs(ids, "attributes.status = 'RUNNING'"):
+            if is_gone(run.data.tags):
+                client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _log(client: MlflowClient, run_id: str, dataset: str, result: Result, *, restored: bool) -> None:
+    logged = {metric.step for metric in client.get_metric_history(run_id, "epoch_val_loss")}
     now = int(time.time() * 1000)
-    flat = [Param(name, str(value)) for name, value in _flatten(params)]
-    commit = _git("rev-parse", "HEAD")
-    tags = [RunTag("mlflow.source.git.commit", commit)] if commit else []
-    for start in range(0, len(flat), 100):
-        client.log_batch(run_id, params=flat[start : start + 100], tags=tags)
-    points = [Metric(name, value, now, 0) for name, value in metrics.items()]
-    points += [
-        Metric(f"epoch_{name}", value, now, int(entry["epoch"]))
-        for entry in history
-        for name, value in entry.items()
-        if name != "epoch"
-    ]
-    for start in range(0, len(points), BATCH):
-        client.log_batch(run_id, metrics=points[start : start + BATCH])
-    for folder, path in artefacts.items():
+    points = [Metric(name, value, now, 0) for name, value in result.metrics.items()]
+    points += [point for entry in result.history if entry["epoch"] not in logged for point in _epoch_metrics(entry)]
+    for start in range(0, len(points), METRICS_A_REQUEST):
+        client.log_batch(run_id, metrics=points[start : start + METRICS_A_REQUEST])
+    digests = {"data_digest": result.data_digest, "weights_digest": result.weights_digest}
+    tags = {**lock_tags(dataset), **digests, "model_digest": result.model_digest, "restored": str(restored).lower()}
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+    images = Dataset(dataset, result.data_digest[:36], "local", f"data/images/{dataset}")
+    client.log_inputs(run_id, [DatasetInput(images)])
+    for folder, path in result.artefacts.items():
         if path.is_dir():
             client.log_artifacts(run_id, str(path), folder)
         else:
             client.log_artifact(run_id, str(path), folder)
+
+
+def _create(client: MlflowClient, dataset: str, params: Mapping[str, Any], owner: Mapping[str, str]) -> str:
+    experiment = _experiment(client, f"bottletop/{dataset}")
+    tags = {**origin_tags(dataset), **owner}
+    run_id = str(client.create_run(experiment, run_name=experiment_name(), tags=tags).info.run_id)
+    flat = [Param(name, str(value)) for name, value in _flatten(params)]
+    for start in range(0, len(flat), PARAMS_A_REQUEST):
+        client.log_batch(run_id, params=flat[start : start + PARAMS_A_REQUEST])
+    return run_id
+
+
+def _reopen(client: MlflowClient, run_id: str) -> bool:
+    """Whether the run is there to be finished; another command may have ended it when this one's was interrupted."""
+    try:
+        client.update_run(run_id, status="RUNNING")
+    except MlflowException:  # deleted, or the store is another one now
+        return False
+    return True
+
+
+def _epoch_metrics(entry: Mapping[str, float]) -> list[Metric]:
+    now, epoch = int(time.time() * 1000), int(entry["epoch"])
+    return [Metric(f"epoch_{name}", value, now, epoch) for name, value in entry.items() if name != "epoch"]
 
 
 @contextmanager
@@ -126,15 +205,13 @@ def _experiment(client: MlflowClient, name: str) -> str:
         return str(found.experiment_id)
 
 
+def _link(dataset: str) -> Path:
+    return Path(".dvc/tmp/bottletop", f"{dataset}.json")
+
+
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-def _git(*arguments: str) -> str:
-    """Git's answer; empty outside a repository or before the first commit."""
-    answer = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    return answer.stdout.strip() if answer.returncode == 0 else ""

@@ -3,6 +3,7 @@
 import json
 import math
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-from bottletop.errors import ParamsError
+from bottletop.errors import DataError, ParamsError
 from bottletop.features import FeatureSet, Rows
 from bottletop.files import replacing, write_csv, write_json
 from bottletop.progress import bar
@@ -34,11 +35,18 @@ class Trained:
     history: tuple[dict[str, float], ...]  # an entry per epoch, keys as in HISTORY
 
 
-def train(features: FeatureSet, params: TopParams) -> Trained:
+def train(
+    features: FeatureSet, params: TopParams, on_epoch: Callable[[dict[str, float]], None] = lambda _: None
+) -> Trained:
     """Fits a top on the training side; the epoch with the lowest validation loss is what is returned.
 
     The same inputs give the same weights, byte for byte, on one machine. Raises ParamsError where training diverges.
+
+    Args:
+        on_epoch: called after each epoch with its entry of the history and its number under "epoch".
     """
+    if len(features.class_names) < 2:
+        raise DataError(f"a dataset needs at least two classes, got only {features.class_names[0]!r}: add a folder")
     keras.utils.clear_session()  # layers are named by counting: so that equal models are equal files
     keras.utils.set_random_seed(params.seed)
     tf.config.experimental.enable_op_determinism()
@@ -60,7 +68,7 @@ def train(features: FeatureSet, params: TopParams) -> Trained:
         validation_data=_batches(features, validation, 512, None),
         epochs=params.epochs,
         class_weight=weight,
-        callbacks=[best, _Progress(params.epochs)],
+        callbacks=[best, _Progress(params.epochs, on_epoch)],
         shuffle=False,  # `_batches` does
         verbose=0,
     )
@@ -97,17 +105,19 @@ def save(folder: Path, history: Path, trained: Trained) -> None:
 
 
 class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
-    """One bar over the epochs."""
+    """One bar over the epochs, and word of each."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, on_epoch: Callable[[dict[str, float]], None]) -> None:
         super().__init__()
+        self._on_epoch = on_epoch
         self._bar = bar("train", " epochs", epochs)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 (Keras' names)
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._on_epoch({"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}})
         self._bar.set_postfix({name: f"{value:.4f}" for name, value in (logs or {}).items()}, refresh=False)
         self._bar.update()
 
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 (Keras' names)
         self._bar.close()
 
 
@@ -162,12 +172,17 @@ def _moments(
 
 
 def _calibrate(model: keras.Model, probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
-    """Divides the logits by the temperature that suits these images best (Guo et al., 2017); ranks stay as they are."""
+    """Divides the logits by the temperature that suits these images best (Guo et al., 2017); ranks stay as they are.
+
+    A few images that are all classified right would ask for certainty: so one more counts that could be of any class.
+    """
     logits = np.log(probabilities.clip(1e-12))
+    any_class = 1 / (len(labels) + 1)
 
     def log_loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
-        return float((logsumexp(scaled, axis=1) - scaled[np.arange(len(labels)), labels]).mean())
+        own = (1 - any_class) * scaled[np.arange(len(labels)), labels] + any_class * scaled.mean(1)
+        return float((logsumexp(scaled, axis=1) - own).mean())
 
     temperature = float(np.exp(minimize_scalar(log_loss, bounds=(-3, 3), method="bounded").x))
     last = model.get_layer("classes")

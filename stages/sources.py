@@ -2,17 +2,26 @@
 
 from bottletop.archives import fingerprint
 from bottletop.catalogue import dataset, local_path
-from bottletop.config import load
-from bottletop.errors import exit_on_error
+from bottletop.config import load, read_yaml
+from bottletop.errors import ParamsError, exit_on_error
 from bottletop.files import write_json
 from bottletop.paths import PARAMS, Paths
 
+SECTIONS = {"datasets", "download", "split", "extract", "train", "evaluate"}
+
 
 def run(names: tuple[str, ...]) -> None:
+    unknown = set(read_yaml(PARAMS)) - SECTIONS
+    if unknown:
+        raise ParamsError(
+            f"params.yaml has no section {', '.join(sorted(unknown))}, only {', '.join(sorted(SECTIONS))}"
+        )
+    if not names:
+        raise ParamsError("datasets in params.yaml is empty: name at least one of datasets.yaml")
     for name in names:
         source = dataset(name).source
         local = [source.folder] if source.folder else [url for url in source.urls if url.startswith("file:")]
-        found = {path: fingerprint(local_path(path)) for path in local}
+        found = {path: fingerprint(local_path(path)) for path in local if local_path(path).exists()}
         write_json(Paths(name).fingerprint, found)
 
 

@@ -2,18 +2,25 @@
 
 import sys
 
-from bottletop.config import read_yaml
 from bottletop.errors import exit_on_error
-from bottletop.files import read_json, read_numbers
-from bottletop.paths import PARAMS, Paths
-from bottletop.tracking import log_run
+from bottletop.files import file_digest, read_json, read_numbers
+from bottletop.manifest import read_manifest
+from bottletop.paths import Paths
+from bottletop.provenance import tracked_params
+from bottletop.tracking import Result, finish
 
 
 def run(paths: Paths) -> None:
-    params = {section: values for section, values in read_yaml(PARAMS).items() if section != "datasets"}
-    metrics = read_json(paths.metrics / "metrics.json")
-    artefacts = {"report": paths.metrics, "model": paths.model, "data": paths.features / "manifest.json"}
-    log_run(paths.dataset, params, metrics, read_numbers(paths.history), artefacts)
+    manifest = read_manifest(paths.features)
+    result = Result(
+        metrics=read_json(paths.metrics / "metrics.json"),
+        history=read_numbers(paths.history),
+        artefacts={"report": paths.metrics, "model": paths.model, "data": paths.features / "manifest.json"},
+        model_digest=file_digest(paths.model / "top.keras"),
+        data_digest=manifest.ids_sha256,
+        weights_digest=manifest.weights_digest,
+    )
+    finish(paths.dataset, tracked_params(), result)
 
 
 if __name__ == "__main__":

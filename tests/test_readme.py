@@ -10,7 +10,7 @@ import yaml
 from benchmarks import samples
 from bottletop.catalogue import Dataset
 from bottletop.config import parse
-from tests.project import finished_runs, run
+from tests.project import run, tracked_runs
 
 README = (samples.ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^\$ (.+)$", README, re.MULTILINE)
@@ -53,6 +53,6 @@ def test_its_commands_run_in_the_order_given(tmp_path: Path) -> None:
             if command == "make run":
                 assert re.search(r"^digits: \d+\.\d% test accuracy", output, re.MULTILINE)
                 samples.commit(project, "first results")
-    assert {tracked["status"] for tracked in finished_runs(project)} == {"FINISHED"}
-    assert len(finished_runs(project)) == 2  # make run, dvc exp run
+    assert {tracked["status"] for tracked in tracked_runs(project)} == {"FINISHED"}
+    assert len(tracked_runs(project)) == 2  # make run, dvc exp run
     shutil.rmtree(project)

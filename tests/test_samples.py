@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import samples
-from tests.project import finished_runs, run
+from tests.project import run, tracked_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.sample_data, pytest.mark.server]
 
@@ -34,7 +34,7 @@ def test_a_sample_is_classified_as_well_as_it_was_measured(project: Path, datase
 
 
 def test_every_dataset_has_a_finished_run(project: Path) -> None:
-    assert [tracked["status"] for tracked in finished_runs(project)] == ["FINISHED", "FINISHED"]
+    assert [tracked["status"] for tracked in tracked_runs(project)] == ["FINISHED", "FINISHED"]
 
 
 def test_malignant_is_the_positive_class(project: Path) -> None:

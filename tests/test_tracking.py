@@ -1,19 +1,24 @@
 import os
+import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 from mlflow import MlflowClient
 
 from bottletop.errors import ArtefactError
-from bottletop.tracking import log_run, tracking_uri
+from bottletop.owner import owner_tags
+from bottletop.tracking import LiveRun, Result, finish, tracking_uri
 from tests.tiny import ROOT
 
 PARAMS = {"train": {"epochs": 3, "hidden": [100, 50], "patience": None}, "split": {"seed": 0}}
 METRICS = {"accuracy": 0.9, "log_loss": 0.25}
 HISTORY = [{"epoch": 1.0, "loss": 2.0, "val_loss": 2.5}, {"epoch": 2.0, "loss": 1.0, "val_loss": 1.5}]
+
+
+def result(metrics=METRICS, history=HISTORY, artefacts=(), model="this model"):
+    return Result(metrics, history, dict(artefacts), model_digest=model, data_digest="d" * 64, weights_digest="w" * 64)
 
 
 def use_store(folder, patch):
@@ -32,6 +37,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def store(_at_home, folder, monkeypatch):
     use_store(folder, monkeypatch)
+    monkeypatch.chdir(folder)
     return folder
 
 
@@ -44,7 +50,8 @@ def run_id(folder):
     artefacts = {"report": folder / "report", "data": folder / "manifest.json"}
     with pytest.MonkeyPatch.context() as patch:  # module fixtures come before `store`
         use_store(folder, patch)
-        return log_run("animals", PARAMS, METRICS, HISTORY, artefacts)
+        patch.chdir(folder)
+        return finish("animals", PARAMS, result(artefacts=artefacts))
 
 
 @pytest.fixture
@@ -98,7 +105,7 @@ def test_the_commit_is_logged_where_there_is_one(monkeypatch, tmp_path):
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, check=True, capture_output=True, text=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_EXP_NAME")
-    run = MlflowClient(tracking_uri()).get_run(log_run("commits", {"a": 1}, {}, [], {}))
+    run = MlflowClient(tracking_uri()).get_run(finish("commits", {"a": 1}, result()))
     assert run.data.tags["mlflow.source.git.commit"] == commit.stdout.strip()
     assert commit.stdout.startswith(run.info.run_name)
 
@@ -107,21 +114,21 @@ def test_outside_git_a_run_is_called_uncommitted(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_EXP_NAME")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert MlflowClient(tracking_uri()).get_run(log_run("commits", {}, {}, [], {})).info.run_name == "uncommitted"
+    assert MlflowClient(tracking_uri()).get_run(finish("commits", {}, result())).info.run_name == "uncommitted"
 
 
 def test_more_params_and_metrics_than_mlflow_takes_at_once_are_all_logged():
     params = {f"p{i}": i for i in range(250)}
     history = [{"epoch": epoch, "loss": 1 / epoch, "val_loss": 2 / epoch} for epoch in range(1, 601)]
     client = MlflowClient(tracking_uri())
-    run = client.get_run(log_run("large", params, {}, history, {}))
+    run = client.get_run(finish("large", params, result(history=history)))
     assert len(run.data.params) == 250
     assert len(client.get_metric_history(run.info.run_id, "epoch_loss")) == 600
 
 
 def test_a_run_that_could_not_be_logged_whole_is_marked_as_failed(store):
     with pytest.raises(FileNotFoundError):
-        log_run("broken", PARAMS, METRICS, HISTORY, {"report": store / "missing.json"})
+        finish("broken", PARAMS, result(artefacts={"report": store / "missing.json"}))
     [run] = runs("broken")
     assert run.info.status == "FAILED"
 
@@ -140,25 +147,139 @@ def test_a_server_named_in_the_environment_is_used_instead(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_server_that_cannot_be_reached_is_named_within_seconds(monkeypatch):
+@pytest.mark.timeout(60)  # MLflow's own retries take minutes
+def test_a_server_that_cannot_be_reached_is_named_before_any_training(monkeypatch):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # nobody listens
         address = f"http://127.0.0.1:{unused.getsockname()[1]}"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        began = time.monotonic()
         with pytest.raises(ArtefactError, match=rf"the MLflow store {address} failed .*check MLFLOW_TRACKING_URI"):
-            log_run("animals", PARAMS, METRICS, HISTORY, {})
-        assert time.monotonic() - began < 15
+            LiveRun("animals", PARAMS)
 
 
 @pytest.mark.slow
 def test_two_processes_may_create_the_store_at_once(tmp_path):
-    code = "from bottletop.tracking import log_run; log_run('animals', {'a': 1}, {'b': 2.0}, [], {})"
-    environment = {**os.environ, "DVC_ROOT": str(tmp_path)}
+    code = "from bottletop.tracking import LiveRun; LiveRun('animals', {'a': 1})"
+    environment = {**os.environ, "DVC_ROOT": str(tmp_path), "PYTHONPATH": str(ROOT)}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    both = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment) for _ in range(2)]
+    both = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = client.get_experiment_by_name("bottletop/animals")
-    found = client.search_runs([experiment.experiment_id])
-    assert [run.info.status for run in found] == ["FINISHED", "FINISHED"]
+    assert len(client.search_runs([experiment.experiment_id])) == 2
+
+
+# A run's life: train opens it, track finishes it
+
+
+def status(run_id):
+    return MlflowClient(tracking_uri()).get_run(run_id).info.status
+
+
+def only_run(dataset):
+    [run] = runs(dataset)
+    return run
+
+
+def test_epochs_can_be_watched_while_training_goes_on():
+    with LiveRun("watched", PARAMS) as live:
+        live.log_epoch(HISTORY[0])
+        assert only_run("watched").info.status == "RUNNING"
+        assert only_run("watched").data.metrics == {"epoch_loss": 2.0, "epoch_val_loss": 2.5}
+
+
+def test_the_run_that_training_opened_is_the_one_that_is_finished():
+    with LiveRun("adopted", PARAMS) as live:
+        for entry in HISTORY:
+            live.log_epoch(entry)
+        live.trained("this model")
+    finish("adopted", PARAMS, result())
+    run = only_run("adopted")
+    assert (run.info.status, run.data.tags["restored"]) == ("FINISHED", "false")
+    assert run.data.metrics["accuracy"] == 0.9
+    history = MlflowClient(tracking_uri()).get_metric_history(run.info.run_id, "epoch_loss")
+    assert [point.step for point in history] == [1, 2]  # none twice
+
+
+def test_an_experiment_without_training_gets_a_run_of_its_own_marked_as_restored():
+    with LiveRun("restored", PARAMS) as live:
+        live.trained("this model")
+    first = finish("restored", PARAMS, result())
+    second = finish("restored", PARAMS, result())
+    tags = MlflowClient(tracking_uri()).get_run(second).data.tags
+    assert (first != second, tags["restored"]) == (True, "true")
+    assert len(MlflowClient(tracking_uri()).get_metric_history(second, "epoch_loss")) == 2
+
+
+def test_a_run_is_never_adopted_by_another_model():
+    with LiveRun("other", PARAMS) as live:
+        live.trained("another model")
+    finish("other", PARAMS, result())
+    assert sorted(run.info.status for run in runs("other")) == ["FINISHED", "RUNNING"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")]
+)
+def test_a_training_that_fails_or_is_stopped_says_so(error, expected):
+    dataset = f"ended {error.__name__}"
+    with pytest.raises(error), LiveRun(dataset, PARAMS):
+        raise error
+    assert only_run(dataset).info.status == expected
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, "KILLED"), (signal.SIGKILL, "RUNNING")])
+@pytest.mark.slow
+def test_a_signal_ends_the_run_but_for_kill_9_which_the_next_command_finds(store, number, expected):
+    dataset = f"signal {int(number)}"
+    code = (
+        "import os, time\nfrom bottletop.tracking import LiveRun\n"
+        f"with LiveRun({dataset!r}, {{}}):\n    os.kill(os.getpid(), {int(number)})\n    time.sleep(9)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], cwd=store, env=environment, check=False)
+    assert only_run(dataset).info.status == expected
+    finish("next", PARAMS, result())
+    assert only_run(dataset).info.status == "KILLED"
+
+
+def test_a_live_run_of_another_process_is_left_alone():
+    client = MlflowClient(tracking_uri())
+    with LiveRun("alive", PARAMS):
+        finish("next", PARAMS, result())
+        assert only_run("alive").info.status == "RUNNING"
+    elsewhere = client.create_run(
+        only_run("alive").info.experiment_id, tags={**owner_tags(), "bottletop.host": "elsewhere"}
+    )
+    finish("next", PARAMS, result())
+    assert status(elsewhere.info.run_id) == "RUNNING"
+
+
+def test_a_store_that_stops_answering_costs_the_live_curves_and_not_the_training(monkeypatch, capsys):
+    with LiveRun("silent", PARAMS) as live:
+        client = MlflowClient(tracking_uri())
+        client.delete_run(only_run("silent").info.run_id)
+        live.log_epoch(HISTORY[0])
+        live.log_epoch(HISTORY[1])
+        client.restore_run(live._run_id)
+        live.trained("this model")
+    assert capsys.readouterr().err.count("live logging stopped") == 1
+    finish("silent", PARAMS, result())
+    assert len(MlflowClient(tracking_uri()).get_metric_history(only_run("silent").info.run_id, "epoch_loss")) == 2
+
+
+def test_the_dataset_is_logged_as_the_runs_input(run):
+    [used] = run.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("animals", "d" * 36)
+
+
+def test_where_a_result_came_from_is_in_its_tags(run):
+    assert run.data.tags["experiment"] == "tidy-otter"
+    assert {
+        "machine",
+        "version.python",
+        "version.keras",
+        "data_digest",
+        "weights_digest",
+        "dvc.fingerprint",
+    } <= run.data.tags.keys()

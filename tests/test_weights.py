@@ -6,7 +6,7 @@ import pytest
 from bottletop.config import load as load_params
 from bottletop.weight_sources import LAYERS, WeightsEntry
 from bottletop.weights import digest, load, save
-from tests.tiny import REAL_WEIGHTS, ROOT, random_weights
+from tests.tiny import ROOT, random_weights
 
 # The kernel's value at [0, 0, 0, 0] and the first bias of each layer, as others have published them who loaded Keras'
 # file, or MatConvNet's copy of the original Caffe model.
@@ -39,13 +39,6 @@ PUBLISHED_FURTHER_IN = {
     ("block5_conv2/bias", (510,)): 0.23517226,
     ("block5_conv3/kernel", (0, 2, 0, 400)): -0.008714244,
 }
-
-
-@pytest.fixture(scope="module")
-def real():
-    if not REAL_WEIGHTS.exists():
-        pytest.skip(f"no {REAL_WEIGHTS}: run dvc repro weights")
-    return load(REAL_WEIGHTS)
 
 
 def small():
@@ -102,23 +95,23 @@ def test_pickled_objects_are_never_loaded(tmp_path):
         load(tmp_path / "evil.npz")
 
 
-def test_real_weights_have_the_digest_that_datasets_yaml_pins(real):
-    assert digest(real) == load_params(WeightsEntry, "weights.vgg16", ROOT / "datasets.yaml").digest
+def test_real_weights_have_the_digest_that_datasets_yaml_pins(real_weights):
+    assert digest(real_weights) == load_params(WeightsEntry, "weights.vgg16", ROOT / "datasets.yaml").digest
 
 
-def test_real_weights_have_the_shapes_of_vgg16(real):
-    assert {name: array.shape for name, array in real.items()} == {
+def test_real_weights_have_the_shapes_of_vgg16(real_weights):
+    assert {name: array.shape for name, array in real_weights.items()} == {
         name: array.shape for name, array in random_weights().items()
     }
-    assert sum(array.size for array in real.values()) == 14_714_688  # as Keras' summary says
+    assert sum(array.size for array in real_weights.values()) == 14_714_688  # as Keras' summary says
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_real_weights_begin_as_published(real, layer):
-    found = real[f"{layer}/kernel"][0, 0, 0, 0], real[f"{layer}/bias"][0]
+def test_real_weights_begin_as_published(real_weights, layer):
+    found = real_weights[f"{layer}/kernel"][0, 0, 0, 0], real_weights[f"{layer}/bias"][0]
     assert found == pytest.approx(PUBLISHED[layer], rel=1e-6)
 
 
 @pytest.mark.parametrize(("name", "where"), PUBLISHED_FURTHER_IN)
-def test_real_weights_further_in_are_as_published(real, name, where):
-    assert real[name][where] == pytest.approx(PUBLISHED_FURTHER_IN[name, where], rel=1e-6)
+def test_real_weights_further_in_are_as_published(real_weights, name, where):
+    assert real_weights[name][where] == pytest.approx(PUBLISHED_FURTHER_IN[name, where], rel=1e-6)

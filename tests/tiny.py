@@ -19,7 +19,6 @@ from bottletop.weights import Arrays
 from tests.pictures import png
 
 ROOT = Path(__file__).parents[1]
-REAL_WEIGHTS = ROOT / "data/weights/vgg16.npz"
 SIDES = ("train", "train", "train", "validation", "test")  # of a class's images in turn
 
 

@@ -1,0 +1,33 @@
+"""Which process an unfinished run belongs to, so that runs of killed ones can be told from live ones."""
+
+import socket
+from pathlib import Path
+
+import psutil
+
+HOST, PID, STARTED = "bottletop.host", "bottletop.pid", "bottletop.process_started"
+
+
+def owner_tags() -> dict[str, str]:
+    """Names the DVC command that runs this stage, or the stage itself where it is run by hand."""
+    me = psutil.Process()
+    process = next((parent for parent in me.parents() if _is_dvc(parent)), me)
+    return {HOST: socket.gethostname(), PID: str(process.pid), STARTED: f"{process.create_time():.2f}"}
+
+
+def is_gone(tags: dict[str, str]) -> bool:
+    """Whether the process that `owner_tags` named has ended; False for other machines', which can't be known here."""
+    if tags.get(HOST) != socket.gethostname() or PID not in tags:
+        return False
+    try:
+        process = psutil.Process(int(tags[PID]))
+        return f"{process.create_time():.2f}" != tags.get(STARTED) or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _is_dvc(process: psutil.Process) -> bool:
+    try:
+        return any(Path(part).name == "dvc" for part in process.cmdline()[:4])
+    except psutil.Error:  # another user's
+        return False
