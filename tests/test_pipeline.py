@@ -151,7 +151,8 @@ class TestRuns:
         run(project, "dvc", "exp", "run", "--temp", "--name", "aside", "-S", "train.seed=2")
         for seed in (3, 4):
             run(project, "dvc", "exp", "run", "--queue", "--name", f"queued-{seed}", "-S", f"train.seed={seed}")
-        run(project, "dvc", "exp", "run", "--run-all", "--jobs", "2")
+        run(project, "dvc", "queue", "start", "--jobs", "2")
+        small.wait_for(lambda: run(project, "dvc", "queue", "status").count("Success") == 2)
         found = {tracked["name"]: tracked["status"] for tracked in small.tracked_runs(project)[1:]}
         assert found == {"aside": "FINISHED", "queued-3": "FINISHED", "queued-4": "FINISHED"}
 
