@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from bottletop.config import read_yaml
-from bottletop.paths import PARAMS
+from bottletop.paths import CATALOGUE, PARAMS
 
 STAGES = ("download", "split", "extract", "train", "evaluate")  # whose outputs make a result
+MAX_PARAM_LENGTH = 6000  # MLflow's limit
 PACKAGES = ("bottletop", "dvc", "keras", "mlflow", "tensorflow")
 
 
@@ -30,15 +31,18 @@ def origin_tags(dataset: str) -> dict[str, str]:
         "experiment": experiment_name(),
         "mlflow.source.name": "bottletop",
         "mlflow.source.git.commit": commit or "none",
+        "uncommitted_changes": "yes" if _git("status", "--porcelain", "--untracked-files=no") else "no",
         "machine": f"{platform.node()}, {platform.machine()}, {os.cpu_count()} cores",
         "version.python": platform.python_version(),
         **versions,
     }
 
 
-def tracked_params() -> dict[str, Any]:
-    """The sections of params.yaml that say how results are made."""
-    return {section: values for section, values in read_yaml(PARAMS).items() if section != "datasets"}
+def tracked_params(dataset: str) -> dict[str, Any]:
+    """The sections of params.yaml that say how results are made, and the dataset's source as JSON."""
+    sections = {section: values for section, values in read_yaml(PARAMS).items() if section != "datasets"}
+    source = json.dumps(read_yaml(CATALOGUE)["datasets"][dataset]["source"], ensure_ascii=False)
+    return {**sections, "source": source[:MAX_PARAM_LENGTH]}
 
 
 def lock_tags(dataset: str, lock: Path = Path("dvc.lock")) -> dict[str, str]:

@@ -20,7 +20,7 @@ def run(paths: Paths) -> None:
         data_digest=manifest.ids_sha256,
         weights_digest=manifest.weights_digest,
     )
-    finish(paths.dataset, tracked_params(), result)
+    finish(paths.dataset, tracked_params(paths.dataset), result)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from bottletop.training import save, train
 
 
 def run(params: TopParams, paths: Paths) -> None:
-    with LiveRun(paths.dataset, tracked_params()) as live:
+    with LiveRun(paths.dataset, tracked_params(paths.dataset)) as live:
         features = open_features(paths.features, read_split(paths.split), params.features, params.pooling)
         save(paths.model, paths.history, train(features, params, live.log_epoch))
         live.trained(file_digest(paths.model / "top.keras"))

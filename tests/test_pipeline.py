@@ -92,6 +92,20 @@ class TestRepro:
         (project / "datasets.yaml").write_text(yaml.safe_dump(catalogue))
         assert stages_run(run(project, "dvc", "repro")) == []
 
+    def test_a_dataset_taken_off_the_list_is_restored_when_put_back(self, project: Path) -> None:
+        catalogue = yaml.safe_load((project / "datasets.yaml").read_text())
+        catalogue["datasets"]["others"] = catalogue["datasets"][DATASET]
+        (project / "datasets.yaml").write_text(yaml.safe_dump(catalogue))
+        samples.activate(project, [DATASET, "others"])
+        run(project, "dvc", "repro")
+        samples.commit(project, "two datasets")
+        samples.activate(project, [DATASET])
+        run(project, "dvc", "exp", "run", "-S", "train.seed=1")
+        samples.activate(project, [DATASET, "others"])
+        set_param(project, "train.seed", 0)
+        assert set(stages_run(run(project, "dvc", "repro"))) <= {"track"}
+        assert (project / "metrics" / "others" / "metrics.json").exists()
+
     def test_a_new_picture_in_ones_own_folder_is_noticed(self, project: Path, finished: tuple[Path, str]) -> None:
         pictures = finished[0].parent / "pictures"
         new = pictures / "noise" / "new.jpg"
