@@ -1,22 +1,25 @@
 """What every test shares: no traffic beyond this machine, and the repository's root as the working directory."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmarks import samples
-from bottletop.config import load
+from bottletop.config import load, read_yaml
 from bottletop.paths import CATALOGUE
 from bottletop.weight_sources import WeightsEntry, obtain
 from bottletop.weights import Arrays
 
 
 @pytest.fixture(autouse=True)
-def _at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _at_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(samples.ROOT)
     monkeypatch.setenv("BOTTLETOP_HOSTS", "127.0.0.1")
     for name in ("DVC_ROOT", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
+    yield
+    read_yaml.cache_clear()  # keyed by relative paths
 
 
 @pytest.fixture(scope="session")
