@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from bottletop import backbone, weights
 from bottletop.config import Params
 from bottletop.errors import ArtefactError, DataError
-from bottletop.files import replacing
+from bottletop.files import replacing, sha256_text
 from bottletop.images import ImageRow, decode, read_shard, square
-from bottletop.manifest import Kind, Manifest, ShardShape, feature_file, ids_digest, stem, write_manifest
+from bottletop.manifest import Kind, Manifest, ShardShape, feature_file, stem, write_manifest
 from bottletop.progress import bar
 from bottletop.threads import map_ahead
 
@@ -57,7 +57,7 @@ def extract(
             rows = list(group)
             batches = _computed(compute, shards / shard, rows, image_side_px, shown)
             _write(staging, shard, {kind: (len(rows), *shape) for kind, shape in shapes.items()}, batches)
-            ids = ids_digest([row.id for row in rows])
+            ids = sha256_text([row.id for row in rows])
             done[stem(shard)] = ShardShape(label=rows[0].label, rows=len(rows), ids_sha256=ids)
         manifest = Manifest(
             backbone="vgg16",
@@ -69,7 +69,7 @@ def extract(
             pooled_shape=shapes["pooled"],
             bottleneck_shape=shapes.get("bottleneck"),
             rows=len(images),
-            ids_sha256=ids_digest([row.id for row in images]),
+            ids_sha256=sha256_text([row.id for row in images]),
             shards=done,
             versions=_versions(),
         )

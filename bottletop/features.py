@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottletop.errors import ArtefactError
-from bottletop.manifest import Kind, Manifest, feature_file, ids_digest, read_manifest
+from bottletop.files import sha256_text
+from bottletop.manifest import Kind, Manifest, feature_file, read_manifest
 from bottletop.split import SplitRow
 
 Pooling = Literal["flatten", "avg", "max"]
@@ -77,7 +78,7 @@ def open_features(folder: Path, rows: Sequence[SplitRow], kind: Kind, pooling: P
     """
     manifest = read_manifest(folder)
     redo = f"run dvc repro extract@{folder.name}"
-    if ids_digest([row.id for row in rows]) != manifest.ids_sha256:
+    if sha256_text([row.id for row in rows]) != manifest.ids_sha256:
         raise ArtefactError(
             f"{folder} holds features of {manifest.rows} other images than the split's {len(rows)}: {redo}"
         )

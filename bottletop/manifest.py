@@ -1,6 +1,5 @@
 """Features on disk: a ``.npy`` per image shard, and a manifest that says what they are."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +7,7 @@ import msgspec
 
 from bottletop.config import Params, parse
 from bottletop.errors import ArtefactError
-from bottletop.files import read_json, sha256_text, write_json
+from bottletop.files import read_json, write_json
 
 Kind = Literal["pooled", "bottleneck"]
 
@@ -54,10 +53,6 @@ def stem(shard: str) -> str:
 
 def feature_file(folder: Path, shard: str, kind: Kind) -> Path:
     return folder / (stem(shard) + (".pooled.npy" if kind == "pooled" else ".npy"))
-
-
-def ids_digest(ids: Sequence[str]) -> str:
-    return sha256_text(ids)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -4,7 +4,6 @@ import sys
 import pytest
 
 from bottletop.cli import main
-from bottletop.config import read_yaml
 from bottletop.files import write_json
 from tests.tiny import ROOT
 
@@ -14,14 +13,12 @@ ACCURACY = {"accuracy": 0.975, "accuracy_low": 0.9512, "accuracy_high": 0.99}
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    read_yaml.cache_clear()  # keyed by relative paths
     (tmp_path / "params.yaml").write_text("datasets: [animals, food]\ntrain: {epochs: 5}\n")
     for name, images in (("animals", 179), ("food", 25250), ("left over", 7)):
         write_json(tmp_path / "metrics" / name / "metrics.json", ACCURACY)
         write_json(tmp_path / "metrics" / name / "details.json", {"images": {"test": images, "train": 9}})
         write_json(tmp_path / "data/models" / name / "top.json", {"params": {"epochs": 5}})
-    yield tmp_path
-    read_yaml.cache_clear()
+    return tmp_path
 
 
 def test_results_of_each_active_dataset_are_printed(repository, capsys):
@@ -51,7 +48,6 @@ def test_a_dataset_without_results_ends_with_one_line_and_no_traceback(repositor
 
 def test_outside_a_repository_the_message_says_where_to_go(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    read_yaml.cache_clear()
     with pytest.raises(SystemExit, match="run this from the repository's root"):
         main(["results"])
 

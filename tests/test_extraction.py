@@ -8,8 +8,9 @@ from bottletop import backbone, extraction
 from bottletop.config import parse
 from bottletop.errors import ArtefactError, ParamsError
 from bottletop.extraction import ExtractParams, extract
+from bottletop.files import sha256_text
 from bottletop.images import decode, read_shard, square
-from bottletop.manifest import ids_digest, read_manifest
+from bottletop.manifest import read_manifest
 from bottletop.weights import digest
 from tests.tiny import image_shards, pictures, random_weights
 
@@ -69,7 +70,7 @@ def test_each_shard_has_its_files_and_its_entry_in_the_manifest(tmp_path, fake_b
     for shard, entry in read_manifest(tmp_path / "features").shards.items():
         here = [row for row in rows if row.shard == f"{shard}.tar"]
         assert (entry.label, entry.rows) == (here[0].label, len(here))
-        assert entry.ids_sha256 == ids_digest([row.id for row in here])
+        assert entry.ids_sha256 == sha256_text([row.id for row in here])
         assert len(found[f"{shard}.npy"]) == len(found[f"{shard}.pooled.npy"]) == len(here)
 
 
@@ -85,7 +86,7 @@ def test_the_manifest_says_what_the_features_are(tmp_path, fake_backbone):
     }
     assert (manifest.precision, manifest.dtype, manifest.rows) == ("float32", "float16", 3)
     assert (manifest.pooled_shape, manifest.bottleneck_shape) == ((2560,), (1, 1, 512))
-    assert manifest.ids_sha256 == ids_digest([row.id for row in rows])
+    assert manifest.ids_sha256 == sha256_text([row.id for row in rows])
     assert manifest.versions["pillow"] == importlib.metadata.version("pillow")
 
 

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from bottletop.config import read_yaml
 from bottletop.provenance import experiment_name, lock_tags, origin_tags, tracked_params
 
 LOCK = """
@@ -19,7 +18,6 @@ stages:
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    read_yaml.cache_clear()  # keyed by relative paths
     for arguments in (("init", "-q"), ("commit", "-q", "--allow-empty", "-m", "first")):
         subprocess.run(["git", "-c", "user.name=me", "-c", "user.email=me@localhost", *arguments], check=True)
     return tmp_path

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from bottletop.config import parse, read_yaml
+from bottletop.files import sha256_text
 from bottletop.images import ImageRow
-from bottletop.manifest import Manifest, ShardShape, feature_file, ids_digest, stem, write_manifest
+from bottletop.manifest import Manifest, ShardShape, feature_file, stem, write_manifest
 from bottletop.shards import ShardWriter
 from bottletop.split import SplitRow
 from bottletop.top import TopParams
@@ -73,7 +74,7 @@ def write_features(folder: Path, rows: Sequence[SplitRow], bottleneck: np.ndarra
         here = [i for i, row in enumerate(rows) if row.shard == shard]
         np.save(feature_file(folder, shard, "bottleneck"), bottleneck[here].astype(np.float16))
         np.save(feature_file(folder, shard, "pooled"), pooled[here].astype(np.float16))
-        ids = ids_digest([rows[i].id for i in here])
+        ids = sha256_text([rows[i].id for i in here])
         shards[stem(shard)] = ShardShape(label=rows[here[0]].label, rows=len(here), ids_sha256=ids)
     manifest = Manifest(
         backbone="vgg16",
@@ -85,7 +86,7 @@ def write_features(folder: Path, rows: Sequence[SplitRow], bottleneck: np.ndarra
         pooled_shape=pooled.shape[1:],
         bottleneck_shape=bottleneck.shape[1:],
         rows=len(rows),
-        ids_sha256=ids_digest([row.id for row in rows]),
+        ids_sha256=sha256_text([row.id for row in rows]),
         shards=shards,
         versions={},
     )
