@@ -90,7 +90,7 @@ def reliability(bins: NDArray[np.float64], error: float) -> Figure:
     axes.set(xlim=(0, 1.03), ylim=(0, 1.03), xlabel="confidence", ylabel="accuracy", aspect="equal")
     axes.set_title(f"Expected calibration error {error:.3f}")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="upper left", markerscale=0.5)
+    axes.legend(frameon=False, loc="lower right", markerscale=0.5)  # points are rarely below the diagonal there
     return figure
 
 
