@@ -22,6 +22,7 @@ from bottletop.features import FeatureSet, open_features
 from bottletop.images import read_index
 from bottletop.paths import Paths
 from bottletop.split import SplitParams, split
+from bottletop.top_params import TopParams
 
 SEEDS = (0, 1, 2)
 STAGES = ("download", "split", "extract", "train", "evaluate", "track")
@@ -75,9 +76,9 @@ def accuracies(name: str, seed: int) -> tuple[float, float]:
     paths = Paths(name)
     params = load(SplitParams, "split")
     rows = split(read_index(paths.index), type(params)(**{**fields(params), "seed": seed}))
-    default = load(top.TopParams, "train")
+    default = load(TopParams, "train")
     features = open_features(paths.features, rows, default.features, default.pooling)
-    trained = training.train(features, top.TopParams(**{**fields(default), "seed": seed}))
+    trained = training.train(features, TopParams(**{**fields(default), "seed": seed}))
     test = features.side("test")
     predicted = top.predict(trained.model, features, test).argmax(1)
     return float((predicted == features.labels[test]).mean()), logistic_regression(features)

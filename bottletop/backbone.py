@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottletop.errors import ArtefactError
+from bottletop.manifest import Precision
 from bottletop.runtime import keras, tf
 from bottletop.weights import Arrays
-
-Precision = Literal["auto", "float32", "bfloat16"]
 
 POOLED_BLOCKS = (3, 4, 5)
 POOLED_FEATURES = 2 * (256 + 512 + 512)  # averages and maxima of the three blocks' pools

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from typing import Any
 
 from bottletop.config import load, read_yaml
 from bottletop.errors import ArtefactError, exit_on_error
@@ -14,9 +15,26 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     results = commands.add_parser("results", help="print the test accuracy of each active dataset")
     results.set_defaults(run=print_results)
-    chosen = parser.parse_args(arguments)
+    sweep = commands.add_parser(
+        "sweep",
+        help="run every combination of some settings, rank them on validation images",
+        epilog="example: bottletop sweep train.epochs=5,10,20 train.batch_size=16,32,64 --seeds 5",
+    )
+    sweep.add_argument(
+        "settings", nargs="+", metavar="SETTING=VALUE,VALUE", help="as in params.yaml; lists as [256],[100,50]"
+    )
+    sweep.add_argument(
+        "--seeds", type=_positive, default=1, metavar="N", help="repeat the best and the baseline with N training seeds"
+    )
+    sweep.add_argument("--repeat", type=_positive, default=3, metavar="N", help="how many of the best are repeated (3)")
+    sweep.add_argument(
+        "--jobs", type=_positive, metavar="N", help="experiments at the same time (as many as cores and memory allow)"
+    )
+    sweep.set_defaults(run=run_sweep)
+    chosen = vars(parser.parse_args(arguments))
+    run = chosen.pop("run")
     with exit_on_error("bottletop"):
-        chosen.run()
+        run(**chosen)
 
 
 def print_results() -> None:
@@ -33,6 +51,18 @@ def print_results() -> None:
         print(f"{dataset}: {values['accuracy']:.1%} test accuracy ({interval}, {images['test']} images)")
         print(f"  report {folder / 'classification_report.txt'}, pictures {folder / 'plots'}")
     print("To compare runs in MLflow: make ui")
+
+
+def run_sweep(**options: Any) -> None:
+    from bottletop.sweeps import sweep
+
+    sweep(**options)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, got {text}")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -27,11 +27,16 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The base of every params struct: immutable, unknown keys refused; each adds kw_only, which is not inherited."""
 
 
+def parse_yaml(text: str | bytes) -> Any:
+    """The value that the text describes; never run as code, whatever its tags say."""
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 (a safe loader)
+
+
 @cache
 def read_yaml(path: Path) -> Any:
-    """The parsed file; never run as code, whatever its tags say."""
+    """The parsed file."""
     try:
-        return yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 (a safe loader)
+        return parse_yaml(path.read_bytes())
     except FileNotFoundError as error:
         raise ParamsError(f"{path} is missing: run this from the repository's root") from error
     except yaml.YAMLError as error:

@@ -7,28 +7,18 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-from msgspec import Meta
 from numpy.typing import NDArray
 
 from bottletop import backbone, weights
-from bottletop.config import Params
 from bottletop.errors import ArtefactError, DataError
 from bottletop.files import replacing, sha256_text
 from bottletop.images import ImageRow, decode, read_shard, square
-from bottletop.manifest import Kind, Manifest, ShardShape, feature_file, stem, write_manifest
+from bottletop.manifest import ExtractParams, Kind, Manifest, ShardShape, feature_file, stem, write_manifest
 from bottletop.progress import bar
 from bottletop.threads import map_ahead
-
-
-class ExtractParams(Params, frozen=True, kw_only=True):
-    """Section ``extract`` of params.yaml."""
-
-    image_side_px: Annotated[int, Meta(ge=32, le=1024)] | Literal["auto"]  # auto: the dataset's own, in datasets.yaml
-    precision: backbone.Precision  # auto: bfloat16 where the processor computes in it
-    bottleneck: bool  # keep block5_pool too, 49 KB an image at 224 px, for tops on the bottleneck
 
 
 def extract(

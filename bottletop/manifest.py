@@ -1,15 +1,25 @@
 """Features on disk: a ``.npy`` per image shard, and a manifest that says what they are."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from bottletop.config import Params, parse
 from bottletop.errors import ArtefactError
 from bottletop.files import read_json, write_json
 
 Kind = Literal["pooled", "bottleneck"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+class ExtractParams(Params, frozen=True, kw_only=True):
+    """Section ``extract`` of params.yaml."""
+
+    image_side_px: Annotated[int, Meta(ge=32, le=1024)] | Literal["auto"]  # auto: the dataset's own, in datasets.yaml
+    precision: Precision  # auto: bfloat16 where the processor computes in it
+    bottleneck: bool  # keep block5_pool too, 49 KB an image at 224 px, for tops on the bottleneck
 
 
 class ShardShape(Params, frozen=True, kw_only=True):

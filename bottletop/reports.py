@@ -111,9 +111,9 @@ def write_tables(folder: Path, report: Report) -> None:
     probabilities = ([f"{value:.6f}" for value in row] for row in report.test.probabilities)
     write_csv(
         folder / "predictions.csv",
-        ("id", "path", "label", "predicted", *(f"p({name})" for name in names)),
+        ("id", "path", "group", "label", "predicted", *(f"p({name})" for name in names)),
         (
-            (image.id, image.source, label, guess, *values)
+            (image.id, image.source, image.group, label, guess, *values)
             for image, label, guess, values in zip(report.test.images, true, predicted, probabilities, strict=True)
         ),
     )

@@ -1,11 +1,10 @@
 """The dense top: a small network trained on the frozen backbone's features."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import Meta
 from numpy.typing import NDArray
 
 from bottletop.config import Params
@@ -14,36 +13,7 @@ from bottletop.features import FeatureSet, Pooling, Rows
 from bottletop.files import read_json
 from bottletop.manifest import Kind
 from bottletop.runtime import keras
-
-Fraction = Annotated[float, Meta(ge=0, lt=1)]
-
-
-class TopParams(Params, frozen=True, kw_only=True):
-    """Section ``train`` of params.yaml."""
-
-    features: Kind  # pooled: averages and maxima of three blocks; bottleneck: block5_pool
-    pooling: Pooling  # of the bottleneck; not used with pooled features
-    transform: Literal["none", "sqrt"]  # sqrt of the features (never negative after ReLU) makes them less skewed
-    standardise: bool  # to zero mean and unit variance over the training images
-    input_dropout: Fraction  # fraction of the features dropped
-    hidden: tuple[Annotated[int, Meta(ge=1)], ...]  # units of each hidden layer; [] is a linear top
-    dropout: tuple[Fraction, ...]  # fraction dropped after each hidden layer
-    activation: Literal["leaky_relu", "relu", "elu", "gelu", "selu", "silu", "tanh"]
-    leaky_slope: Annotated[float, Meta(ge=0, lt=1)]  # of leaky_relu below zero
-    optimiser: Literal["adam", "rmsprop", "sgd"]
-    learning_rate: Annotated[float, Meta(gt=0, le=1000)]
-    epochs: Annotated[int, Meta(ge=1)]  # at most
-    batch_size: Annotated[int, Meta(ge=1)]
-    patience: Annotated[int, Meta(ge=1)] | None  # epochs without a better validation loss before stopping; null: never
-    class_weights: Literal["none", "balanced"]  # balanced: a class's weight is inverse to its share
-    label_smoothing: Fraction
-    l2: Annotated[float, Meta(ge=0, le=1000)]  # penalty on the kernels of all layers
-    calibrate: bool  # scale the outputs by one temperature, fitted on validation
-    seed: Annotated[int, Meta(ge=0, lt=2**32)]
-
-    def __post_init__(self) -> None:
-        if len(self.dropout) != len(self.hidden):
-            raise ValueError(f"dropout needs a value per hidden layer, {len(self.hidden)}, got {len(self.dropout)}")
+from bottletop.top_params import TopParams
 
 
 class TopRecord(Params, frozen=True, kw_only=True):
@@ -74,7 +44,7 @@ def build(
     if moments is not None:
         values = keras.layers.Normalization(mean=moments[0], variance=moments[1])(values)
     values = keras.layers.Dropout(params.input_dropout)(values)
-    for units, dropout in zip(params.hidden, params.dropout, strict=True):
+    for units, dropout in params.layers:
         values = keras.layers.Dense(units, kernel_regularizer=penalty)(values)
         leaky = params.activation == "leaky_relu"
         activation = keras.layers.LeakyReLU(params.leaky_slope) if leaky else keras.layers.Activation(params.activation)

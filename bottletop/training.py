@@ -19,7 +19,8 @@ from bottletop.features import FeatureSet, Rows
 from bottletop.files import replacing, write_csv, write_json
 from bottletop.progress import bar
 from bottletop.runtime import keras, tf
-from bottletop.top import TopParams, TopRecord, build, predict
+from bottletop.top import TopRecord, build, predict
+from bottletop.top_params import TopParams
 
 IN_MEMORY_BYTES = 1 << 30  # of float16 features; more are read batch by batch
 CONSTANT_VARIANCE = 1e-6  # features that vary less are not scaled up

@@ -5,8 +5,9 @@ import sys
 from bottletop import weights
 from bottletop.config import load
 from bottletop.errors import exit_on_error
-from bottletop.extraction import ExtractParams, extract
+from bottletop.extraction import extract
 from bottletop.images import read_index
+from bottletop.manifest import ExtractParams
 from bottletop.paths import CATALOGUE, PARAMS, WEIGHTS, Paths
 
 

@@ -9,7 +9,7 @@ from bottletop.files import file_digest
 from bottletop.paths import PARAMS, Paths
 from bottletop.provenance import tracked_params
 from bottletop.split import read_split
-from bottletop.top import TopParams
+from bottletop.top_params import TopParams
 from bottletop.tracking import LiveRun
 from bottletop.training import save, train
 

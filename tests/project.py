@@ -10,13 +10,14 @@ from typing import Any
 import h5py
 import psutil
 import yaml
+from PIL import Image
 
 from benchmarks import samples
-from tests.pictures import jpeg
+from tests.pictures import encode, photo
 from tests.tiny import random_weights
 
 DATASET = "patterns"
-CLASSES = ("circles", "noise", "stripes")
+CLASSES = {"circles": "red", "noise": "green", "stripes": "blue"}  # a tint each, so that they can be told apart
 
 
 def make(folder: Path) -> Path:
@@ -41,12 +42,13 @@ def make(folder: Path) -> Path:
 
 
 def draw(folder: Path, per_class: int) -> None:
-    """Pictures of random content, a folder for each class."""
-    for label in CLASSES:
+    """Pictures of random content in their class's tint, a folder for each class."""
+    for position, (label, tint) in enumerate(CLASSES.items()):
         (folder / label).mkdir(parents=True, exist_ok=True)
         for number in range(per_class):
-            seed = CLASSES.index(label) * 1000 + number
-            (folder / label / f"{number:03}.jpg").write_bytes(jpeg(seed, (48, 48)))
+            content = photo(position * 1000 + number, (48, 48))
+            picture = Image.blend(content, Image.new("RGB", content.size, tint), 0.5)
+            (folder / label / f"{number:03}.jpg").write_bytes(encode(picture, "JPEG"))
 
 
 def set_param(project: Path, name: str, value: object) -> None:

@@ -7,10 +7,10 @@ import pytest
 from bottletop import backbone, extraction
 from bottletop.config import parse
 from bottletop.errors import ArtefactError, ParamsError
-from bottletop.extraction import ExtractParams, extract
+from bottletop.extraction import extract
 from bottletop.files import sha256_text
 from bottletop.images import decode, read_shard, square
-from bottletop.manifest import read_manifest
+from bottletop.manifest import ExtractParams, read_manifest
 from bottletop.weights import digest
 from tests.tiny import image_shards, pictures, random_weights
 

@@ -10,6 +10,7 @@ import yaml
 
 from benchmarks import samples
 from tests import project as small
+from tests.pictures import jpeg
 from tests.project import DATASET, run, set_param, stages_run
 
 ALL = ["download", "weights", "split", "extract", "train", "evaluate", "track"]
@@ -109,7 +110,7 @@ class TestRepro:
     def test_a_new_picture_in_ones_own_folder_is_noticed(self, project: Path, finished: tuple[Path, str]) -> None:
         pictures = finished[0].parent / "pictures"
         new = pictures / "noise" / "new.jpg"
-        new.write_bytes(small.jpeg(99_999, (48, 48)))
+        new.write_bytes(jpeg(99_999, (48, 48)))
         try:
             ran = stages_run(run(project, "dvc", "repro"))
         finally:

@@ -100,7 +100,7 @@ def test_a_class_may_have_the_name_of_a_row_or_column_of_the_report(tmp_path):
     rows = (tmp_path / "report/classification_report.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["class", "accuracy", "id", "label"]
     header = (tmp_path / "report/predictions.csv").read_text().splitlines()[0]
-    assert header == "id,path,label,predicted,p(accuracy),p(id),p(label)"
+    assert header == "id,path,group,label,predicted,p(accuracy),p(id),p(label)"
 
 
 @pytest.mark.parametrize(
@@ -203,10 +203,11 @@ def test_a_class_that_is_never_predicted_scores_zero_without_a_warning(tmp_path,
 def test_predictions_have_a_row_per_test_image(tmp_path, three):
     write_tables(tmp_path / "report", three)
     rows = read_csv(tmp_path / "report/predictions.csv")
-    assert list(rows[0]) == ["id", "path", "label", "predicted", "p(ant)", "p(bee)", "p(cat)"]
+    assert list(rows[0]) == ["id", "path", "group", "label", "predicted", "p(ant)", "p(bee)", "p(cat)"]
     assert len(rows) == 36
     for row, image, values in zip(rows, three.test.images, three.test.probabilities, strict=True):
-        assert (row["id"], row["path"], row["label"]) == (image.id, image.source, image.label)
+        assert (row["id"], row["path"], row["group"]) == (image.id, image.source, image.group)
+        assert row["label"] == image.label
         found = [float(row[f"p({name})"]) for name in three.class_names]
         assert found == pytest.approx(list(values), abs=1e-6)
         assert row["predicted"] == three.class_names[int(np.argmax(found))]

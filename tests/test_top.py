@@ -48,6 +48,11 @@ def test_dropout_is_on_the_features_and_after_each_hidden_layer():
     assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.1, 0.2, 0.3]
 
 
+def test_one_fraction_is_dropped_after_every_hidden_layer():
+    model = top.build(6, 3, simple_params(hidden=[5, 4], dropout=0.4), None)
+    assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)][-2:] == [0.4, 0.4]
+
+
 def test_l2_penalises_the_kernels_of_all_layers_and_no_bias():
     model = top.build(6, 3, simple_params(hidden=[5], l2=0.5), None)
     model.set_weights([np.full(weight.shape, 2.0) for weight in model.get_weights()])
@@ -60,6 +65,7 @@ def test_l2_penalises_the_kernels_of_all_layers_and_no_bias():
         ({"hidden": [10, 5], "dropout": [0.5]}, "a value per hidden layer, 2, got 1"),
         ({"hidden": [0], "dropout": [0.5]}, r"train\.hidden\[0\]: expected `int` >= 1, got 0"),
         ({"dropout": [1.0], "hidden": [5]}, r"train\.dropout\[0\]: expected `float` < 1"),
+        ({"dropout": 1.0}, r"train\.dropout: expected `float` < 1"),
         ({"input_dropout": 1.5}, r"train\.input_dropout.*got 1\.5"),
         ({"learning_rate": 0}, r"train\.learning_rate.*got 0"),
         ({"learning_rate": "fast"}, r"train\.learning_rate.*got `str` 'fast'"),

@@ -14,7 +14,7 @@ from bottletop.images import ImageRow
 from bottletop.manifest import Manifest, ShardShape, feature_file, stem, write_manifest
 from bottletop.shards import ShardWriter
 from bottletop.split import SplitRow
-from bottletop.top import TopParams
+from bottletop.top_params import TopParams
 from bottletop.weight_sources import LAYERS
 from bottletop.weights import Arrays
 from tests.pictures import png

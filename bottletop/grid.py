@@ -1,0 +1,111 @@
+"""The points of a sweep: every combination of the values given, each checked before anything runs."""
+
+import difflib
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import yaml
+
+from bottletop.config import Params, parse, parse_yaml, read_yaml
+from bottletop.download import DownloadParams
+from bottletop.errors import ParamsError
+from bottletop.manifest import ExtractParams
+from bottletop.paths import PARAMS
+from bottletop.scores import EvaluateParams
+from bottletop.split import SplitParams
+from bottletop.top_params import TopParams
+
+SECTIONS: dict[str, type[Params]] = {
+    "download": DownloadParams,
+    "split": SplitParams,
+    "extract": ExtractParams,
+    "train": TopParams,
+    "evaluate": EvaluateParams,
+}
+COSTLY = {"download", "extract"}  # sections that change images or features
+
+
+class Point(NamedTuple):
+    """One experiment of a sweep."""
+
+    name: str  # of the DVC experiment and of the MLflow run
+    overrides: Mapping[str, Any]  # values by setting, such as "train.epochs"
+
+    @property
+    def features(self) -> str:
+        """Equal for points that train on the same features."""
+        return json.dumps({key: value for key, value in self.overrides.items() if key.partition(".")[0] in COSTLY})
+
+    def with_seed(self, seed: int) -> "Point":
+        return Point(f"{self.name},seed={seed}", {**self.overrides, "train.seed": seed})
+
+
+def points(settings: Sequence[str]) -> list[Point]:
+    """All combinations of ``train.epochs=5,10`` and the like, in the order given, the last setting changing fastest.
+
+    Raises:
+        ParamsError: a setting is unknown or given twice, has no value, or a value is not allowed.
+    """
+    axes: dict[str, list[Any]] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not text:
+            raise ParamsError(f"'{setting}' is not a setting with values: write, for example, train.epochs=5,10,20")
+        if key in axes:
+            raise ParamsError(f"{key} is given twice: write all its values in one, such as train.epochs=5,10,20")
+        _check_key(key)
+        axes[key] = _values(key, text)
+    found: dict[str, Point] = {}
+    for values in itertools.product(*axes.values()):
+        overrides = dict(zip(axes, values, strict=True))
+        check(with_overrides(read_yaml(PARAMS), overrides))
+        name = _name(overrides)
+        if name in found:  # "a b" and "a-b"
+            name += f",{len(found)}"
+        found[name] = Point(name, overrides)
+    return list(found.values())
+
+
+def with_overrides(params: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole of params.yaml with some settings changed."""
+    changed = {section: dict(values) if isinstance(values, dict) else values for section, values in params.items()}
+    for key, value in overrides.items():
+        section, _, name = key.partition(".")
+        changed[section][name] = value
+    return changed
+
+
+def check(params: Mapping[str, Any]) -> None:
+    """Raises ParamsError unless each section has values that its stage would accept."""
+    for section, kind in SECTIONS.items():
+        parse(kind, params[section], section, PARAMS)
+
+
+def _check_key(key: str) -> None:
+    known = [f"{section}.{name}" for section in SECTIONS for name in read_yaml(PARAMS).get(section, {})]
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=3, cutoff=0.5) or known
+        raise ParamsError(f"params.yaml has no setting '{key}': did you mean {', '.join(near)}?")
+
+
+def _values(key: str, text: str) -> list[Any]:
+    """``5,10`` as two numbers, ``[256],[100,50]`` as two lists; each value once."""
+    try:
+        values = parse_yaml(f"[{text}]")
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{key}={text} can't be read: write values with commas between them") from error
+    return [value for position, value in enumerate(values) if value not in values[:position]]
+
+
+def _name(overrides: Mapping[str, Any]) -> str:
+    """``epochs=5,batch_size=16``: git allows this as a name."""
+    return ",".join(f"{key.removeprefix('train.')}={_slug(value)}" for key, value in overrides.items())
+
+
+def _slug(value: Any) -> str:
+    if isinstance(value, list):
+        return "-".join(map(_slug, value)) or "none"
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", str(value).lower()).strip(".-") or "none"
