@@ -2,10 +2,9 @@
 
 import argparse
 import sys
-from typing import Any
 
 from bottletop.config import load, read_yaml
-from bottletop.errors import ArtefactError, exit_on_error
+from bottletop.errors import ArtefactError, ParamsError, exit_on_error
 from bottletop.files import read_json
 from bottletop.paths import PARAMS, Paths
 
@@ -31,6 +30,14 @@ def main(arguments: list[str] | None = None) -> None:
         "--jobs", type=_positive, metavar="N", help="experiments at the same time (as many as cores and memory allow)"
     )
     sweep.set_defaults(run=run_sweep)
+    runs = commands.add_parser("runs", help="list experiments with their MLflow runs, or show one")
+    runs.add_argument("name", nargs="?", help="an experiment's name, or the start of a run's id")
+    runs.add_argument("--all", action="store_true", help="of every dataset, not only the active ones")
+    runs.add_argument(
+        "--limit", type=_positive, default=20, metavar="N", help="how many to list, the newest first (default: 20)"
+    )
+    runs.add_argument("--open", action="store_true", help="show NAME's page of the MLflow UI in the web browser")
+    runs.set_defaults(run=print_runs)
     chosen = vars(parser.parse_args(arguments))
     run = chosen.pop("run")
     with exit_on_error("bottletop"):
@@ -53,10 +60,27 @@ def print_results() -> None:
     print("To compare runs in MLflow: make ui")
 
 
-def run_sweep(**options: Any) -> None:
-    from bottletop.sweeps import sweep
+def run_sweep(settings: list[str], seeds: int, repeat: int, jobs: int | None) -> None:
+    from bottletop.sweeps import sweep  # scipy takes a second to import
 
-    sweep(**options)
+    sweep(settings, seeds=seeds, repeat=repeat, jobs=jobs)
+
+
+def print_runs(*, name: str | None, all: bool, limit: int, open: bool) -> None:  # noqa: A002 (the options' names)
+    """The newest experiments beside their MLflow runs, or all about one."""
+    from bottletop import runs  # MLflow takes seconds to import
+
+    if name is None:
+        if open:
+            raise ParamsError("--open needs the name of an experiment, or the start of a run's id")
+        print(runs.table(None if all else load(tuple[str, ...], "datasets", PARAMS), limit))
+        return
+    record, *others = runs.find(name)
+    print(runs.describe(record))
+    if others:
+        print(f"\n{len(others)} more of that name: {', '.join(other.run_id[:8] or other.dataset for other in others)}")
+    if open:
+        runs.open_page(record)
 
 
 def _positive(text: str) -> int:

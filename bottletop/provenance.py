@@ -19,19 +19,19 @@ PACKAGES = ("bottletop", "dvc", "keras", "mlflow", "tensorflow")
 
 def experiment_name() -> str:
     """The DVC experiment's name, or the commit's short hash for a plain `dvc repro`."""
-    return os.environ.get("DVC_EXP_NAME") or _git("rev-parse", "--short", "HEAD") or "uncommitted"
+    return os.environ.get("DVC_EXP_NAME") or git("rev-parse", "--short", "HEAD") or "uncommitted"
 
 
 def origin_tags(dataset: str) -> dict[str, str]:
     """What is known before anything has run."""
-    commit = os.environ.get("DVC_EXP_BASELINE_REV") or _git("rev-parse", "HEAD")
+    commit = os.environ.get("DVC_EXP_BASELINE_REV") or git("rev-parse", "HEAD")
     versions = {f"version.{name}": _version(name) for name in PACKAGES}
     return {
         "dataset": dataset,
         "experiment": experiment_name(),
         "mlflow.source.name": "bottletop",
         "mlflow.source.git.commit": commit or "none",
-        "uncommitted_changes": "yes" if _git("status", "--porcelain", "--untracked-files=no") else "no",
+        "uncommitted_changes": "yes" if git("status", "--porcelain", "--untracked-files=no") else "no",
         "machine": f"{platform.node()}, {platform.machine()}, {os.cpu_count()} cores",
         "version.python": platform.python_version(),
         **versions,
@@ -65,7 +65,7 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _git(*arguments: str) -> str:
+def git(*arguments: str) -> str:
     """Git's answer; empty outside a repository or before the first commit."""
     answer = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     return answer.stdout.strip() if answer.returncode == 0 else ""

@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from tabulate import tabulate
+
 from bottletop.comparison import Difference, Outcome, average, compare, read_outcome
 from bottletop.errors import ArtefactError
 from bottletop.experiments import Experiment
@@ -35,22 +37,20 @@ class Candidate:
         return [run.metrics[dataset][metric] for run in self.runs]
 
 
-def table(ranked: Sequence[Candidate]) -> Iterator[str]:
+def table(ranked: Sequence[Candidate]) -> str:
     """A line for each candidate, means and standard deviations over its seeds, and one of headings before them."""
     datasets = ranked[0].datasets
     several = len(datasets) > 1
     head = [f"{dataset} {title}" if several else title for dataset in datasets for title in SHOWN.values()]
-    rows = [["experiment", *head]]
-    for candidate in ranked:
-        rows.append([candidate.name])
-        for dataset in datasets:
-            rows[-1].append(percent(candidate.values(dataset, "val_accuracy")))
-            rows[-1].append(_spread(candidate.values(dataset, "val_log_loss"), 3))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for name, *cells in rows:
-        yield "  ".join(
-            [name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))]
-        )
+    rows = [[candidate.name, *_cells(candidate)] for candidate in ranked]
+    right = ["right"] * len(head)
+    return str(tabulate(rows, ["experiment", *head], "plain", colalign=["left", *right], disable_numparse=True))
+
+
+def _cells(candidate: Candidate) -> Iterator[str]:
+    for dataset in candidate.datasets:
+        yield percent(candidate.values(dataset, "val_accuracy"))
+        yield _spread(candidate.values(dataset, "val_log_loss"), 3)
 
 
 def scores(run: Experiment) -> Iterator[str]:

@@ -11,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -44,9 +45,8 @@ class Sweep:
             ArtefactError: there is no commit, or `dvc repro` failed.
         """
         self._jobs, self._keep_open = jobs, keep_open
-        self._commit = experiments.head()
-        experiments.reproduce()
         self._baseline = experiments.workspace()
+        experiments.reproduce()
 
     @property
     def seed(self) -> int:
@@ -61,7 +61,7 @@ class Sweep:
         if len(missing) < len(points):
             print(f"{len(points) - len(missing)} of {len(points)} are there already", flush=True)
         for point in missing:  # outdated ones: for --force, DVC would extract again too
-            experiments.forget(self._commit, point.name)
+            experiments.forget(self._baseline.baseline, point.name)
         # Where other features than the baseline's are needed, the first extracts them, alone, and the others find them.
         first = {point.features: point for point in reversed(missing) if point.features != BASELINE.features}
         alone = list(first.values())
@@ -72,7 +72,7 @@ class Sweep:
         """The experiment, if it has succeeded with the present params, code and data."""
         if self.is_baseline(point):
             return self._baseline
-        found = experiments.find(self._commit, point.name)
+        found = experiments.find(self._baseline.baseline, point.name)
         wanted = with_overrides(self._baseline.params, point.overrides), self._baseline.inputs
         return found if found and (found.params, found.inputs) == wanted else None
 
@@ -134,8 +134,7 @@ def sweep(settings: Sequence[str], *, seeds: int, repeat: int, jobs: int | None)
 
 def print_table(ranked: Sequence[Candidate]) -> None:
     print()
-    for line in table(ranked):
-        print(f"  {line}")
+    print(textwrap.indent(table(ranked), "  "))
     print(flush=True)
 
 

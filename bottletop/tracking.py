@@ -61,7 +61,7 @@ class LiveRun:
             ArtefactError: the tracking store can't be reached.
         """
         self._link = _link(dataset)
-        with _store() as self._client:
+        with store() as self._client:
             close_abandoned(self._client)
             self._run_id = _create(self._client, dataset, params, owner_tags())
         self._logging = True
@@ -74,7 +74,7 @@ class LiveRun:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if kind is not None:
             self._link.unlink(missing_ok=True)
-            with _store() as client:
+            with store() as client:
                 client.set_terminated(self._run_id, "FAILED" if issubclass(kind, Exception) else "KILLED")
 
     def log_epoch(self, entry: Mapping[str, float]) -> None:
@@ -99,7 +99,7 @@ def finish(dataset: str, params: Mapping[str, Any], result: Result) -> str:
     """
     link = _link(dataset)
     opened = read_json(link) if link.exists() else {}
-    with _store() as client:
+    with store() as client:
         run_id = str(opened.get("run_id")) if opened.get("model_digest") == result.model_digest else None
         if run_id is not None and not _reopen(client, run_id):
             run_id = None
@@ -150,7 +150,7 @@ def _create(client: MlflowClient, dataset: str, params: Mapping[str, Any], owner
     experiment = _experiment(client, f"bottletop/{dataset}")
     tags = {**origin_tags(dataset), **owner}
     run_id = str(client.create_run(experiment, run_name=experiment_name(), tags=tags).info.run_id)
-    flat = [Param(name, str(value)) for name, value in _flatten(params)]
+    flat = [Param(name, str(value)) for name, value in flatten(params)]
     for start in range(0, len(flat), PARAMS_A_REQUEST):
         client.log_batch(run_id, params=flat[start : start + PARAMS_A_REQUEST])
     return run_id
@@ -171,7 +171,7 @@ def _epoch_metrics(entry: Mapping[str, float]) -> list[Metric]:
 
 
 @contextmanager
-def _store() -> Iterator[MlflowClient]:
+def store() -> Iterator[MlflowClient]:
     """A client of the tracking store.
 
     Two processes that create an empty database at once leave a broken one, so a local store is opened under a lock.
@@ -209,9 +209,9 @@ def _link(dataset: str) -> Path:
     return Path(".dvc/tmp/bottletop", f"{dataset}.json")
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

@@ -28,7 +28,7 @@ def commit(tmp_path, monkeypatch):
     (tmp_path / "metrics/animals/metrics.json").write_text('{"val_accuracy": 0.75}')
     samples.git(tmp_path, "init", "--quiet")
     samples.commit(tmp_path, "start")
-    return experiments.head()
+    return experiments.workspace().baseline
 
 
 def make(tmp_path, commit, name, text):
@@ -62,14 +62,23 @@ def test_a_forgotten_one_is_gone_and_forgetting_again_does_no_harm(commit, tmp_p
     assert experiments.find(commit, "epochs=7") is None
 
 
-def test_without_a_commit_the_message_says_what_to_do(tmp_path, monkeypatch):
+def test_the_experiments_that_git_holds_are_listed(commit, tmp_path):
+    make(tmp_path, commit, "epochs=7", "datasets: [animals]\ntrain: {epochs: 7}\n")
+    [found] = experiments.saved()
+    assert (found.name, found.baseline) == ("epochs=7", commit)
+
+
+def test_an_experiment_without_results_has_no_metrics(commit, tmp_path):
+    (tmp_path / "metrics/animals/metrics.json").unlink()
+    make(tmp_path, commit, "empty", "datasets: [animals]\n")
+    assert experiments.find(commit, "empty").metrics == {"animals": {}}
+
+
+@pytest.mark.parametrize("repository", [True, False])
+def test_without_a_commit_the_message_says_what_to_do(tmp_path, monkeypatch, repository):
     monkeypatch.chdir(tmp_path)
-    samples.git(tmp_path, "init", "--quiet")
+    if repository:
+        samples.git(tmp_path, "init", "--quiet")
     with pytest.raises(ArtefactError, match="there is none: git add --all, then git commit"):
-        experiments.head()
-
-
-def test_outside_a_repository_the_message_is_no_traceback(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ArtefactError, match="git commit"):
-        experiments.head()
+        experiments.workspace()
+    assert experiments.saved() == []

@@ -1,0 +1,31 @@
+"""The MLflow server that a web address names: whether it is there, and how to show its address."""
+
+import ssl
+import urllib.error
+import urllib.request
+from urllib.parse import urlsplit
+
+TIMEOUT_S = 2
+
+
+def is_server(uri: str) -> bool:
+    """Whether a tracking URI names a server, not a database."""
+    return uri.startswith(("http://", "https://"))
+
+
+def answers(address: str) -> bool:
+    """Whether a server answers there in time, if only to ask for a password or to show a certificate of its own."""
+    try:
+        with urllib.request.urlopen(f"{without_password(address)}/health", timeout=TIMEOUT_S):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except urllib.error.URLError as error:
+        return isinstance(error.reason, ssl.SSLError)
+    except OSError:  # no whole answer in time
+        return False
+
+
+def without_password(address: str) -> str:
+    """The address less a user's name, a password and a last slash."""
+    return urlsplit(address)._replace(netloc=urlsplit(address).netloc.rpartition("@")[2]).geturl().rstrip("/")
