@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import webbrowser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,7 +33,7 @@ def git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def save_experiment(name: str, params: str = PULLED, dataset: str = "animals") -> str:
+def save_experiment(name: str, params: str = PULLED, dataset: str = "animals", age_s: int = 0) -> str:
     """Keeps the params and metrics as DVC keeps an experiment: a commit that no branch holds, named by a ref."""
     baseline = git("rev-parse", "HEAD")
     Path("params.yaml").write_text(params)
@@ -40,7 +41,9 @@ def save_experiment(name: str, params: str = PULLED, dataset: str = "animals") -
     scores.parent.mkdir(parents=True, exist_ok=True)
     scores.write_text(json.dumps({"accuracy": 0.8, "val_accuracy": 0.75}))
     git("add", "--all")
-    commit = git("commit-tree", "-p", baseline, "-m", name, git("write-tree"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_COMMITTER_DATE", f"@{int(time.time()) - age_s} +0000")
+        commit = git("commit-tree", "-p", baseline, "-m", name, git("write-tree"))
     git("update-ref", f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}", commit)
     git("reset", "--quiet", "--hard")
     return baseline
@@ -123,28 +126,32 @@ def test_a_run_that_a_command_has_not_yet_saved_as_an_experiment_is_not_called_r
 
 def test_a_run_that_failed_is_not_called_removed(monkeypatch):
     monkeypatch.setenv("DVC_EXP_NAME", "hopeless")
-    with pytest.raises(ValueError, match="no"), LiveRun("animals", {}):
+    with pytest.raises(ValueError, match="no"), LiveRun("animals", {}) as live:
         raise ValueError("no")
-    assert listed()[0][:7] == ["hopeless", "animals", listed()[0][2], "failed", "-", "-", "-"]
+    MlflowClient(tracking_uri()).set_tag(live._run_id, STARTED, "0.00")
+    assert listed()[0][:7] == ["hopeless", "animals", live._run_id[:8], "failed", "-", "-", "-"]
 
 
-def test_the_newest_come_first_and_the_limit_holds_for_both_kinds(monkeypatch):
+def test_the_newest_come_first_with_or_without_a_run(monkeypatch):
+    for number in range(2):
+        log(monkeypatch, f"run-{number}")
+    save_experiment("older", age_s=60)
+    save_experiment("newer", age_s=-60)
+    assert [line[0].split()[0] for line in listed()] == ["newer", "run-1", "run-0", "older"]
+
+
+def test_the_limit_holds_for_both_kinds_together(monkeypatch):
     for number in range(3):
         log(monkeypatch, f"run-{number}")
-        save_experiment(f"run-{number}")
-    save_experiment("from-afar")
-    names = [line[0] for line in listed()]
-    assert names[0] in {"from-afar", "run-2"}  # git keeps whole seconds
-    assert sorted(names) == ["from-afar", "run-0", "run-1", "run-2"]
-    assert len(listed(limit=2)) == 2
-    assert "run-0" not in [line[0] for line in listed(limit=2)]
+    save_experiment("from-afar", age_s=-60)
+    assert [line[0].split()[0] for line in listed(limit=2)] == ["from-afar", "run-2"]
 
 
-def test_an_old_experiment_beyond_the_limit_is_not_taken_for_one_without_a_run(monkeypatch):
-    for number in range(4):
+def test_an_experiment_whose_run_is_beyond_the_limit_is_not_taken_for_one_without(monkeypatch):
+    for number in range(3):
         log(monkeypatch, f"run-{number}")
-        save_experiment(f"run-{number}")
-    assert "-" not in {line[2] for line in listed(limit=2)}
+    save_experiment("run-0", age_s=-60)  # it took long
+    assert [line[0].split()[0] for line in listed(limit=2)] == ["run-2", "run-1"]
 
 
 def test_only_active_datasets_are_listed_unless_all_are_asked_for(monkeypatch):
