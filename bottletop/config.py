@@ -1,6 +1,8 @@
 """Typed params: one frozen struct per section of a YAML file."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,6 +58,27 @@ def load(kind: type[T], section: str, path: Path = Path("params.yaml")) -> T:
             raise ParamsError(f"{path} has no '{section}', only: {found}")
         values = values[key]
     return parse(kind, values, section, path)
+
+
+@contextmanager
+def unedited(section: str, path: Path = Path("params.yaml")) -> Iterator[None]:
+    """Refuses what was made meanwhile if the section is another one at the end: DVC reads params anew when a stage has
+    ended, and would record the new values as those of the old results.
+
+    Raises:
+        ParamsError: the section changed.
+    """
+    before = _section(read_yaml(path), section)
+    yield
+    after = _section(read_yaml.__wrapped__(path), section)
+    if after != before:
+        raise ParamsError(f"{section} in {path} was edited while this ran, so its results are thrown away: dvc repro")
+
+
+def _section(values: Any, section: str) -> Any:
+    for key in section.split("."):
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
 
 
 def parse(kind: type[T], values: Any, section: str, path: Path) -> T:

@@ -3,11 +3,11 @@
 import sys
 
 from bottletop.catalogue import dataset
-from bottletop.config import load
+from bottletop.config import load, unedited
 from bottletop.download import DownloadParams, unpack
 from bottletop.errors import exit_on_error
 from bottletop.files import write_json
-from bottletop.paths import PARAMS, Paths
+from bottletop.paths import CATALOGUE, PARAMS, Paths
 
 
 def run(params: DownloadParams, paths: Paths) -> None:
@@ -16,5 +16,9 @@ def run(params: DownloadParams, paths: Paths) -> None:
 
 
 if __name__ == "__main__":
-    with exit_on_error(f"download@{sys.argv[1]}"):
+    with (
+        exit_on_error(f"download@{sys.argv[1]}"),
+        unedited("download"),
+        unedited(f"datasets.{sys.argv[1]}.source", CATALOGUE),
+    ):
         run(load(DownloadParams, "download", PARAMS), Paths(sys.argv[1]))

@@ -3,7 +3,7 @@
 import sys
 
 from bottletop import reports, top
-from bottletop.config import load
+from bottletop.config import load, unedited
 from bottletop.errors import exit_on_error
 from bottletop.features import open_features
 from bottletop.images import read_index
@@ -29,5 +29,5 @@ def run(params: EvaluateParams, paths: Paths) -> None:
 
 
 if __name__ == "__main__":
-    with exit_on_error(f"evaluate@{sys.argv[1]}"):
+    with exit_on_error(f"evaluate@{sys.argv[1]}"), unedited("evaluate"):
         run(load(EvaluateParams, "evaluate", PARAMS), Paths(sys.argv[1]))

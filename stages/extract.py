@@ -3,7 +3,7 @@
 import sys
 
 from bottletop import weights
-from bottletop.config import load
+from bottletop.config import load, unedited
 from bottletop.errors import exit_on_error
 from bottletop.extraction import extract
 from bottletop.images import read_index
@@ -18,5 +18,5 @@ def run(params: ExtractParams, paths: Paths) -> None:
 
 
 if __name__ == "__main__":
-    with exit_on_error(f"extract@{sys.argv[1]}"):
+    with exit_on_error(f"extract@{sys.argv[1]}"), unedited("extract"):
         run(load(ExtractParams, "extract", PARAMS), Paths(sys.argv[1]))

@@ -2,7 +2,7 @@
 
 import sys
 
-from bottletop.config import load
+from bottletop.config import load, unedited
 from bottletop.errors import exit_on_error
 from bottletop.images import read_index
 from bottletop.paths import PARAMS, Paths
@@ -14,5 +14,5 @@ def run(params: SplitParams, paths: Paths) -> None:
 
 
 if __name__ == "__main__":
-    with exit_on_error(f"split@{sys.argv[1]}"):
+    with exit_on_error(f"split@{sys.argv[1]}"), unedited("split"):
         run(load(SplitParams, "split", PARAMS), Paths(sys.argv[1]))

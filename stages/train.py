@@ -2,7 +2,7 @@
 
 import sys
 
-from bottletop.config import load
+from bottletop.config import load, unedited
 from bottletop.errors import exit_on_error
 from bottletop.features import open_features
 from bottletop.files import file_digest
@@ -15,7 +15,7 @@ from bottletop.training import save, train
 
 
 def run(params: TopParams, paths: Paths) -> None:
-    with LiveRun(paths.dataset, tracked_params(paths.dataset)) as live:
+    with LiveRun(paths.dataset, tracked_params(paths.dataset)) as live, unedited("train"):
         features = open_features(paths.features, read_split(paths.split), params.features, params.pooling)
         save(paths.model, paths.history, train(features, params, live.log_epoch))
         live.trained(file_digest(paths.model / "top.keras"))

@@ -5,7 +5,7 @@ from typing import Annotated
 import pytest
 from msgspec import Meta
 
-from bottletop.config import Params, load, parse, read_yaml
+from bottletop.config import Params, load, parse, read_yaml, unedited
 from bottletop.download import DownloadParams
 from bottletop.errors import ParamsError
 from bottletop.split import SplitParams
@@ -143,3 +143,15 @@ def test_a_file_is_parsed_once(write):
 def test_numbers_may_be_written_with_an_exponent_and_no_point(tmp_path, text):
     (tmp_path / "params.yaml").write_text(f"rate: {text}\n")
     assert read_yaml(tmp_path / "params.yaml") == {"rate": 0.0001}
+
+
+def test_a_section_that_is_edited_while_a_result_is_made_is_noticed(write):
+    path = write("tea: {leaf: green}\nmilk: 1\n")
+    with pytest.raises(ParamsError, match=r"^tea in .*params.yaml was edited while this ran"), unedited("tea", path):
+        write("tea: {leaf: black}\nmilk: 1\n")
+
+
+def test_other_sections_may_be_edited_meanwhile(write):
+    path = write("tea: {leaf: green}\nmilk: 1\n")
+    with unedited("tea", path):
+        write("tea: {leaf: green}\nmilk: 2\n")

@@ -205,6 +205,31 @@ class TestRuns:
         assert first.wait() == 0
         assert [tracked["status"] for tracked in small.tracked_runs(project)] == ["FINISHED", "FINISHED"]
 
+    def test_two_experiments_in_one_workspace_spoil_each_other_and_nothing_false_is_recorded(
+        self, project: Path
+    ) -> None:
+        """DVC lets the second overwrite params.yaml before it refuses it; --temp and --queue are for two at once."""
+        set_param(project, "train.epochs", 500)
+        set_param(project, "train.patience", None)
+        first = small.start(project, "dvc", "exp", "run", "--name", "first", "-S", "train.seed=1")
+        small.wait_for(lambda: [tracked["epochs"] > 3 for tracked in small.tracked_runs(project)] == [True, True])
+        output = run(project, "dvc", "exp", "run", "--name", "second", "-S", "train.seed=2", check=False)
+        assert "is busy, it is being blocked by" in output
+        assert first.wait() != 0
+        assert [tracked["status"] for tracked in small.tracked_runs(project)] == ["FINISHED", "FAILED"]
+        assert run(project, "dvc", "exp", "list", "--name-only").split() == []
+
+    def test_one_beside_another_in_the_workspace_completes_with_temp(self, project: Path) -> None:
+        first = small.start(project, "dvc", "exp", "run", "--name", "first", "-S", "train.seed=1")
+        small.wait_for(lambda: len(small.tracked_runs(project)) == 2)
+        run(project, "dvc", "exp", "run", "--temp", "--name", "second", "-S", "train.seed=2")
+        assert first.wait() == 0
+        assert {tracked["name"]: tracked["status"] for tracked in small.tracked_runs(project)[1:]} == {
+            "first": "FINISHED",
+            "second": "FINISHED",
+        }
+        assert sorted(run(project, "dvc", "exp", "list", "--name-only").split()) == ["first", "second"]
+
 
 @pytest.mark.slow
 class TestMistakes:
@@ -224,6 +249,17 @@ class TestMistakes:
         assert message in output
         assert "edit params.yaml" in output
         assert "Traceback" not in output
+
+    def test_params_edited_while_training_are_not_recorded_as_those_of_the_model(self, project: Path) -> None:
+        set_param(project, "train.epochs", 500)
+        set_param(project, "train.patience", None)
+        repro = small.start(project, "dvc", "repro")
+        small.wait_for(lambda: small.tracked_runs(project)[-1]["epochs"] > 3 and len(small.tracked_runs(project)) == 2)
+        set_param(project, "train.epochs", 6)
+        assert repro.wait() != 0
+        assert small.tracked_runs(project)[-1]["status"] == "FAILED"
+        assert stages_run(run(project, "dvc", "repro")) == AFTER_TRAIN
+        assert small.tracked_runs(project)[-1]["epochs"] == 6
 
     def test_an_unknown_dataset(self, project: Path) -> None:
         samples.activate(project, ["patern"])

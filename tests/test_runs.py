@@ -147,6 +147,12 @@ def test_the_limit_holds_for_both_kinds_together(monkeypatch):
     assert [line[0].split()[0] for line in listed(limit=2)] == ["from-afar", "run-2"]
 
 
+def test_of_many_pulled_ones_the_newest_are_listed():
+    for age_s in (60, 0, 120):
+        save_experiment(f"age-{age_s}", age_s=age_s)
+    assert [line[0] for line in listed(limit=2)] == ["age-0", "age-60"]
+
+
 def test_an_experiment_whose_run_is_beyond_the_limit_is_not_taken_for_one_without(monkeypatch):
     for number in range(3):
         log(monkeypatch, f"run-{number}")
