@@ -1,6 +1,7 @@
 """The MLflow server that a web address names: whether it is there, and how to show its address."""
 
 import ssl
+import sys
 import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
@@ -24,6 +25,16 @@ def answers(address: str) -> bool:
         return isinstance(error.reason, ssl.SSLError)
     except OSError:  # no whole answer in time
         return False
+
+
+def warn_of_silence(uri: str) -> None:
+    """Says at once that the server of a tracking URI is down, and no more.
+
+    A pipeline without changes needs none, features extracted meanwhile are kept, and training refuses to start.
+    """
+    if is_server(uri) and not answers(uri):
+        message = f"no MLflow server answers at {without_password(uri)}, so training will not start"
+        print(f"{message}: check MLFLOW_TRACKING_URI", file=sys.stderr)
 
 
 def without_password(address: str) -> str:

@@ -1,11 +1,14 @@
 """sources: notices changes of the images' own folders and archives; runs at every `dvc repro`."""
 
+import os
+
 from bottletop.archives import fingerprint
 from bottletop.catalogue import dataset, local_path
 from bottletop.config import load, read_yaml
 from bottletop.errors import ParamsError, exit_on_error
 from bottletop.files import write_json
 from bottletop.paths import PARAMS, Paths
+from bottletop.server import warn_of_silence
 
 SECTIONS = {"datasets", "download", "split", "extract", "train", "evaluate"}
 
@@ -27,4 +30,5 @@ def run(names: tuple[str, ...]) -> None:
 
 if __name__ == "__main__":
     with exit_on_error("sources"):
+        warn_of_silence(os.environ.get("MLFLOW_TRACKING_URI", ""))
         run(load(tuple[str, ...], "datasets", PARAMS))
