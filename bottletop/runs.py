@@ -10,7 +10,7 @@ from itertools import islice
 
 from tabulate import tabulate
 
-from bottletop import experiments, records
+from bottletop import experiments, records, view
 from bottletop.config import read_yaml
 from bottletop.errors import ArtefactError
 from bottletop.experiments import Experiment
@@ -20,6 +20,7 @@ from bottletop.server import answers, is_server, without_password
 from bottletop.tracking import flatten, tracking_uri
 
 HEADINGS = ("experiment", "dataset", "run", "status", "how", "val\naccuracy", "test\naccuracy", "started", "baseline")
+TRAINING = "workflowType=machine_learning"  # or the UI opens on its pages about chat traces
 ORIGIN = {  # the tags that say where a result came from, by what they are called here
     "changed since the commit": "uncommitted_changes",
     "lock fingerprint": "dvc.fingerprint",
@@ -42,7 +43,10 @@ def table(datasets: Sequence[str] | None, limit: int) -> str:
     if not found:
         return "no experiments yet: dvc repro, or bottletop runs --all for those of other datasets"
     held = {(one.name, one.baseline) for one in saved}
-    return str(tabulate([_line(record, held) for record in found[:limit]], HEADINGS, disable_numparse=True))
+    lines = tabulate([_line(record, held) for record in found[:limit]], HEADINGS, disable_numparse=True)
+    folders = dict.fromkeys(record.folder_id for record in found[:limit] if record.run_id)
+    pages = [(f"{_ui()}/#/experiments/{folder}/runs?{TRAINING}&viewStateShareKey={view.KEY}",) for folder in folders]
+    return "\n".join([lines, *(_section(_mlflow(), pages) if pages else [])])
 
 
 def find(name: str) -> list[Record]:
@@ -80,7 +84,7 @@ def describe(record: Record) -> str:
             *_section("Params that differ from params.yaml", changed or [("none",)]),
             *_section("Scores", scores or [("none yet",)]),
             *_section("With DVC", [(command,) for command in _commands(record)]),
-            *_section("With MLflow" + ("" if is_server(tracking_uri()) else ", after make ui"), [(page(record),)]),
+            *_section(_mlflow(), [(page(record),)]),
         ]
     )
 
@@ -89,7 +93,7 @@ def page(record: Record) -> str:
     """The address of the run's page in the MLflow UI."""
     if not record.run_id:
         return "it has no run here: it came from another clone"
-    return f"{_ui()}/#/experiments/{record.folder_id}/runs/{record.run_id}"
+    return f"{_ui()}/#/experiments/{record.folder_id}/runs/{record.run_id}?{TRAINING}"
 
 
 def open_page(record: Record) -> None:
@@ -105,6 +109,10 @@ def open_page(record: Record) -> None:
         raise ArtefactError(f"no MLflow server answers at {_ui()}: {advice}, then try again")
     if not webbrowser.open(page(record)):
         raise ArtefactError(f"no web browser was found: open {page(record)} in yours")
+
+
+def _mlflow() -> str:
+    return "With MLflow" if is_server(tracking_uri()) else "With MLflow, after make ui"
 
 
 def _ui() -> str:

@@ -24,6 +24,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from bottletop import view
 from bottletop.errors import ArtefactError
 from bottletop.files import read_json, write_json
 from bottletop.owner import is_gone, owner_tags
@@ -197,7 +198,8 @@ def _experiment(client: MlflowClient, name: str) -> str:
         return str(found.experiment_id)
     local = tracking_uri().startswith("sqlite:")
     try:
-        return str(client.create_experiment(name, (repository() / "mlartifacts").as_uri() if local else None, KIND))
+        artefacts = (repository() / "mlartifacts").as_uri() if local else None
+        return str(client.create_experiment(name, artefacts, {**KIND, **view.tags()}))
     except MlflowException:  # another process was first
         found = client.get_experiment_by_name(name)
         if found is None:

@@ -68,11 +68,10 @@ def test_several_seeds_show_their_mean_and_standard_deviation():
 def test_several_datasets_have_columns_of_their_own():
     food = {"val_accuracy": 0.5, "val_log_loss": 1.0}
     head, line = lines([Candidate("epochs=5", [run(food=food)])])
-    assert head.split() == [
-        "experiment",
-        *"animals val accuracy animals val log loss".split(),
-        *"food val accuracy food val log loss".split(),
-    ]
+    assert (
+        " ".join(head.split())
+        == "experiment animals val accuracy animals val log loss food val accuracy food val log loss"
+    )
     assert line.split() == ["epochs=5", "90.0", "%", "0.300", "50.0", "%", "1.000"]
 
 

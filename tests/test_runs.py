@@ -91,7 +91,7 @@ def repository(_at_home, template: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 def listed(datasets: tuple[str, ...] | None = ("animals",), limit: int = 20) -> list[list[str]]:
     """The cells of each line of the table, its heading left out."""
-    return [re.split(r"\s{2,}", line.strip()) for line in runs.table(datasets, limit).splitlines()[3:]]
+    return [re.split(r"\s{2,}", line.strip()) for line in runs.table(datasets, limit).split("\n\n")[0].splitlines()[3:]]
 
 
 def test_an_experiment_is_listed_beside_its_run(monkeypatch):
@@ -172,6 +172,16 @@ def test_an_experiment_on_two_datasets_has_a_line_for_each():
     assert sorted(line[1] for line in listed(None) if line[0] == "both") == ["animals", "food"]
 
 
+def test_the_page_of_all_runs_opens_with_the_scores(monkeypatch):
+    log(monkeypatch, "tidy-otter")
+    [page] = [line.strip() for line in runs.table(("animals",), 20).splitlines() if "http" in line]
+    assert page == (
+        "http://127.0.0.1:5000/#/experiments/2/runs?workflowType=machine_learning&viewStateShareKey=bottletop"
+    )
+    tags = MlflowClient(tracking_uri()).get_experiment("2").tags
+    assert json.loads(tags["mlflow.sharedViewState.bottletop"])["name"] == "Scores"
+
+
 def test_looking_creates_no_store(repository):
     (repository / "mlflow.db").unlink()
     save_experiment("from-afar")
@@ -215,7 +225,7 @@ def test_one_is_shown_by_its_name_or_the_start_of_its_runs_id(by, monkeypatch, c
     run_id = log(monkeypatch, "tidy-otter", epochs=5)
     text = shown("tidy-otter" if by == "name" else run_id[:6], capsys)
     assert text.startswith("tidy-otter, animals, finished, restored, 20")
-    assert f"http://127.0.0.1:5000/#/experiments/2/runs/{run_id}" in text
+    assert f"http://127.0.0.1:5000/#/experiments/2/runs/{run_id}?workflowType=machine_learning\n" in text
     for fact in (git("rev-parse", "HEAD"), "d" * 64, "w" * 64, "m" * 64, socket.gethostname(), "keras "):
         assert fact in text
 
@@ -272,7 +282,10 @@ def test_a_name_that_nothing_resembles_points_at_the_list(name):
 def test_a_servers_page_is_named_without_the_password(monkeypatch):
     record = runs.find(log(monkeypatch, "tidy-otter"))[0]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example:8443/team/")
-    assert runs.page(record) == f"https://mlflow.example:8443/team/#/experiments/2/runs/{record.run_id}"
+    assert (
+        runs.page(record)
+        == f"https://mlflow.example:8443/team/#/experiments/2/runs/{record.run_id}?workflowType=machine_learning"
+    )
 
 
 def test_opening_without_a_server_says_what_to_do(monkeypatch):
@@ -310,7 +323,9 @@ def test_opening_shows_the_page_in_the_browser(monkeypatch, tmp_path):
     finally:
         server.shutdown()
         server.server_close()
-    assert (tmp_path / "opened").read_text() == f"{address}/#/experiments/2/runs/{run_id}\n"
+    assert (
+        tmp_path / "opened"
+    ).read_text() == f"{address}/#/experiments/2/runs/{run_id}?workflowType=machine_learning\n"
 
 
 def test_one_without_a_run_has_no_page_to_open():
@@ -351,7 +366,7 @@ class TestRealExperiments:
         listed_by_dvc = run(project, "dvc", "exp", "list", "--all-commits", "--name-only").split()
         monkeypatch.chdir(project)
         assert sorted(one.name for one in experiments.saved()) == sorted(listed_by_dvc) == ["epochs-3", "epochs-4"]
-        table = run(project, "bottletop", "runs")
+        table = run(project, "bottletop", "runs").split("\n\n")[0]
         assert table.count(" finished ") == 3
         assert [line.split()[0] for line in table.splitlines()[3:5]] == ["epochs-4", "epochs-3"]
 
