@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from bottletop.errors import DataError
+import msgspec
+
+from bottletop.errors import WHERE_ELSE, DataError
 from bottletop.files import sha256_text
 
 MAX_MEMBERS = 20_000_000
@@ -40,7 +42,7 @@ def members(path: Path) -> Iterator[Member]:
         yield from _folder(path)
         return
     if not path.is_file():
-        raise DataError(f"{path} is missing: put it there, or edit its entry in datasets.yaml")
+        raise DataError(f"{path} is missing: {WHERE_ELSE}")
     with _damage_explained(path):
         opened = _zip(path) if zipfile.is_zipfile(path) else _tar(path)
         for count, member in enumerate(opened, start=1):
@@ -52,10 +54,26 @@ def members(path: Path) -> Iterator[Member]:
 def fingerprint(path: Path) -> str:
     """Changes when a file of the folder, or the archive itself, is added, removed, resized or written to."""
     if not path.exists():
-        raise DataError(f"{path} is missing: put it there, or edit its entry in datasets.yaml")
+        raise DataError(f"{path} is missing: {WHERE_ELSE}")
     files = _files(path) if path.is_dir() else [path]
     states = ((os.fsencode(file.relative_to(path)), file.stat()) for file in files)
     return sha256_text(f"{name!r}\t{state.st_size}\t{state.st_mtime_ns}" for name, state in states)
+
+
+def fingerprints(places: dict[str, Path], record: Path) -> dict[str, str]:
+    """Each place's fingerprint, by its name; of one that is not on this machine, the one that is in `record`, if any.
+
+    Raises:
+        DataError: the record is needed and can't be read.
+    """
+    here = {name: fingerprint(path) for name, path in places.items() if path.exists()}
+    elsewhere: dict[str, str] = {}
+    if len(here) < len(places) and record.exists():
+        try:
+            elsewhere = msgspec.json.decode(record.read_bytes(), type=dict[str, str])
+        except msgspec.DecodeError as error:
+            raise DataError(f"{record} is damaged ({error}): git checkout HEAD -- {record}") from error
+    return {name: (elsewhere | here)[name] for name in places if name in elsewhere | here}
 
 
 @contextmanager

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+WHERE_ELSE = "put it there, edit its entry in datasets.yaml, or take what a colleague has pushed: dvc repro --pull"
+
 
 class BottletopError(Exception):
     """The base of every error that is the user's to fix."""

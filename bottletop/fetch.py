@@ -13,7 +13,7 @@ import pooch
 import requests
 from filelock import FileLock
 
-from bottletop.errors import DataError
+from bottletop.errors import WHERE_ELSE, DataError
 from bottletop.files import file_digest
 from bottletop.paths import user_cache
 from bottletop.progress import bar
@@ -51,7 +51,7 @@ def verify(path: Path, checksum: str | None) -> None:
         DataError: it is missing or differs; shows both checksums.
     """
     if not path.is_file():
-        raise DataError(f"{path} is missing: put the file there or edit datasets.yaml")
+        raise DataError(f"{path} is missing: {WHERE_ELSE}")
     if checksum is not None:
         algorithm, _, expected = checksum.partition(":")
         found = file_digest(path, algorithm)

@@ -60,6 +60,14 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
         writer.writerows(rows)
 
 
+def copy_files(folder: Path, names: Iterable[str], target: Path) -> None:
+    """Copies files of `folder` into a new folder, which takes the place of `target`."""
+    with replacing(target) as staging:
+        staging.mkdir()
+        for name in names:
+            shutil.copyfile(folder / name, staging / name)
+
+
 def read_numbers(path: Path) -> list[dict[str, float]]:
     """A CSV file's rows, each column a number."""
     with path.open(encoding="utf-8", newline="") as file:

@@ -17,7 +17,7 @@ class Paths:
 
     @property
     def fingerprint(self) -> Path:
-        return Path("data/sources", f"{self.dataset}.json")
+        return Path("fingerprints", f"{self.dataset}.json")
 
     @property
     def images(self) -> Path:
@@ -42,6 +42,11 @@ class Paths:
     @property
     def history(self) -> Path:
         return self.metrics / "history.csv"
+
+    @property
+    def pushed(self) -> Path:
+        """Copies of evaluate's files in git, which `dvc push` leaves out: from these a run is restored elsewhere."""
+        return Path("data/pushed", self.dataset)
 
     @property
     def metrics(self) -> Path:

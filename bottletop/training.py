@@ -95,13 +95,17 @@ def train(
 
 
 def save(folder: Path, history: Path, trained: Trained) -> None:
-    """Writes ``top.keras``, ``top.json`` and the history, whose bytes depend on the training's inputs alone."""
+    """Writes ``top.keras``, ``top.json`` and the history, whose bytes depend on the training's inputs alone.
+
+    A copy of the history goes to the folder: `dvc push` leaves files of git out, and runs are restored elsewhere, too.
+    """
+    rows = [[epoch, *(entry[name] for name in HISTORY)] for epoch, entry in enumerate(trained.history, 1)]
     with replacing(folder) as staging:
         staging.mkdir()
         trained.model.save(staging / "saved.keras")
         _without_traces(staging / "saved.keras", staging / "top.keras")
         write_json(staging / "top.json", msgspec.to_builtins(trained.record))
-    rows = ([epoch, *(entry[name] for name in HISTORY)] for epoch, entry in enumerate(trained.history, 1))
+        write_csv(staging / "history.csv", ("epoch", *HISTORY), rows)
     write_csv(history, ("epoch", *HISTORY), rows)
 
 

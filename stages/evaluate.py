@@ -6,10 +6,13 @@ from bottletop import reports, top
 from bottletop.config import load, unedited
 from bottletop.errors import exit_on_error
 from bottletop.features import open_features
+from bottletop.files import copy_files
 from bottletop.images import read_index
 from bottletop.paths import PARAMS, Paths
 from bottletop.scores import EvaluateParams
 from bottletop.split import read_split
+
+IN_GIT = ("metrics.json", "details.json", "classification_report.csv")
 
 
 def run(params: EvaluateParams, paths: Paths) -> None:
@@ -25,6 +28,7 @@ def run(params: EvaluateParams, paths: Paths) -> None:
     sides = reports.count_sides(features.rows)
     report = reports.assess(record, predicted["validation"], predicted["test"], sides, params)
     reports.write_tables(paths.metrics, report)
+    copy_files(paths.metrics, IN_GIT, paths.pushed)
     reports.write_figures(paths.metrics / "plots", report, paths.history, paths.images)
 
 

@@ -2,7 +2,7 @@
 
 import os
 
-from bottletop.archives import fingerprint
+from bottletop.archives import fingerprints
 from bottletop.catalogue import dataset, local_path
 from bottletop.config import load, read_yaml
 from bottletop.errors import ParamsError, exit_on_error
@@ -24,8 +24,8 @@ def run(names: tuple[str, ...]) -> None:
     for name in names:
         source = dataset(name).source
         local = [source.folder] if source.folder else [url for url in source.urls if url.startswith("file:")]
-        found = {path: fingerprint(local_path(path)) for path in local if local_path(path).exists()}
-        write_json(Paths(name).fingerprint, found)
+        places = {path: local_path(path) for path in local}
+        write_json(Paths(name).fingerprint, fingerprints(places, Paths(name).fingerprint))
 
 
 if __name__ == "__main__":

@@ -249,7 +249,9 @@ def test_what_is_no_archive_is_refused(tmp_path, data):
 
 
 def test_a_missing_archive_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere.zip is missing: put it there, or edit its entry in datasets.yaml"):
+    with pytest.raises(
+        DataError, match=r"nowhere.zip is missing: put it there, .* a colleague has pushed: dvc repro --pull"
+    ):
         contents(tmp_path / "nowhere.zip")
 
 

@@ -12,7 +12,7 @@ from bottletop import download
 from bottletop.catalogue import Source, dataset
 from bottletop.config import parse
 from bottletop.download import DownloadParams, unpack
-from bottletop.errors import DataError
+from bottletop.errors import WHERE_ELSE, DataError
 from bottletop.images import read_index, read_shard
 from tests.pictures import encode, jpeg, photo, png, write_folder, write_tar, write_zip
 
@@ -341,7 +341,7 @@ def test_nothing_is_written_when_the_checksum_is_wrong(tmp_path):
 
 def test_a_missing_archive_is_named(tmp_path):
     path = tmp_path / "nowhere.zip"
-    assert failing(tmp_path, path) == f"{path} is missing: put the file there or edit datasets.yaml"
+    assert failing(tmp_path, path) == f"{path} is missing: {WHERE_ELSE}"
 
 
 def test_the_first_local_file_that_is_there_is_used(tmp_path):

@@ -447,7 +447,9 @@ def test_a_local_file_of_another_checksum_is_refused_with_both(tmp_path):
 
 
 def test_a_missing_local_file_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"photos.zip is missing: put the file there or edit datasets.yaml"):
+    with pytest.raises(
+        DataError, match=r"photos.zip is missing: put it there, .* a colleague has pushed: dvc repro --pull"
+    ):
         verify(tmp_path / "photos.zip", None)
 
 

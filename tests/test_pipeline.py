@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from benchmarks import samples
+from stages.evaluate import IN_GIT
 from tests import project as small
 from tests.pictures import jpeg
 from tests.project import DATASET, run, set_param, stages_run
@@ -40,9 +41,15 @@ def test_tracking_has_no_outputs_so_it_is_never_restored() -> None:
 
 
 def test_outputs_in_git_do_not_switch_the_run_cache_off() -> None:
-    """DVC caches no run of a stage with an uncached output, unless that is a metric or a plot."""
-    for stage in definition().values():
-        assert all(isinstance(out, str) for out in stage.get("outs", []))
+    """DVC caches no run of a stage with an uncached output, unless it is a metric or plot; `sources` always runs."""
+    for name, stage in definition().items():
+        assert all(isinstance(out, str) for out in stage.get("outs", [])) or name == "sources"
+
+
+def test_evaluation_keeps_copies_of_all_its_files_in_git_for_the_remote() -> None:
+    declared = [*definition()["evaluate"]["metrics"], *definition()["evaluate"]["plots"]]
+    in_git = {Path(path).name for out in declared if isinstance(out, dict) for path, of in out.items() if "cache" in of}
+    assert in_git == set(IN_GIT)
 
 
 def test_stages_are_thin() -> None:

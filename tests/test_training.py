@@ -84,8 +84,8 @@ def test_the_same_inputs_give_the_same_files_byte_for_byte(easy, memory, tmp_pat
     for name in ("one", "two"):
         found = training.train(easy, simple_params(epochs=3, input_dropout=0.2, calibrate=True))
         training.save(tmp_path / name / "model", tmp_path / name / "history.csv", found)
-    files = ("model/top.keras", "model/top.json", "history.csv")
-    assert sorted(path.name for path in (tmp_path / "one/model").iterdir()) == ["top.json", "top.keras"]
+    files = ("model/top.keras", "model/top.json", "model/history.csv", "history.csv")
+    assert sorted(path.name for path in (tmp_path / "one/model").iterdir()) == ["history.csv", "top.json", "top.keras"]
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
 
