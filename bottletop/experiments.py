@@ -41,7 +41,7 @@ class Experiment:
         """Hashes of the code and of the datasets' sources that it was made from, by path."""
         stages = parse_yaml(self._text(Path("dvc.lock")) or "{}").get("stages", {})
         found = [dependency for stage in stages.values() for dependency in stage.get("deps", [])]
-        own = [one for one in found if one["path"].endswith(".py") or one["path"].startswith("data/sources/")]
+        own = [one for one in found if one["path"].endswith(".py") or one["path"].startswith("fingerprints/")]
         return {one["path"]: one["md5"] for one in own}
 
     @cached_property

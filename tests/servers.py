@@ -14,6 +14,7 @@ from typing import Any
 
 import boto3
 import botocore.config
+import psutil
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -107,6 +108,14 @@ def ssh_server(folder: Path) -> Iterator[Ssh]:
 
 
 @contextmanager
+def mlflow_server(command: str, port: int, folder: Path) -> Iterator[None]:
+    """The shell command, which starts a tracking server at the port; its log goes to `folder`."""
+    with _running(["bash", "-c", command], folder):
+        _wait_for(lambda: _answers(port), folder)
+        yield
+
+
+@contextmanager
 def _running(command: list[str], folder: Path) -> Iterator[None]:
     """The command, its output in ``server.log``; stopped at the end, whatever happens."""
     with (folder / "server.log").open("wb") as log:
@@ -114,6 +123,8 @@ def _running(command: list[str], folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
         process.kill()  # nothing of it is needed any more, and SeaweedFS takes its time to end
         process.wait()
 

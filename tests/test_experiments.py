@@ -15,7 +15,7 @@ stages:
     - {path: data/splits/animals.csv, md5: bbb}
   download@animals:
     deps:
-    - {path: data/sources/animals.json, md5: ccc}
+    - {path: fingerprints/animals.json, md5: ccc}
 """
 
 
@@ -41,7 +41,7 @@ def make(tmp_path, commit, name, text):
 def test_the_workspace_is_read_with_its_params_inputs_and_metrics(commit):
     found = experiments.workspace()
     assert found.params == {"datasets": ["animals"], "train": {"epochs": 5, "learning_rate": 0.0001}}
-    assert found.inputs == {"bottletop/top.py": "aaa", "data/sources/animals.json": "ccc"}
+    assert found.inputs == {"bottletop/top.py": "aaa", "fingerprints/animals.json": "ccc"}
     assert found.metrics == {"animals": {"val_accuracy": 0.75}}
 
 

@@ -2,9 +2,11 @@
 
 import configparser
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -306,3 +308,67 @@ def objects(server: servers.S3, remote: Remote) -> list[str]:
     prefix = remote.settings["url"].removeprefix(f"s3://{server.bucket}/")
     listed = server.client().list_objects_v2(Bucket=server.bucket, Prefix=f"{prefix}/files")
     return [entry["Key"] for entry in listed["Contents"]]
+
+
+PAGE = (samples.ROOT / "docs" / "teams.md").read_text()
+
+
+class Person:
+    """Somebody at a shell, who types what the page says."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.name = folder, name
+        self.shell = {f"GIT_{role}_{what}": name for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+    def type(self, command: str) -> str:
+        if command.startswith("cd "):
+            self.folder /= command.removeprefix("cd ")
+        elif command.startswith("export "):
+            name, _, value = command.removeprefix("export ").partition("=")
+            self.shell[name] = value
+        else:
+            settings = [f"{name}={value}" for name, value in self.shell.items()]
+            return run(self.folder, "env", *settings, "bash", "-c", command)
+        return ""
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_the_commands_of_the_page_run_in_the_order_given(finished, tmp_path, s3, ssh) -> None:
+    """`make install` apart, whose environment is at hand. The placeholders stand for this test's servers."""
+    [port] = servers.free_ports(1)
+    places = {
+        "/mnt/team/": f"{tmp_path}/mounted/",
+        "ssh://your-server/srv/": f"ssh://127.0.0.1:{ssh.port}{tmp_path}/served/",
+        "ssh user anna": f"ssh user {ssh.user}",
+        "~/.ssh/id_ed25519": str(ssh.key),
+        "s3://your-bucket/": f"s3://{s3.bucket}/page/",
+        "https://s3.your-company.example": s3.address,
+        "YOUR-KEY": "writer",
+        "YOUR-SECRET": "writer-secret",
+        "git@your-server:bottletop.git": f"{tmp_path}/origin.git bottletop",
+        "/srv/mlflow": f"{tmp_path}/mlflow",
+        "5000": str(port),
+        "make install": f"ln -s {samples.ROOT / '.venv'} .venv",
+    }
+    anna = Person(Path(shutil.copytree(finished, tmp_path / "anna", symlinks=True)), "anna")
+    samples.git(anna.folder, "reset", "--quiet", "HEAD~1")  # the results are not committed yet
+    samples.git(anna.folder, "clone", "--quiet", "--bare", ".", str(tmp_path / "origin.git"))
+    samples.git(anna.folder, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    anna.type("git push --quiet --set-upstream origin main")
+    people = {"anna": anna, "ben": Person(tmp_path, "ben")}
+    said = {}
+    with ExitStack() as stack:
+        for name, command in re.findall(r"^(anna|ben)\$ (.+)$", PAGE, re.MULTILINE):
+            typed = command
+            for placeholder, place in places.items():
+                typed = typed.replace(placeholder, place)
+            if "mlflow server" in command:
+                stack.enter_context(servers.mlflow_server(typed, port, tmp_path / "mlflow"))
+            else:
+                said[command] = people[name].type(typed)
+    assert stages_run(said["dvc repro --pull"]) == []
+    assert stages_run(said["dvc exp run --pull -S train.epochs=80"]) == ["track"]
+    assert "longer" in said["dvc exp list origin"]
+    [logged] = small.tracked_runs(tmp_path / "mlflow")
+    assert logged["status"] == "FINISHED"
