@@ -10,7 +10,7 @@ import zlib
 
 KEY = "bottletop"
 METRICS = ("accuracy", "val_accuracy", "log_loss")
-PARAMS = ("train.epochs", "train.batch_size", "train.learning_rate", "train.features")
+PARAMS = ("train.epochs", "train.batch_size", "train.learning_rate")
 
 
 def tags() -> dict[str, str]:

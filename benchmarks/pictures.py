@@ -1,0 +1,147 @@
+"""The pictures of the MLflow UI in docs/: nine experiments on digits, looked at in Debian's Chromium.
+
+`python -m benchmarks.pictures` makes them anew. Give it a folder to keep the project there.
+"""
+
+import io
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, Route, sync_playwright
+
+from benchmarks import samples
+from benchmarks.mlflow_server import serving
+from bottletop import view
+
+EPOCHS, BATCH_SIZES = (5, 10, 20), (16, 32, 64)
+WINDOW = {"width": 1400, "height": 800}  # pixels
+COLOURS = 64
+
+
+def main(scratch: Path) -> None:
+    project = samples.copy_project(scratch / "project")
+    run(project, "repro")
+    samples.commit(project, "first results")
+    sweep(project, EPOCHS, BATCH_SIZES)
+    with serving(scratch, f"sqlite:///{project}/mlflow.db") as address, browser(address) as (page, others):
+        names = [name for name, _, _ in combinations(EPOCHS, BATCH_SIZES)]
+        prefer_training(page, address)
+        show_runs(page, address, names)
+        save(page, "mlflow-runs")
+        compare(page, names)
+        choose_metric(page, "epoch_accuracy", "val_accuracy")
+        save(page, "mlflow-compare")
+        show_runs(page, address, names)
+        open_run(page, names[-1])
+        page.get_by_role("tab", name="Artifacts").click()
+        open_picture(page, "confusion.png")
+        save(page, "mlflow-run")
+    print(f"other hosts asked for: {', '.join(sorted(others)) or 'none'}")
+
+
+def combinations(epochs: tuple[int, ...], batch_sizes: tuple[int, ...]) -> list[tuple[str, int, int]]:
+    """The name, epochs and batch size of each experiment of a sweep."""
+    return [(f"epochs={count},batch_size={size}", count, size) for count in epochs for size in batch_sizes]
+
+
+def sweep(project: Path, epochs: tuple[int, ...], batch_sizes: tuple[int, ...]) -> None:
+    for name, count, size in combinations(epochs, batch_sizes):
+        params = ("-S", f"train.epochs={count}", "-S", f"train.batch_size={size}")
+        run(project, "exp", "run", "--temp", "--name", name, *params)
+
+
+def run(project: Path, *arguments: str) -> None:
+    subprocess.run(["dvc", *arguments], cwd=project, env=samples.environment(project), check=True)
+
+
+@contextmanager
+def browser(address: str) -> Iterator[tuple[Page, set[str]]]:
+    """A page of a fresh browser that reaches this address alone, and the other addresses that it was asked for."""
+    others: set[str] = set()
+
+    def only_ours(route: Route) -> None:
+        if route.request.url.startswith((address, "data:", "blob:")):
+            route.continue_()
+        else:
+            others.add(route.request.url)
+            route.abort()
+
+    with sync_playwright() as playwright:
+        program = shutil.which("chromium")
+        chromium = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        try:
+            page = chromium.new_page(viewport=WINDOW, color_scheme="light")  # type: ignore[arg-type]
+            page.route("**/*", only_ours)
+            page.set_default_timeout(60_000)
+            yield page, others
+        finally:
+            chromium.close()
+
+
+def prefer_training(page: Page, address: str) -> None:
+    """What a user clicks at the first visit: the pages about training instead of chat traces, no assistant."""
+    page.goto(f"{address}/#/experiments")
+    page.get_by_text("Model training", exact=True).click()
+    page.get_by_role("button", name="Close", exact=True).click()
+
+
+def show_runs(page: Page, address: str, names: list[str], folder_id: str = "1") -> None:
+    """The table of a dataset's runs, once it lists them."""
+    page.goto(f"{address}/#/experiments/{folder_id}/runs?viewStateShareKey={view.KEY}")
+    for name in names:
+        page.get_by_role("link", name=name, exact=True).wait_for()
+    page.get_by_role("button", name="Hide banner", exact=True).click()
+
+
+def compare(page: Page, names: list[str]) -> None:
+    """From the table to the page that compares these runs side by side."""
+    for name in names:
+        row = (
+            page.get_by_role("link", name=name, exact=True)
+            .locator("xpath=ancestor::*[@row-id]")
+            .get_attribute("row-id")
+        )
+        page.locator(f"[row-id='{row}'] input[type=checkbox]").first.check()
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_text(f"Comparing {len(names)} Runs").first.wait_for()
+
+
+def choose_metric(page: Page, old: str, new: str) -> None:
+    """Draws the parallel coordinates with another metric than the one that the UI takes."""
+    box = page.locator("[role=combobox]").nth(1)
+    box.click()
+    page.get_by_title(new, exact=True).click()
+    page.get_by_title(old, exact=True).click()
+    page.keyboard.press("Escape")
+
+
+def open_run(page: Page, name: str) -> None:
+    page.get_by_role("link", name=name, exact=True).click()
+    page.get_by_role("heading", name=name).wait_for()
+
+
+def open_picture(page: Page, name: str) -> None:
+    """A picture among the run's files, once it is drawn."""
+    for folder in ("report", "plots"):
+        page.get_by_text(folder, exact=True).click()
+    page.get_by_text(name, exact=True).click()
+    page.locator("img[src^='blob:']:visible").first.wait_for()
+
+
+def save(page: Page, name: str) -> None:
+    """A picture of the window, in few colours, in docs/."""
+    page.wait_for_timeout(2000)  # moves and fades end
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    few = picture.quantize(COLOURS, dither=Image.Dither.NONE)
+    few.save(samples.ROOT / "docs" / f"{name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        main(Path(sys.argv[1] if len(sys.argv) > 1 else scratch))
