@@ -38,10 +38,12 @@ def main(arguments: list[str] | None = None) -> None:
     )
     runs.add_argument("--open", action="store_true", help="show NAME's page of the MLflow UI in the web browser")
     runs.set_defaults(run=print_runs)
-    chosen = vars(parser.parse_args(arguments))
-    run = chosen.pop("run")
+    doctor = commands.add_parser("doctor", help="check this clone, and say what mends what is wrong")
+    doctor.add_argument("--quick", action="store_true", help="do not hash the files again")
+    doctor.set_defaults(run=examine)
+    options = vars(parser.parse_args(arguments))
     with exit_on_error("bottletop"):
-        run(**chosen)
+        options.pop("run")(**options)
 
 
 def print_results() -> None:
@@ -81,6 +83,13 @@ def print_runs(*, name: str | None, all: bool, limit: int, open: bool) -> None: 
         print(f"\n{len(others)} more of that name: {', '.join(other.run_id[:8] or other.dataset for other in others)}")
     if open:
         runs.open_page(record)
+
+
+def examine(*, quick: bool) -> None:
+    """Checks this clone; exits with 1 where something is wrong."""
+    from bottletop import doctor
+
+    sys.exit(doctor.examine(quick=quick))
 
 
 def _positive(text: str) -> int:

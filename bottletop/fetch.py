@@ -61,14 +61,14 @@ def verify(path: Path, checksum: str | None) -> None:
 
 def _fetch_one(url: str, checksum: str | None, path: Path) -> Path:
     def download(url: str, output: str, _pooch: Any) -> None:
-        _check_host(url)
+        check_host(url)
         _download(url, path.with_name(f"{path.name}.part"))
         path.with_name(f"{path.name}.part").replace(output)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):  # a second process waits, then finds the file
         if not path.exists():
-            _check_host(url)
+            check_host(url)
         pooch.retrieve(url, checksum, fname=path.name, path=path.parent, downloader=download)
     if checksum is None:
         print(f"{url}: no checksum is known; to pin these bytes, add to its source in datasets.yaml:")
@@ -76,7 +76,7 @@ def _fetch_one(url: str, checksum: str | None, path: Path) -> Path:
     return path
 
 
-def _check_host(url: str) -> None:
+def check_host(url: str) -> None:
     allowed = os.environ.get("BOTTLETOP_HOSTS")
     host = urlsplit(url).hostname or ""
     if allowed is not None and host not in allowed.split(","):
@@ -85,7 +85,7 @@ def _check_host(url: str) -> None:
 
 def _check_redirect(answer: requests.Response, **_: Any) -> None:
     if answer.is_redirect:
-        _check_host(urljoin(answer.url, answer.headers["Location"]))
+        check_host(urljoin(answer.url, answer.headers["Location"]))
 
 
 def _download(url: str, part: Path) -> None:

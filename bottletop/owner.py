@@ -11,7 +11,7 @@ HOST, PID, STARTED = "bottletop.host", "bottletop.pid", "bottletop.process_start
 def owner_tags() -> dict[str, str]:
     """Names the DVC command that runs this stage, or the stage itself where it is run by hand."""
     me = psutil.Process()
-    process = next((parent for parent in me.parents() if _is_dvc(parent)), me)
+    process = next((parent for parent in me.parents() if is_dvc(parent)), me)
     return {HOST: socket.gethostname(), PID: str(process.pid), STARTED: f"{process.create_time():.2f}"}
 
 
@@ -26,7 +26,20 @@ def is_gone(tags: dict[str, str]) -> bool:
         return True
 
 
-def _is_dvc(process: psutil.Process) -> bool:
+def dvc_commands(root: Path) -> list[int]:
+    """The ids of the DVC processes that run in this repository, its queued and temporary experiments too."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()).is_relative_to(root) and is_dvc(process):
+                found.append(process.pid)
+        except psutil.Error:  # ended meanwhile, or another user's
+            continue
+    return found
+
+
+def is_dvc(process: psutil.Process) -> bool:
+    """Whether this is the `dvc` command."""
     try:
         return any(Path(part).name == "dvc" for part in process.cmdline()[:4])
     except psutil.Error:  # another user's

@@ -1,0 +1,73 @@
+"""`bottletop doctor`: examines this clone, and says for each finding what mends it."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from bottletop import doctor_cache, doctor_files, doctor_leftovers, doctor_project, doctor_remote, doctor_store
+from bottletop.errors import BottletopError
+from bottletop.findings import Finding, Level, hide_passwords, problem
+
+Check = Callable[[], Iterator[Finding]]
+CHECKS: dict[str, Check] = {
+    "project": doctor_project.project,
+    "versions": doctor_project.versions,
+    "git": doctor_project.git_state,
+    "cache": doctor_cache.cache,
+    "site cache": doctor_cache.site_cache,
+    "remote": doctor_remote.remote,
+    "secrets": doctor_remote.secrets,
+    "tracking": doctor_store.store,
+    "weights": doctor_project.weights,
+    "locks": doctor_leftovers.locks,
+    "leftovers": doctor_leftovers.leftovers,
+}
+COLOURS: dict[Level, str] = {"ok": "32", "note": "36", "warning": "33", "problem": "31"}
+LEVEL_WIDTH, NAME_WIDTH = 9, 12  # columns
+
+
+def examine(*, quick: bool) -> int:
+    """Prints a line per finding and a summary; returns the exit code: 1 where there is a problem.
+
+    Args:
+        quick: leaves re-hashing the files out.
+    """
+    misplaced = list(doctor_project.misplaced())
+    if misplaced:  # nothing else can be told from here
+        _print("project", misplaced)
+        return 1
+    checks: dict[str, Check] = {**CHECKS, "files": partial(doctor_files.files, quick=quick)}
+    levels: list[Level] = []
+    for name, check in checks.items():
+        findings = _isolated(check)
+        _print(name, findings)
+        levels += [finding.level for finding in findings]
+    problems, warnings = levels.count("problem"), levels.count("warning")
+    counted = [f"{n} {what}{'s' * (n > 1)}" for n, what in ((problems, "problem"), (warnings, "warning")) if n]
+    print(f"{len(checks)} checks, {', '.join(counted) or 'nothing wrong'}")
+    return int(problems > 0)
+
+
+def _isolated(check: Check) -> list[Finding]:
+    """What the check finds; an error of its own is a finding too."""
+    findings: list[Finding] = []
+    try:
+        findings += check()
+    except BottletopError as error:
+        text, _, fix = str(error).rpartition(": ")  # every message of ours ends with what to do
+        findings.append(problem(text, fix))
+    except Exception as error:  # whatever is broken here, the other checks are still worth running
+        findings.append(problem(f"could not be checked: {type(error).__name__}: {error}", "report this as a bug"))
+    return findings
+
+
+def _print(name: str, findings: list[Finding]) -> None:
+    for finding in findings:
+        level = finding.level.ljust(LEVEL_WIDTH)
+        if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+            level = f"\x1b[{COLOURS[finding.level]}m{level}\x1b[0m"
+        text = " ".join(finding.text.split())
+        print(f"{level}{name:<{NAME_WIDTH}}{hide_passwords(text)}", flush=True)
+        if finding.fix:
+            print(f"{'':{LEVEL_WIDTH + NAME_WIDTH}}fix: {hide_passwords(finding.fix)}", flush=True)

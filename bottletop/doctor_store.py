@@ -1,0 +1,124 @@
+"""The MLflow store as the next run will find it: there, current, and with somewhere to put its files."""
+
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from bottletop.findings import Finding, note, ok, problem, some
+from bottletop.owner import is_gone
+from bottletop.paths import repository
+
+TIMEOUT_S = 5  # for each of two attempts
+CHECK_ADDRESS = 'curl --max-time 5 "$MLFLOW_TRACKING_URI/health" # is it running? otherwise: unset MLFLOW_TRACKING_URI'
+MOVE = (  # MLflow has no command for it
+    """python -c 'import sqlite3, sys; db = sqlite3.connect("mlflow.db"); """
+    """[db.execute(f"update {table} set {column} = replace({column}, ?, ?)", sys.argv[1:]) for table, column in """
+    """(("experiments", "artifact_location"), ("runs", "artifact_uri"))]; db.commit()'"""
+)
+
+
+def store() -> Iterator[Finding]:
+    """Whether it answers, its tables are of this MLflow, and artefacts can be written."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(TIMEOUT_S))
+    os.environ.setdefault("PGCONNECT_TIMEOUT", str(TIMEOUT_S))
+    from bottletop.tracking import tracking_uri
+
+    uri = tracking_uri()
+    own = not os.environ.get("MLFLOW_TRACKING_URI")
+    if uri.startswith("sqlite:") and not _database(uri).exists():
+        yield ok(f"{uri} will be made by the first run")
+        return
+    found = list(_schema(uri)) if "sql" in urlsplit(uri).scheme else []
+    if not found:
+        try:
+            found = list(_contents(uri, own=own))
+        except Exception as error:  # MLflow's, requests' and SQLAlchemy's
+            found = [problem(f"{uri} does not answer: {error}", CHECK_ADDRESS)]
+    yield from found
+    if all(finding.level == "note" for finding in found):
+        yield ok(f"{uri} answers")
+
+
+def _database(uri: str) -> Path:
+    return Path(uri.removeprefix("sqlite:///"))
+
+
+def _schema(uri: str) -> Iterator[Finding]:
+    """A finding where MLflow would refuse the database; nothing in it is changed."""
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db.utils import _get_alembic_config
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    named = '"$MLFLOW_TRACKING_URI"' if os.environ.get("MLFLOW_TRACKING_URI") else shlex.quote(uri)
+    try:
+        with create_engine(uri).connect() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+    except SQLAlchemyError as error:
+        if uri.startswith("sqlite:"):
+            path = shlex.quote(str(_database(uri)))
+            fix = f"mv {path} {path}.broken # the next run makes a new one; or put a backup there"
+        else:
+            fix = "pg_isready # is the database running? otherwise: unset MLFLOW_TRACKING_URI"
+        yield problem(f"{uri} can't be opened: {str(error).splitlines()[0]}", fix)
+        return
+    scripts = ScriptDirectory.from_config(_get_alembic_config(""))  # type: ignore[no-untyped-call]
+    latest = scripts.get_current_head()
+    if found is None:
+        yield note(f"{uri} is empty: the first run fills it")
+    elif found != latest and found in {script.revision for script in scripts.walk_revisions()}:
+        backup = f"cp {shlex.quote(str(_database(uri)))} mlflow.db.backup; " if uri.startswith("sqlite:") else ""
+        text = f"{uri} was made by an older MLflow (schema {found}, now {latest})"
+        yield problem(text, f"{backup}mlflow db upgrade {named}")
+    elif found != latest:
+        fix = "git pull; make install # MLflow as new as your colleagues'"
+        yield problem(f"{uri} was made by a newer MLflow (schema {found}, here {latest})", fix)
+
+
+def _contents(uri: str, *, own: bool) -> Iterator[Finding]:
+    """Where the experiments keep their artefacts, and runs that nobody will finish."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    experiments = client.search_experiments(filter_string="name LIKE 'bottletop/%'")
+    places = {str(experiment.artifact_location) for experiment in experiments}
+    for place in sorted(places):
+        yield from _moved(place) if own else _unwritable(place)
+    ids = [experiment.experiment_id for experiment in experiments]
+    running = client.search_runs(ids, "attributes.status = 'RUNNING'") if ids else []
+    gone = [run.info.run_name for run in running if is_gone(run.data.tags)]
+    if gone:
+        yield note(f"{len(gone)} killed: {some(gone)}; still RUNNING in MLflow, which the next run sets right")
+
+
+def _moved(place: str) -> Iterator[Finding]:
+    """MLflow keeps absolute paths: after a move it would quietly make the old folder again and write there."""
+    expected = (repository() / "mlartifacts").as_uri()
+    if place != expected:
+        fix = f"{MOVE} {shlex.join([place, expected])}"
+        yield problem(f"artefacts go to {place}, where this repository or the one it was copied from was", fix)
+
+
+def _unwritable(place: str) -> Iterator[Finding]:
+    path = _local(place)
+    if path is None:
+        return
+    if not path.is_absolute():
+        yield problem(f"artefacts go to {place}, a relative path", "mlflow server --serve-artifacts # docs/teams.md")
+    elif not path.exists():
+        yield problem(
+            f"artefacts go to {place}, which is missing on this machine", f"mkdir -p {shlex.quote(str(path))}"
+        )
+    elif not os.access(path, os.W_OK):
+        yield problem(f"artefacts go to {place}: you can't write there", f"sudo chmod -R g+w {shlex.quote(str(path))}")
+
+
+def _local(place: str) -> Path | None:
+    """The path of a ``file:`` address or plain path; None for a server's or a bucket's."""
+    parts = urlsplit(place)
+    return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
