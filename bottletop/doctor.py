@@ -23,6 +23,7 @@ CHECKS: dict[str, Check] = {
     "locks": doctor_leftovers.locks,
     "leftovers": doctor_leftovers.leftovers,
 }
+LOOK = "git diff params.yaml datasets.yaml dvc.lock # shows what has changed"
 COLOURS: dict[Level, str] = {"ok": "32", "note": "36", "warning": "33", "problem": "31"}
 LEVEL_WIDTH, NAME_WIDTH = 9, 12  # columns
 
@@ -55,8 +56,8 @@ def _isolated(check: Check) -> list[Finding]:
     try:
         findings += check()
     except BottletopError as error:
-        text, _, fix = str(error).rpartition(": ")  # every message of ours ends with what to do
-        findings.append(problem(text, fix))
+        text, _, fix = str(error).rpartition(": ")  # every message of ours ends with what to do, but for YAML's
+        findings.append(problem(str(error), LOOK) if "\n" in str(error) else problem(text, fix))
     except Exception as error:  # whatever is broken here, the other checks are still worth running
         findings.append(problem(f"could not be checked: {type(error).__name__}: {error}", "report this as a bug"))
     return findings

@@ -56,16 +56,15 @@ def _damaged(damaged: dict[str, Path], links: list[Path]) -> Finding:
 def _changed(wrong: Hashes, objects: dict[str, Path], found: Hashes) -> Iterator[Finding]:
     """Outputs that differ from dvc.lock although the cache is sound."""
     others = [path for path in wrong if found[path] in objects]  # the bytes of another version
-    edited = [path for path, md5 in wrong.items() if md5 in objects and path not in others]
-    unknown = [path for path in wrong if path not in others and path not in edited]
+    edited = [path for path in wrong if path not in others]
     if others:
         yield warning(f"of another version than dvc.lock: {some(others)}", f"dvc checkout {_arguments(others)}")
     if edited:
+        names = _arguments(edited)  # checkout leaves metrics, which git keeps, to repro
         yield problem(
-            f"changed in place: {some(edited)}", f"rm -f {_arguments(edited)}; dvc checkout {_arguments(edited)}"
+            f"changed in place, or left by a stage that failed: {some(edited)}",
+            f"rm -f {names}; dvc checkout {names}; dvc repro",
         )
-    if unknown:  # metrics, which git keeps, or outputs whose object is gone
-        yield warning(f"not what dvc.lock names: {some(unknown)}", f"rm -f {_arguments(unknown)}; dvc repro")
 
 
 def _digests(paths: list[Path]) -> tuple[Hashes, list[Path]]:

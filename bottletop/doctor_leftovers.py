@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shlex
 from collections.abc import Iterator
 from itertools import chain
@@ -20,7 +19,7 @@ TEMPORARY = Path(".dvc/tmp")
 
 def locks() -> Iterator[Finding]:
     """Whether a dead command's lock, or one whose process number another program has now, blocks the next command."""
-    found = [*_path_locks(TEMPORARY / "rwlock"), *_repository_lock(TEMPORARY / "lock")]
+    found = [*_path_locks(TEMPORARY / "rwlock"), *_lock_files()]
     yield from found or [ok("nothing blocks the next command")]
 
 
@@ -47,12 +46,14 @@ def _entries(paths: dict[str, Any]) -> list[Any]:
     return [entry for held in paths.values() for entry in (held if isinstance(held, list) else [held])]
 
 
-def _repository_lock(path: Path) -> Iterator[Finding]:
-    """With ``core.hardlink_lock`` a killed command's lock stays for a year; otherwise the system drops it."""
-    if settings()["core"].get("hardlink_lock") and path.exists():
-        owner = re.search(r"\|(\d+)\|", path.read_text())  # claim file|host|process|random number
-        if owner and not psutil.pid_exists(int(owner[1])):
-            yield problem(f"{path} belongs to process {owner[1]}, which has ended", f"rm -f {path}")
+def _lock_files() -> Iterator[Finding]:
+    """The system drops a dead command's lock, but with ``core.hardlink_lock`` the files themselves are the locks."""
+    found = [path for path in (TEMPORARY / "lock", TEMPORARY / "rwlock.lock") if path.exists()]
+    if found and settings()["core"].get("hardlink_lock") and not dvc_commands(Path.cwd()):
+        yield problem(
+            f"no DVC command runs here, and yet there is {some(found)} (core.hardlink_lock)",
+            f"rm -f {_arguments(found)}",
+        )
 
 
 def leftovers() -> Iterator[Finding]:
