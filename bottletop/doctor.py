@@ -60,7 +60,7 @@ def _isolated(check: Check) -> list[Finding]:
         findings.append(problem(str(error), LOOK) if "\n" in str(error) else problem(text, fix))
     except Exception as error:  # whatever is broken here, the other checks are still worth running
         findings.append(problem(f"could not be checked: {type(error).__name__}: {error}", "report this as a bug"))
-    return findings
+    return [finding for finding in findings if finding.level != "ok"] or findings  # what is fine is of less interest
 
 
 def _print(name: str, findings: list[Finding]) -> None:

@@ -39,8 +39,7 @@ def files(*, quick: bool) -> Iterator[Finding]:
     yield from _changed({path: md5 for path, md5 in wrong.items() if md5 not in damaged}, objects, found)
     if unread:
         yield problem(f"{some(unread)} can't be read", f'sudo chown -R "$USER" {shlex.join(map(str, unread))}')
-    if not damaged and not wrong and not unread:
-        yield ok(f"{counted} hashed: none was changed in place")
+    yield ok(f"{counted} hashed: none was changed in place")
 
 
 def _damaged(damaged: dict[str, Path], links: list[Path]) -> Finding:

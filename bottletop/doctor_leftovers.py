@@ -19,8 +19,9 @@ TEMPORARY = Path(".dvc/tmp")
 
 def locks() -> Iterator[Finding]:
     """Whether a dead command's lock, or one whose process number another program has now, blocks the next command."""
-    found = [*_path_locks(TEMPORARY / "rwlock"), *_lock_files()]
-    yield from found or [ok("nothing blocks the next command")]
+    yield from _path_locks(TEMPORARY / "rwlock")
+    yield from _lock_files()
+    yield ok("nothing blocks the next command")
 
 
 def _path_locks(path: Path) -> Iterator[Finding]:
@@ -74,8 +75,7 @@ def leftovers() -> Iterator[Finding]:
             f"a killed experiment left {some(experiments)} ({_size(experiments)})",
             f"rm -rf {_arguments([*experiments, *infos])}",
         )
-    if not unfinished and not experiments:
-        yield ok("none")
+    yield ok("none")
 
 
 def _tells_of(info: Path, experiments: list[Path]) -> bool:

@@ -16,6 +16,7 @@ from bottletop.errors import DataError
 from bottletop.fetch import check_host
 from bottletop.files import read_json
 from bottletop.findings import Finding, note, ok, problem, some, warning
+from bottletop.owner import dvc_commands
 from bottletop.paths import CATALOGUE, PARAMS, WEIGHTS, Paths
 from bottletop.weight_sources import WeightsEntry, WeightsSource
 from bottletop.weights import digest
@@ -84,8 +85,7 @@ def versions() -> Iterator[Finding]:
     if others:
         yield warning(some(others), REINSTALL)
     yield from _features_of_other_versions()
-    if not missing and not others:
-        yield ok(f"Python {running}; {len(pinned)} packages as pinned in {PINS}")
+    yield ok(f"Python {running}; {len(pinned)} packages as pinned in {PINS}")
 
 
 def _pins() -> dict[str, str]:
@@ -131,8 +131,19 @@ def git_state() -> Iterator[Finding]:
         fix = f'{start}git add --all; git commit -m "Start"'
         yield problem("no commit yet: experiments and runs can't say what they come from", fix)
         return
-    found = [*_uncommitted(), *_too_much()]
-    yield from found or [ok(f"at {_git('rev-parse', '--short', 'HEAD')}, everything is committed")]
+    yield from _detached()
+    yield from _uncommitted()
+    yield from _too_much()
+    yield ok(f"at {_git('rev-parse', '--short', 'HEAD')}, everything is committed")
+
+
+def _detached() -> Iterator[Finding]:
+    """While `dvc exp run` works, git is on no branch; killed, it stays so, and commits would belong to none."""
+    during = _git("rev-parse", "--verify", "--quiet", "refs/exps/exec/EXEC_HEAD") is not None
+    if during and _git("symbolic-ref", "--quiet", "HEAD") is None and not dvc_commands(Path.cwd()):
+        here = (_git("for-each-ref", "--points-at=HEAD", "--format=%(refname:short)", "refs/heads") or "").split()
+        fix = f"git switch {here[0] if here else '--create rescued'}; git update-ref -d refs/exps/exec/EXEC_HEAD"
+        yield warning("a killed dvc exp run left git on no branch: commits would belong to none", fix)
 
 
 def _uncommitted() -> Iterator[Finding]:

@@ -63,7 +63,7 @@ def remote() -> Iterator[Finding]:
 
 def _reach(name: str) -> str:
     """Why the remote can't be listed; empty if it can. A process of its own can be ended, whatever it waits for."""
-    command = [sys.executable, "-c", PROBE, name]
+    command = [sys.executable, "-P", "-c", PROBE, name]  # -P: the library that runs now, not one in this folder
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
@@ -100,11 +100,12 @@ def probe(name: str) -> str | None:
 
 def secrets() -> Iterator[Finding]:
     """Credentials that git would hand to everyone, or that other users of this machine could read."""
-    found = [finding for name, options in _sections(SHARED).items() for finding in _shared_secrets(name, options)]
+    for name, options in _sections(SHARED).items():
+        yield from _shared_secrets(name, options)
     own = _sections(OWN).values()
     if OWN.exists() and OWN.stat().st_mode & 0o044 and any(_holds_secrets(options) for options in own):
-        found.append(problem(f"{OWN} holds credentials, and others may read it", f"chmod 600 {OWN}"))
-    yield from found or [ok(f"none in {SHARED}, none that others may read")]
+        yield problem(f"{OWN} holds credentials, and others may read it", f"chmod 600 {OWN}")
+    yield ok(f"none in {SHARED}, none that others may read")
 
 
 def _shared_secrets(name: str, options: dict[str, str]) -> Iterator[Finding]:

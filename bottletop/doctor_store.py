@@ -32,15 +32,14 @@ def store() -> Iterator[Finding]:
     if uri.startswith("sqlite:") and not _database(uri).exists():
         yield ok(f"{uri} will be made by the first run")
         return
-    found = list(_schema(uri)) if "sql" in urlsplit(uri).scheme else []
-    if not found:
+    refused = list(_schema(uri)) if "sql" in urlsplit(uri).scheme else []
+    yield from refused
+    if not refused:
         try:
-            found = list(_contents(uri, own=own))
+            yield from _contents(uri, own=own)
         except Exception as error:  # MLflow's, requests' and SQLAlchemy's
-            found = [problem(f"{uri} does not answer: {error}", CHECK_ADDRESS)]
-    yield from found
-    if all(finding.level == "note" for finding in found):
-        yield ok(f"{uri} answers")
+            yield problem(f"{uri} does not answer: {error}", CHECK_ADDRESS)
+    yield ok(f"{uri} answers")
 
 
 def _database(uri: str) -> Path:

@@ -190,13 +190,13 @@ class TestProject:
         Path("params.yaml").write_text(Path("params.yaml").read_text().replace(old, new))
         report = examine()
         assert report.code == 1
-        assert report.found["project"][0].text.startswith(message)
-        assert report.found["project"][0].fix == fix
+        assert report.only("project").text.startswith(message)
+        assert report.only("project").fix == fix
 
     def test_no_dataset_at_all_is_a_problem(self, clone):
         samples.activate(clone, [])
         report = examine()
-        assert (report.code, report.found["project"][0].text) == (1, "datasets in params.yaml is empty")
+        assert (report.code, report.only("project").text) == (1, "datasets in params.yaml is empty")
 
     def test_a_folder_of_pictures_that_is_gone_is_a_warning(self, clone):
         entry = {"title": "Mine", "image_side_px": 32, "source": {"folder": "../pictures"}}
@@ -205,7 +205,7 @@ class TestProject:
         Path("datasets.yaml").write_text(yaml.safe_dump(catalogue))
         samples.activate(clone, ["mine"])
         report = examine()
-        assert report.found["project"][0].text == "mine: ../pictures is missing, so its images can't be read again"
+        assert report.only("project").text == "mine: ../pictures is missing, so its images can't be read again"
         assert report.code == 0
 
 
@@ -228,13 +228,13 @@ class TestVersions:
         project = Path("pyproject.toml")
         project.write_text(re.sub('requires-python = ".+"', 'requires-python = ">=3.99"', project.read_text()))
         report = examine()
-        assert report.found["versions"][0].text.endswith("is running, >=3.99 is needed")
+        assert report.only("versions").text.endswith("is running, >=3.99 is needed")
         assert report.code == 1
 
     def test_features_of_another_tensorflow_are_noted(self, clone):
         versions = {"python": "{}.{}.{}".format(*sys.version_info[:3]), "tensorflow": "1.15.0"}
         write_json(Path("data/features/digits/manifest.json"), {"versions": versions})
-        [line, _] = examine().found["versions"]
+        line = examine().only("versions")
         assert line.level == "note"
         assert line.text.startswith("data/features/digits was made with tensorflow 1.15.0, now 2.")
         assert line.fix == "dvc repro --force --single-item extract@digits; dvc repro"
@@ -265,6 +265,18 @@ class TestGit:
         line = examine().only("git")
         assert (line.level, line.text.partition(";")[0]) == ("note", "not committed: params.yaml")
 
+    @pytest.mark.slow
+    def test_a_killed_experiment_leaves_no_branch_which_is_a_warning_that_the_fix_mends(self, made):
+        start_experiment(made, "--name", "lost").kill_all()
+        report = examine()
+        assert report.code == 0
+        assert report.found["git"][0].text.startswith("a killed dvc exp run left git on no branch")
+        paste(report.found["git"][0].fix)
+        assert samples.git(made, "branch", "--show-current") == "main"
+        run(made, "dvc", "exp", "run", "--name", "found", "-S", "split.seed=0")
+        assert samples.git(made, "branch", "--show-current") == "main"
+        assert "left git" not in examine().printed
+
     def test_data_in_git_is_a_problem_that_the_fix_mends(self, made):
         samples.git(made, "add", "--force", "data/file")
         report = examine()
@@ -290,7 +302,7 @@ class TestCache:
 
     def test_a_cache_type_without_links_is_a_warning_that_the_fix_mends(self, made):
         run(made, "dvc", "config", "--local", "cache.type", "copy")
-        line = examine().found["cache"][0]
+        line = examine().only("cache")
         assert (line.level, line.text) == ("warning", "every checkout is a copy: cache.type has no links")
         paste(line.fix)
         assert examine().only("cache").level == "ok"
@@ -303,7 +315,7 @@ class TestCache:
         try:
             shutil.move(".dvc/cache", cache)
             run(made, "dvc", "config", "--local", "cache.dir", str(cache))
-            line = examine().found["cache"][0]
+            line = examine().only("cache")
             assert line.text == f"every checkout is a copy: {cache} is on another filesystem than {made}/data"
             paste(line.fix)
             assert Path("data/file").is_symlink()
@@ -315,7 +327,7 @@ class TestCache:
 
     def test_little_space_is_a_warning(self, made, monkeypatch):
         monkeypatch.setattr(doctor_cache, "LITTLE_SPACE_BYTES", 1e18)
-        line = examine().found["cache"][0]
+        line = examine().only("cache")
         assert line.level == "warning"
         assert re.fullmatch(r"only [\d.]+ GB free in \.dvc/cache", line.text)
 
@@ -326,7 +338,7 @@ class TestCache:
         copy = Path("data/made/a").read_bytes()
         Path("data/made/a").unlink()
         Path("data/made/a").write_bytes(copy)
-        line = examine().found["cache"][0]
+        line = examine().only("cache")
         assert (line.level, line.fix) == ("note", "dvc checkout --relink")
         paste(line.fix)
         assert Path("data/made/a").stat().st_nlink == 2
@@ -415,7 +427,7 @@ class TestRemote:
         run(clone, "dvc", "remote", "modify", "folder", "url", "../store")
         report = examine()
         assert report.code == 1
-        [line, _] = report.found["remote"]
+        line = report.only("remote")
         assert "has the relative address ../../store: every colleague would get a folder of their own" in line.text
         assert line.fix == f"dvc remote modify folder url {store}"
         paste(line.fix)
@@ -425,7 +437,7 @@ class TestRemote:
         run(clone, "dvc", "remote", "modify", "--unset", "folder", "verify")
         report = examine()
         assert report.code == 0
-        line = report.found["remote"][0]
+        line = report.only("remote")
         assert (line.level, line.fix) == ("warning", "dvc remote modify folder verify true")
         paste(line.fix)
         assert examine().only("remote").level == "ok"
@@ -449,6 +461,48 @@ class TestRemote:
             report = examine()
         assert report.code == 1
         assert report.found["remote"][-1].text == f"ssh ({url}) can't be listed: no answer within 3 s"
+
+
+@pytest.mark.slow
+@pytest.mark.server
+class TestServers:
+    """The same with remotes that are real servers."""
+
+    def test_s3_answers_with_the_right_credentials_and_bucket_alone(self, clone, tmp_path):
+        servers = pytest.importorskip("tests.servers", reason="needs the team's servers in tests/servers.py")
+        with servers.s3_server(tmp_path / "s3") as server:
+            use(clone, f"s3://{server.bucket}/store", endpointurl=server.address)
+            assert "Unable to locate credentials" in examine("--quick").only("remote").text
+            for option, value in (("access_key_id", "writer"), ("secret_access_key", "writer-secret")):
+                run(clone, "dvc", "remote", "modify", "--local", "server", option, value)
+            report = examine("--quick")
+            assert report.only("remote").text == f"server (s3://{server.bucket}/store) answers"
+            assert report.only("secrets").text == ".dvc/config.local holds credentials, and others may read it"
+            run(clone, "dvc", "remote", "modify", "server", "url", "s3://another/store")
+            assert "FileNotFoundError: another" in examine("--quick").only("remote").text
+            run(clone, "dvc", "remote", "modify", "server", "url", f"s3://{server.bucket}/store")
+            run(clone, "dvc", "remote", "modify", "--local", "server", "secret_access_key", "wrong")
+            report = examine("--quick")
+            assert (report.code, report.only("remote").level) == (1, "problem")
+
+    def test_ssh_answers_with_the_right_key_alone_also_before_the_first_push(self, clone, tmp_path):
+        servers = pytest.importorskip("tests.servers", reason="needs the team's servers in tests/servers.py")
+        with servers.ssh_server(tmp_path / "ssh") as server:
+            url = f"ssh://{server.user}@127.0.0.1:{server.port}{tmp_path}/store"
+            use(clone, url, keyfile=str(server.key))
+            assert examine("--quick").only("remote").text == f"server ({url}) answers"
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"], check=True)
+            run(clone, "dvc", "remote", "modify", "server", "keyfile", str(tmp_path / "other"))
+            report = examine("--quick")
+            assert (report.code, report.only("remote").level) == (1, "problem")
+            assert "Permission denied" in report.only("remote").text
+
+
+def use(project: Path, url: str, **options: str) -> None:
+    """Makes it the default remote."""
+    run(project, "dvc", "remote", "add", "--default", "server", url)
+    for option, value in {"verify": "true", **options}.items():
+        run(project, "dvc", "remote", "modify", "server", option, value)
 
 
 class TestSecrets:
@@ -555,7 +609,7 @@ class TestTracking:
         client, experiment = open_store(current, clone / "mlartifacts")
         client.create_run(experiment, run_name="tidy-otter", tags={**owner_tags(), "bottletop.process_started": "1.00"})
         client.create_run(experiment, run_name="alive", tags=owner_tags())
-        [line, _] = examine().found["tracking"]
+        line = examine().only("tracking")
         assert line.level == "note"
         assert line.text.startswith("1 killed: tidy-otter; still RUNNING in MLflow")
 
@@ -746,24 +800,43 @@ class TestLeftovers:
 
     @pytest.mark.slow
     def test_a_killed_experiment_is_noted_and_the_fix_removes_it_from_dvcs_list(self, made):
-        pipeline = {"stages": {**PIPELINE, "long": {"cmd": "sleep ${split.seed}"}}}
-        Path("dvc.yaml").write_text(yaml.safe_dump(pipeline))
-        started = small.start(made, "dvc", "exp", "run", "--temp", "--name", "lost", "-S", "split.seed=1000")
+        running = start_experiment(made, "--temp", "--name", "lost")
         try:
-            small.wait_for(lambda: [child for child in children(started.pid) if "sleep" in child.cmdline()])
             report = examine()
-            assert f"PID {started.pid}" in report.only("leftovers").text
-            assert f"PID {started.pid}" in report.only("files").text
+            assert f"PID {running.pid}" in report.only("leftovers").text
+            assert f"PID {running.pid}" in report.only("files").text
         finally:
-            for process in [*children(started.pid), psutil.Process(started.pid)]:
-                process.kill()
-            started.wait()
+            running.kill_all()
         assert "lost" in run(made, "dvc", "exp", "show", "--json")
         line = examine().only("leftovers")
         assert (line.level, "a killed experiment left .dvc/tmp/exps/standalone/tmp" in line.text) == ("note", True)
         paste(line.fix)
         assert "lost" not in run(made, "dvc", "exp", "show", "--json")
         assert examine().only("leftovers").level == "ok"
+
+
+class Running(NamedTuple):
+    """A `dvc exp run` whose stage has started."""
+
+    process: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def kill_all(self) -> None:
+        for process in [*children(self.pid), psutil.Process(self.pid)]:
+            process.kill()
+        self.process.wait()
+
+
+def start_experiment(project: Path, *options: str) -> Running:
+    """One that takes as many seconds as its seed."""
+    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"long": {"cmd": "sleep ${split.seed}"}}}))
+    samples.commit(project, "long")
+    running = Running(small.start(project, "dvc", "exp", "run", *options, "-S", "split.seed=1000"))
+    small.wait_for(lambda: [child for child in children(running.pid) if child.name() == "sleep"])
+    return running
 
 
 def children(pid: int) -> list[psutil.Process]:
