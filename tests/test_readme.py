@@ -10,10 +10,15 @@ import yaml
 from benchmarks import samples
 from bottletop.catalogue import Dataset
 from bottletop.config import parse
+from tests import project as small
 from tests.project import run, tracked_runs
 
 README = (samples.ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^\$ (.+)$", README, re.MULTILINE)
+COMPARE = (samples.ROOT / "docs/compare.md").read_text()
+
+
+def commands(page: str) -> list[str]:
+    return re.findall(r"^\$ (.+)$", page, re.MULTILINE)
 
 
 def test_the_example_of_a_folder_is_a_valid_entry() -> None:
@@ -33,26 +38,55 @@ def test_every_dataset_is_in_its_table() -> None:
 
 
 def test_pictures_are_there_and_small() -> None:
-    for name in re.findall(r"\]\((docs/.+?\.png)\)", README):
-        assert (samples.ROOT / name).stat().st_size < 100_000
+    names = re.findall(r"\]\((docs/.+?\.png)\)", README)
+    names += [f"docs/{name}" for name in re.findall(r"\]\((.+?\.png)\)", COMPARE)]
+    assert len(names) > 2
+    for name in names:
+        assert (samples.ROOT / name).stat().st_size < 200_000
+
+
+def use_environment(project: Path) -> None:
+    """Lets make find the one at hand instead of installing it again."""
+    installed = samples.ROOT / ".venv"
+    if not (installed / "bin" / ".installed").exists():
+        pytest.skip("needs the environment that make install makes")
+    (project / ".venv").symlink_to(installed)
+    (installed / "bin" / ".installed").touch()
 
 
 @pytest.mark.slow
 def test_its_commands_run_in_the_order_given(tmp_path: Path) -> None:
     """All but ``make test``, which would start itself; `.ci/run` runs that one. The environment is the one at hand."""
     project = samples.copy_project(tmp_path / "project")
-    installed = samples.ROOT / ".venv"
-    if not (installed / "bin" / ".installed").exists():
-        pytest.skip("needs the environment that make install makes")
-    (project / ".venv").symlink_to(installed)
-    (installed / "bin" / ".installed").touch()
-    assert "make run" in COMMANDS
-    for command in COMMANDS:
+    use_environment(project)
+    assert "make run" in commands(README)
+    for command in commands(README):
         if command != "make test":
             output = run(project, "bash", "-c", command)
             if command == "make run":
                 assert re.search(r"^digits: \d+\.\d% test accuracy", output, re.MULTILINE)
                 samples.commit(project, "first results")
     assert {tracked["status"] for tracked in tracked_runs(project)} == {"FINISHED"}
-    assert len(tracked_runs(project)) == 2  # make run, dvc exp run
+    assert len(tracked_runs(project)) == 6  # make run, dvc exp run, four of the sweep
     shutil.rmtree(project)
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_on_experiments_run_in_the_order_given(tmp_path: Path) -> None:
+    project = small.make(tmp_path)
+    use_environment(project)
+    assert "make experiments" in commands(COMPARE)
+    author = [f"GIT_{role}_{what}=anna" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")]
+    for command in commands(COMPARE):
+        output = run(project, "env", *author, "bash", "-c", command)
+        if command.startswith("dvc queue start"):
+            small.wait_for(lambda: run(project, "dvc", "queue", "status").count("Success") == 4)
+        if command == "make experiments":
+            heading = next(line for line in output.splitlines() if "Experiment" in line)
+            assert "bottletop/" not in heading
+            assert "val_accuracy" in heading
+        if command == "bottletop runs":
+            assert "wide" in output
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    assert params["train"]["hidden"] == [256]
+    assert {tracked["status"] for tracked in tracked_runs(project)} == {"FINISHED"}
