@@ -167,8 +167,10 @@ def _reopen(client: MlflowClient, run_id: str) -> bool:
 
 
 def _epoch_metrics(entry: Mapping[str, float]) -> list[Metric]:
+    """The validation loss first: the MLflow UI compares runs by the first metric that was logged."""
     now, epoch = int(time.time() * 1000), int(entry["epoch"])
-    return [Metric(f"epoch_{name}", value, now, epoch) for name, value in entry.items() if name != "epoch"]
+    names = sorted(entry.keys() - {"epoch"}, reverse=True)
+    return [Metric(f"epoch_{name}", entry[name], now, epoch) for name in names]
 
 
 @contextmanager

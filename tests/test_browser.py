@@ -76,6 +76,7 @@ def test_runs_are_compared_side_by_side(page: Page, address: str) -> None:
     show_runs(page, address, NAMES)
     compare(page, NAMES)
     page.locator(".js-plotly-plot").first.wait_for()  # parallel coordinates
+    assert page.locator("[role=combobox]").nth(1).get_attribute("aria-description") == "epoch_val_loss"
     rows = [row.locator("th, td").all_inner_texts() for row in page.locator("tr").all()]
     values = {cells[0]: cells[1:] for cells in rows if cells}
     assert values["Run Name:"] == NAMES

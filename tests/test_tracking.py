@@ -188,6 +188,14 @@ def test_epochs_can_be_watched_while_training_goes_on():
         assert only_run("watched").data.metrics == {"epoch_loss": 2.0, "epoch_val_loss": 2.5}
 
 
+def test_the_first_metric_is_the_one_that_the_ui_should_compare_runs_by():
+    with LiveRun("ordered", PARAMS) as live:
+        live.log_epoch({"epoch": 1.0, "accuracy": 0.5, "loss": 2.0, "val_accuracy": 0.4, "val_loss": 2.5})
+        live.trained("this model")
+    finish("ordered", PARAMS, result())
+    assert next(iter(only_run("ordered").data.metrics)) == "epoch_val_loss"
+
+
 def test_the_run_that_training_opened_is_the_one_that_is_finished():
     with LiveRun("adopted", PARAMS) as live:
         for entry in HISTORY:
