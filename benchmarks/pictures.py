@@ -1,6 +1,6 @@
 """The pictures of the MLflow UI in docs/: nine experiments on digits, looked at in Debian's Chromium.
 
-`python -m benchmarks.pictures` makes them anew. Give it a folder to keep the project there.
+`python -m benchmarks.pictures` makes them anew. Give it a folder to keep the project there, for the next time too.
 """
 
 import io
@@ -25,10 +25,12 @@ COLOURS = 224
 
 
 def main(scratch: Path) -> None:
-    project = samples.copy_project(scratch / "project")
-    run(project, "repro")
-    samples.commit(project, "first results")
-    sweep(project, EPOCHS, BATCH_SIZES)
+    project = scratch / "project"
+    if not project.exists():
+        samples.copy_project(project)
+        run(project, "repro")
+        samples.commit(project, "first results")
+        sweep(project, EPOCHS, BATCH_SIZES)
     with serving(scratch, f"sqlite:///{project}/mlflow.db") as address, browser(address) as (page, others):
         names = [name for name, _, _ in combinations(EPOCHS, BATCH_SIZES)]
         prefer_training(page, address)
