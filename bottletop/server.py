@@ -4,6 +4,7 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from urllib.parse import urlsplit
 
 TIMEOUT_S = 2
@@ -23,7 +24,7 @@ def answers(address: str) -> bool:
         return True
     except urllib.error.URLError as error:
         return isinstance(error.reason, ssl.SSLError)
-    except OSError:  # no whole answer in time
+    except (OSError, HTTPException, ValueError):  # no whole answer in time, not a web server, not an address
         return False
 
 

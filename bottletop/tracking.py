@@ -30,6 +30,7 @@ from bottletop.files import read_json, write_json
 from bottletop.owner import is_gone, owner_tags
 from bottletop.paths import repository
 from bottletop.provenance import experiment_name, lock_tags, origin_tags
+from bottletop.server import without_password
 
 METRICS_A_REQUEST, PARAMS_A_REQUEST = 1000, 100  # MLflow's limits
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens the UI on training runs, not on chat traces
@@ -189,8 +190,10 @@ def store() -> Iterator[MlflowClient]:
             client = MlflowClient(uri)
         yield client
     except MlflowException as error:
+        shown = without_password(uri) if "@" in uri else uri
+        reason = str(error).replace(uri, shown)
         raise ArtefactError(
-            f"the MLflow store {uri} failed ({error}): check MLFLOW_TRACKING_URI, then dvc repro"
+            f"the MLflow store {shown} failed ({reason}): check MLFLOW_TRACKING_URI, then dvc repro"
         ) from error
 
 

@@ -53,6 +53,11 @@ def test_one_that_refuses_connections_or_says_nothing_is_not(silent):
     assert not answers(silent)
 
 
+@pytest.mark.parametrize("address", ["http://", "http://127.0.0.1:port", "http://127.0.0.1:99999"])
+def test_what_is_no_address_is_not_either(address):
+    assert not answers(address)
+
+
 def test_the_warning_names_the_address_without_the_password(capsys):
     with server(200) as address:
         pass

@@ -158,6 +158,15 @@ def test_a_server_that_cannot_be_reached_is_named_before_any_training(monkeypatc
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_a_password_in_the_servers_address_is_not_shown(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    with pytest.raises(ArtefactError, match=r"http://127.0.0.1:9") as raised:
+        LiveRun("animals", PARAMS)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.slow
 def test_two_processes_may_create_the_store_at_once(tmp_path):
     code = "from bottletop.tracking import LiveRun; LiveRun('animals', {'a': 1})"
     environment = {**os.environ, "DVC_ROOT": str(tmp_path), "PYTHONPATH": str(ROOT)}
