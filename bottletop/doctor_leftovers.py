@@ -70,21 +70,11 @@ def leftovers() -> Iterator[Finding]:
         )
     experiments = [path for place in (".", "standalone") for path in (TEMPORARY / "exps" / place).glob("tmp*")]
     if experiments:
-        infos = [path.parent for path in (TEMPORARY / "exps").glob("**/run/*/*.run") if _tells_of(path, experiments)]
         yield note(
             f"a killed experiment left {some(experiments)} ({_size(experiments)})",
-            f"rm -rf {_arguments([*experiments, *infos])}",
+            f"rm -rf {_arguments(experiments)}",
         )
     yield ok("none")
-
-
-def _tells_of(info: Path, experiments: list[Path]) -> bool:
-    """Whether this is why `dvc exp show` says Running."""
-    try:
-        root = json.loads(info.read_text())["root_dir"]
-    except (ValueError, KeyError, TypeError):
-        return False
-    return Path(root).absolute() in [path.absolute() for path in experiments]
 
 
 def _size(folders: list[Path]) -> str:
