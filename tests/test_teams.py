@@ -334,6 +334,7 @@ class Person:
 
 @pytest.mark.slow
 @pytest.mark.server
+@pytest.mark.timeout(600)  # two minutes where nothing else runs
 def test_the_commands_of_the_page_run_in_the_order_given(finished, tmp_path, s3, ssh) -> None:
     """`make install` apart, whose environment is at hand. The placeholders stand for this test's servers."""
     [port] = servers.free_ports(1)
@@ -357,16 +358,19 @@ def test_the_commands_of_the_page_run_in_the_order_given(finished, tmp_path, s3,
     samples.git(anna.folder, "remote", "add", "origin", str(tmp_path / "origin.git"))
     anna.type("git push --quiet --set-upstream origin main")
     people = {"anna": anna, "ben": Person(tmp_path, "ben")}
-    said = {}
+    said, last = {}, ""
     with ExitStack() as stack:
-        for name, command in re.findall(r"^(anna|ben)\$ (.+)$", PAGE, re.MULTILINE):
-            typed = command
-            for placeholder, place in places.items():
-                typed = typed.replace(placeholder, place)
-            if "mlflow server" in command:
+        for name, command, output in re.findall(
+            r"^(?:(anna|ben)\$ (.+)|```text\n((?:[^`\n].*\n)+))", PAGE, re.MULTILINE
+        ):
+            typed = re.sub("|".join(map(re.escape, places)), lambda found: places[found[0]], command)
+            if output:
+                shown = output.replace("my-photos", DATASET).splitlines()
+                assert set(shown) <= set(last.splitlines())
+            elif "mlflow server" in command:
                 stack.enter_context(servers.mlflow_server(typed, port, tmp_path / "mlflow"))
             else:
-                said[command] = people[name].type(typed)
+                last = said[command] = people[name].type(typed)
     assert stages_run(said["dvc repro --pull"]) == []
     assert stages_run(said["dvc exp run --pull -S train.epochs=80"]) == ["track"]
     assert "longer" in said["dvc exp list origin"]
