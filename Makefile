@@ -33,7 +33,7 @@ sweep: install ## rank every combination: make sweep GRID="train.epochs=5,10 tra
 	@bottletop sweep $(foreach setting,$(GRID),'$(setting)') --seeds $(or $(SEEDS),1)
 
 experiments: install ## DVC's experiments, the settings and scores that differ
-	@dvc exp show --no-pager --only-changed --drop '(.*:)?log_loss|.*\.py|data/.*|metrics/[^:]*|.*_low|.*_high|.*macro_f1|.*top5_accuracy|Created'
+	@dvc exp show --no-pager --only-changed --drop '(.*:)?log_loss|.*\.py|data/.*|metrics/[^:]*|.*_low|.*_high|.*macro_f1|.*top5_accuracy|Created|State|Executor'
 
 ui: install ## open the MLflow UI on 127.0.0.1 (PORT=5000)
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port $(PORT)

@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     runs.set_defaults(run=print_runs)
     doctor = commands.add_parser("doctor", help="check this clone, and say what mends what is wrong")
     doctor.add_argument("--quick", action="store_true", help="do not hash the files again")
-    doctor.set_defaults(run=examine)
+    doctor.set_defaults(run=run_doctor)
     options = vars(parser.parse_args(arguments))
     with exit_on_error("bottletop"):
         options.pop("run")(**options)
@@ -85,11 +85,11 @@ def print_runs(*, name: str | None, all: bool, limit: int, open: bool) -> None: 
         runs.open_page(record)
 
 
-def examine(*, quick: bool) -> None:
+def run_doctor(*, quick: bool) -> None:
     """Checks this clone; exits with 1 where something is wrong."""
-    from bottletop import doctor
+    from bottletop.doctor.examine import examine
 
-    sys.exit(doctor.examine(quick=quick))
+    sys.exit(examine(quick=quick))
 
 
 def _positive(text: str) -> int:

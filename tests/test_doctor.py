@@ -20,12 +20,13 @@ import yaml
 from mlflow import MlflowClient
 
 from benchmarks import samples
-from bottletop import doctor_cache, doctor_remote
 from bottletop.cli import main
 from bottletop.config import read_yaml
+from bottletop.doctor import cache, remote
 from bottletop.files import write_json
 from bottletop.owner import owner_tags
 from tests import project as small
+from tests import servers
 from tests.project import DATASET, run
 
 PIPELINE = {  # a folder, a file and a metric, made in a moment
@@ -326,13 +327,13 @@ class TestCache:
             shutil.rmtree(cache, ignore_errors=True)
 
     def test_little_space_is_a_warning(self, made, monkeypatch):
-        monkeypatch.setattr(doctor_cache, "LITTLE_SPACE_BYTES", 1e18)
+        monkeypatch.setattr(cache, "LITTLE_SPACE_BYTES", 1e18)
         line = examine().only("cache")
         assert line.level == "warning"
         assert re.fullmatch(r"only [\d.]+ GB free in \.dvc/cache", line.text)
 
     def test_outputs_that_dvc_left_as_copies_are_noted_and_the_fix_links_them(self, made, monkeypatch):
-        monkeypatch.setattr(doctor_cache, "WORTH_RELINKING_BYTES", 100)  # more than the metric, which git keeps
+        monkeypatch.setattr(cache, "WORTH_RELINKING_BYTES", 100)  # more than the metric, which git keeps
         if not examine().only("cache").text.startswith("hardlinks"):
             pytest.skip("needs a filesystem without reflinks")
         copy = Path("data/made/a").read_bytes()
@@ -366,7 +367,7 @@ class TestSiteCache:
 
     def test_the_fix_is_what_make_install_runs(self):
         makefile = (samples.ROOT / "Makefile").read_text().replace("--quiet ", "").replace("$$", "$")
-        assert f"@{doctor_cache.SET_SITE_CACHE} #" in makefile
+        assert f"@{cache.SET_SITE_CACHE} #" in makefile
 
     def test_a_folder_that_dvc_has_made_is_a_problem_that_the_fix_mends_for_good(self, made, monkeypatch):
         shutil.rmtree(".dvc/tmp/site")
@@ -452,7 +453,7 @@ class TestRemote:
 
     @pytest.mark.slow
     def test_one_that_never_answers_is_given_up(self, clone, monkeypatch):
-        monkeypatch.setattr(doctor_remote, "TIMEOUT_S", 3)
+        monkeypatch.setattr(remote, "TIMEOUT_S", 3)
         with socket.socket() as silent:
             silent.bind(("127.0.0.1", 0))
             silent.listen()
@@ -469,7 +470,6 @@ class TestServers:
     """The same with remotes that are real servers."""
 
     def test_s3_answers_with_the_right_credentials_and_bucket_alone(self, clone, tmp_path):
-        servers = pytest.importorskip("tests.servers", reason="needs the team's servers in tests/servers.py")
         with servers.s3_server(tmp_path / "s3") as server:
             use(clone, f"s3://{server.bucket}/store", endpointurl=server.address)
             assert "Unable to locate credentials" in examine("--quick").only("remote").text
@@ -486,7 +486,6 @@ class TestServers:
             assert (report.code, report.only("remote").level) == (1, "problem")
 
     def test_ssh_answers_with_the_right_key_alone_also_before_the_first_push(self, clone, tmp_path):
-        servers = pytest.importorskip("tests.servers", reason="needs the team's servers in tests/servers.py")
         with servers.ssh_server(tmp_path / "ssh") as server:
             url = f"ssh://{server.user}@127.0.0.1:{server.port}{tmp_path}/store"
             use(clone, url, keyfile=str(server.key))

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from bottletop.catalogue import dataset, local_path
 from bottletop.config import load
+from bottletop.doctor.findings import Finding, note, ok, problem, some, warning
 from bottletop.errors import DataError
 from bottletop.fetch import check_host
 from bottletop.files import read_json
-from bottletop.findings import Finding, note, ok, problem, some, warning
 from bottletop.owner import dvc_commands
 from bottletop.paths import CATALOGUE, PARAMS, WEIGHTS, Paths
 from bottletop.weight_sources import WeightsEntry, WeightsSource

@@ -10,8 +10,8 @@ from typing import Any
 
 import psutil
 
-from bottletop.dvc_cache import settings
-from bottletop.findings import Finding, note, ok, problem, some
+from bottletop.doctor.dvc_cache import settings
+from bottletop.doctor.findings import Finding, note, ok, problem, some
 from bottletop.owner import dvc_commands, is_dvc
 
 TEMPORARY = Path(".dvc/tmp")

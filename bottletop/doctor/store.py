@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from bottletop.findings import Finding, note, ok, problem, some
+from bottletop.doctor.findings import Finding, note, ok, problem, some
 from bottletop.owner import is_gone
 from bottletop.paths import repository
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bottletop.dvc_cache import settings
-from bottletop.findings import Finding, ok, problem, warning
+from bottletop.doctor.dvc_cache import settings
+from bottletop.doctor.findings import Finding, ok, problem, warning
 
 TIMEOUT_S = 20
 SHARED, OWN = Path(".dvc/config"), Path(".dvc/config.local")
@@ -19,7 +19,7 @@ SECRETS = {
     "oss_key_secret", "passphrase", "password", "sas_token", "secret_access_key", "session_token", "sse_customer_key",
     "token",
 }  # fmt: skip
-PROBE = "import sys; from bottletop.doctor_remote import probe; sys.exit(probe(sys.argv[1]))"
+PROBE = "import sys; from bottletop.doctor.remote import probe; sys.exit(probe(sys.argv[1]))"
 
 
 def remote() -> Iterator[Finding]:

@@ -8,9 +8,9 @@ import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bottletop.dvc_cache import cache_objects, outputs, settings
+from bottletop.doctor.dvc_cache import cache_objects, outputs, settings
+from bottletop.doctor.findings import Finding, note, ok, problem, some, warning
 from bottletop.files import file_digest
-from bottletop.findings import Finding, note, ok, problem, some, warning
 from bottletop.owner import dvc_commands
 from bottletop.progress import bar
 
@@ -18,7 +18,7 @@ A_WHILE_BYTES = 1e9  # to hash fewer takes a second or two
 Hashes = dict[Path, str]  # a file's MD5
 
 
-def files(*, quick: bool) -> Iterator[Finding]:
+def hashes(*, quick: bool) -> Iterator[Finding]:
     """Files whose bytes are not those that dvc.lock, or their name in the cache, promises."""
     objects = cache_objects()
     expected = outputs(objects)

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from bottletop.dvc_cache import cache_folder, cache_objects, data_folder, link_type, outputs, settings
-from bottletop.findings import Finding, note, ok, problem, warning
+from bottletop.doctor.dvc_cache import cache_folder, cache_objects, data_folder, link_type, outputs, settings
+from bottletop.doctor.findings import Finding, note, ok, problem, warning
 
 LITTLE_SPACE_BYTES = 5e9  # the features of Food-101
 WORTH_RELINKING_BYTES = 1e8

@@ -5,23 +5,23 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from bottletop import doctor_cache, doctor_files, doctor_leftovers, doctor_project, doctor_remote, doctor_store
+from bottletop.doctor import cache, hashes, leftovers, project, remote, store
+from bottletop.doctor.findings import Finding, Level, hide_passwords, problem
 from bottletop.errors import BottletopError
-from bottletop.findings import Finding, Level, hide_passwords, problem
 
 Check = Callable[[], Iterator[Finding]]
 CHECKS: dict[str, Check] = {
-    "project": doctor_project.project,
-    "versions": doctor_project.versions,
-    "git": doctor_project.git_state,
-    "cache": doctor_cache.cache,
-    "site cache": doctor_cache.site_cache,
-    "remote": doctor_remote.remote,
-    "secrets": doctor_remote.secrets,
-    "tracking": doctor_store.store,
-    "weights": doctor_project.weights,
-    "locks": doctor_leftovers.locks,
-    "leftovers": doctor_leftovers.leftovers,
+    "project": project.project,
+    "versions": project.versions,
+    "git": project.git_state,
+    "cache": cache.cache,
+    "site cache": cache.site_cache,
+    "remote": remote.remote,
+    "secrets": remote.secrets,
+    "tracking": store.store,
+    "weights": project.weights,
+    "locks": leftovers.locks,
+    "leftovers": leftovers.leftovers,
 }
 LOOK = "git diff params.yaml datasets.yaml dvc.lock # shows what has changed"
 COLOURS: dict[Level, str] = {"ok": "32", "note": "36", "warning": "33", "problem": "31"}
@@ -34,11 +34,11 @@ def examine(*, quick: bool) -> int:
     Args:
         quick: leaves re-hashing the files out.
     """
-    misplaced = list(doctor_project.misplaced())
+    misplaced = list(project.misplaced())
     if misplaced:  # nothing else can be told from here
         _print("project", misplaced)
         return 1
-    checks: dict[str, Check] = {**CHECKS, "files": partial(doctor_files.files, quick=quick)}
+    checks: dict[str, Check] = {**CHECKS, "files": partial(hashes.hashes, quick=quick)}
     levels: list[Level] = []
     for name, check in checks.items():
         findings = _isolated(check)
