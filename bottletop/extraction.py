@@ -2,9 +2,9 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from functools import partial
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottletop import backbone, weights
+from bottletop import backbone, reuse, weights
 from bottletop.errors import ArtefactError, DataError
-from bottletop.files import replacing, sha256_text
+from bottletop.files import sha256_text
 from bottletop.images import ImageRow, decode, read_shard, square
-from bottletop.manifest import ExtractParams, Kind, Manifest, ShardShape, feature_file, stem, write_manifest
+from bottletop.manifest import ExtractParams, Manifest, ShardShape, stem
 from bottletop.progress import bar
 from bottletop.threads import map_ahead
 
@@ -31,69 +31,80 @@ def extract(
 ) -> None:
     """Writes the features of `images`, whose tars are in `shards`, and their manifest to `folder`, all or nothing.
 
+    Features that were computed before are found again, see `reuse`; each image is computed once.
+
     Raises:
         ArtefactError: a shard is damaged, or features are not finite.
     """
     precision = backbone.best_precision(params.precision)
-    compute = backbone.build(arrays, image_side_px, precision)
-    side = image_side_px // 32
-    shapes: dict[Kind, tuple[int, ...]] = {"pooled": (backbone.POOLED_FEATURES,)}
-    if params.bottleneck:
-        shapes["bottleneck"] = (side, side, 512)
-    done: dict[str, ShardShape] = {}
-    with replacing(folder) as staging, bar(f"extract ({precision})", " images", len(images)) as shown:
-        staging.mkdir()
-        for shard, group in groupby(images, key=lambda row: row.shard):
-            rows = list(group)
-            batches = _computed(compute, shards / shard, rows, image_side_px, shown)
-            _write(staging, shard, {kind: (len(rows), *shape) for kind, shape in shapes.items()}, batches)
-            ids = sha256_text([row.id for row in rows])
-            done[stem(shard)] = ShardShape(label=rows[0].label, rows=len(rows), ids_sha256=ids)
-        manifest = Manifest(
-            backbone="vgg16",
-            weights_digest=weights.digest(arrays),
-            preprocessing=backbone.PREPROCESSING,
-            image_side_px=image_side_px,
-            precision=precision,
-            dtype="float16",
-            pooled_shape=shapes["pooled"],
-            bottleneck_shape=shapes.get("bottleneck"),
-            rows=len(images),
-            ids_sha256=sha256_text([row.id for row in images]),
-            shards=done,
-            versions=_versions(),
-        )
-        write_manifest(staging, manifest)
+    manifest = _manifest(images, arrays, image_side_px, precision, bottleneck=params.bottleneck)
+    build = cache(lambda: backbone.build(arrays, image_side_px, precision))  # takes seconds: only where it is needed
+    with reuse.unfinished(folder, manifest, {row.id for row in images}) as (work, earlier):
+        known = sum(row.id in earlier for row in images)
+        if known:
+            print(f"extract: {known:,} of {len(images):,} images were computed before", file=sys.stderr)
+        with bar(f"extract ({precision})", " images", len(images) - known) as shown:
+            compute = partial(_computed, build, shards, image_side_px, shown)
+            for _, group in groupby(images, key=lambda row: row.shard):
+                rows = list(group)
+                work.write([row.id for row in rows], rows[0].shard, _known_or_computed(rows, earlier, compute))
 
 
-def _write(
-    folder: Path, shard: str, shapes: dict[Kind, tuple[int, ...]], batches: Iterable[dict[Kind, NDArray[np.float16]]]
-) -> None:
-    """Writes the shard's .npy files as the batches come; a full disk is an error here, through a memory map a crash."""
-    with ExitStack() as stack:
-        files = {kind: stack.enter_context(feature_file(folder, shard, kind).open("wb")) for kind in shapes}
-        for kind, file in files.items():
-            header = {"descr": "<f2", "fortran_order": False, "shape": shapes[kind]}
-            np.lib.format.write_array_header_1_0(file, header)
-        for batch in batches:
-            for kind, file in files.items():
-                file.write(batch[kind].tobytes())
+def _known_or_computed(
+    rows: Sequence[ImageRow], earlier: reuse.Earlier, compute: Callable[[Sequence[ImageRow]], Iterator[reuse.Row]]
+) -> Iterator[reuse.Row]:
+    """The features of one shard's images, in order."""
+    fresh = compute([row for row in rows if row.id not in earlier])
+    for row in rows:
+        if row.id in earlier:
+            found = earlier.row(row.id)
+            yield next(compute([row])) if found is None else found
+        else:
+            yield next(fresh)
 
 
 def _computed(
-    compute: backbone.Extract, shard: Path, rows: Sequence[ImageRow], image_side_px: int, shown: Any
-) -> Iterator[dict[Kind, NDArray[np.float16]]]:
-    """The features of each batch; the next images are decoded meanwhile."""
+    build: Callable[[], backbone.Extract], shards: Path, image_side_px: int, shown: Any, rows: Sequence[ImageRow]
+) -> Iterator[reuse.Row]:
+    """The features of one shard's images, computed in batches; the next images are decoded meanwhile."""
+    if not rows:
+        return
     decoding = map_ahead(
         partial(_square, image_side_px=image_side_px),
-        zip(rows, read_shard(shard, rows), strict=True),
+        zip(rows, read_shard(shards / rows[0].shard, rows), strict=True),
         ahead=4 * backbone.BATCH_SIZE,
     )
     images = (image for _, image in decoding)
     while batch := list(islice(images, backbone.BATCH_SIZE)):
-        bottleneck, pooled = compute(np.stack(batch))
+        bottleneck, pooled = build()(np.stack(batch))
         shown.update(len(batch))
-        yield {"bottleneck": bottleneck, "pooled": pooled}
+        for position in range(len(batch)):
+            yield {"bottleneck": bottleneck[position], "pooled": pooled[position]}
+
+
+def _manifest(
+    images: Sequence[ImageRow], arrays: weights.Arrays, image_side_px: int, precision: str, *, bottleneck: bool
+) -> Manifest:
+    side = image_side_px // 32
+    shapes = {}
+    for shard, group in groupby(images, key=lambda row: row.shard):
+        rows = list(group)
+        ids = sha256_text(row.id for row in rows)
+        shapes[stem(shard)] = ShardShape(label=rows[0].label, rows=len(rows), ids_sha256=ids)
+    return Manifest(
+        backbone="vgg16",
+        weights_digest=weights.digest(arrays),
+        preprocessing=backbone.PREPROCESSING,
+        image_side_px=image_side_px,
+        precision=precision,
+        dtype="float16",
+        pooled_shape=(backbone.POOLED_FEATURES,),
+        bottleneck_shape=(side, side, 512) if bottleneck else None,
+        rows=len(images),
+        ids_sha256=sha256_text(row.id for row in images),
+        shards=shapes,
+        versions=_versions(),
+    )
 
 
 def _square(image: tuple[ImageRow, bytes], image_side_px: int) -> NDArray[np.uint8]:

@@ -46,6 +46,11 @@ class Manifest(Params, frozen=True, kw_only=True):
     shards: dict[str, ShardShape]  # by file stem, in index order
     versions: dict[str, str]
 
+    def shapes(self) -> dict[Kind, tuple[int, ...]]:
+        """The shape of one image's features, by the kinds that there are."""
+        bottleneck: dict[Kind, tuple[int, ...]] = {"bottleneck": self.bottleneck_shape} if self.bottleneck_shape else {}
+        return {"pooled": self.pooled_shape, **bottleneck}
+
     def contract(self) -> dict[str, object]:
         """What features must share with those a top was trained on."""
         return {
@@ -54,6 +59,10 @@ class Manifest(Params, frozen=True, kw_only=True):
             "preprocessing": self.preprocessing,
             "image_side_px": self.image_side_px,
         }
+
+    def recipe(self) -> dict[str, object]:
+        """What an image's features follow from, apart from the image."""
+        return {**self.contract(), "precision": self.precision, "dtype": self.dtype}
 
 
 def stem(shard: str) -> str:

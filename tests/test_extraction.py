@@ -21,6 +21,11 @@ def params(**changes):
     return ExtractParams(**{"image_side_px": SIDE, "precision": "float32", "bottleneck": True, **changes})
 
 
+@pytest.fixture(autouse=True)
+def _own_repository(_at_home, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+
 @pytest.fixture
 def fake_backbone(monkeypatch):
     """Instead of VGG16: an image's features are its mean colour, many times; keeps the sizes of the batches."""
@@ -123,7 +128,7 @@ def test_an_interrupted_run_keeps_the_old_features_and_leaves_nothing_half_writt
     monkeypatch.setattr(backbone, "build", lambda *_: interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, rows)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["features", "images"]
+    assert {path.name for path in tmp_path.iterdir()} == {"features", "images", ".dvc"}
     assert (tmp_path / "features/old").read_text() == "old"
 
 

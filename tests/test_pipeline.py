@@ -1,6 +1,7 @@
 """The pipeline as DVC runs it, on a copy of the project with a small dataset of its own."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.project import DATASET, run, set_param, stages_run
 ALL = ["download", "weights", "split", "extract", "train", "evaluate", "track"]
 AFTER_SPLIT = ["split", "train", "evaluate", "track"]
 AFTER_TRAIN = ["train", "evaluate", "track"]
+UNFINISHED = ".dvc/tmp/bottletop/features/*/features"
 
 
 def definition() -> dict[str, dict[str, object]]:
@@ -72,6 +74,11 @@ def project(finished: tuple[Path, str], tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished[0], tmp_path / "project", symlinks=True))
 
 
+def edit_extraction(project: Path) -> None:
+    with (project / "bottletop/extraction.py").open("a") as file:
+        file.write("# a remark\n")
+
+
 @pytest.mark.slow
 class TestRepro:
     def test_first_run_runs_every_stage_and_tracks_one_finished_run(self, finished: tuple[Path, str]) -> None:
@@ -119,10 +126,11 @@ class TestRepro:
         new = pictures / "noise" / "new.jpg"
         new.write_bytes(jpeg(99_999, (48, 48)))
         try:
-            ran = stages_run(run(project, "dvc", "repro"))
+            output = run(project, "dvc", "repro")
         finally:
             new.unlink()
-        assert ran == ["download", "split", "extract", "train", "evaluate", "track"]
+        assert stages_run(output) == ["download", "split", "extract", "train", "evaluate", "track"]
+        assert "36 of 37 images were computed before" in output
         report = json.loads((project / "metrics" / DATASET / "data.json").read_text())
         assert report["images_per_class"]["noise"] == 13
 
@@ -153,6 +161,50 @@ class TestRepro:
         printed = run(project, "bottletop", "results")
         assert f"{DATASET}: " in printed
         assert "95 % interval" in printed
+
+
+@pytest.mark.slow
+class TestFeatures:
+    """Whatever was computed once is found again."""
+
+    def test_changed_code_computes_no_features_again(self, project: Path) -> None:
+        edit_extraction(project)
+        assert "36 of 36 images were computed before" in run(project, "dvc", "repro")
+
+    @pytest.mark.parametrize("place", [(), ("--temp",)])
+    def test_nor_does_an_experiment(self, project: Path, place: tuple[str, ...]) -> None:
+        edit_extraction(project)
+        assert "36 of 36 images were computed before" in run(project, "dvc", "exp", "run", *place)
+
+    def test_features_of_the_commit_are_found_when_dvc_lock_names_others(self, project: Path) -> None:
+        set_param(project, "extract.image_side_px", 64)
+        assert "computed before" not in run(project, "dvc", "repro")
+        set_param(project, "extract.image_side_px", 32)
+        edit_extraction(project)
+        assert "36 of 36 images were computed before" in run(project, "dvc", "repro")
+
+    def test_a_colleagues_features_are_found_on_the_remote(self, project: Path, tmp_path: Path) -> None:
+        run(project, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+        samples.commit(project, "remote")
+        run(project, "dvc", "push")
+        clone = tmp_path / "clone"
+        run(project, "git", "clone", "--quiet", str(project), str(clone))
+        edit_extraction(clone)
+        output = run(clone, "dvc", "repro", "--pull")
+        assert "36 of 36 images were computed before" in output
+        assert "extract" in stages_run(output)
+
+    @pytest.mark.parametrize("place", [(), ("--temp",)])
+    def test_a_killed_extraction_goes_on_in_the_next_command(self, project: Path, place: tuple[str, ...]) -> None:
+        set_param(project, "extract.image_side_px", 256)
+        started = small.start(project, "dvc", *(("exp", "run", *place) if place else ("repro",)))
+        small.wait_for(lambda: any(path.stat().st_size > 600 for path in project.glob(f"{UNFINISHED}/rows.csv")))
+        small.kill_stage(started)
+        started.wait()
+        output = run(project, "dvc", "repro")
+        [known] = re.findall(r"(\d+) of 36 images were computed before", output)
+        assert int(known) >= 5
+        assert not list((project / ".dvc/tmp/bottletop/features").iterdir())
 
 
 @pytest.mark.slow

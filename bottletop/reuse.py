@@ -1,0 +1,214 @@
+"""Features that were computed before, found again by image: an extraction computes what is new, and nothing else.
+
+An image's features depend on its bytes and on the recipe: backbone, weights, preprocessing, side and precision. Where
+these are the same, they are taken from extractions that were killed, from the version that dvc.lock names, and from the
+commit that experiments start from; the last two are in DVC's cache or on its remote, and are linked, not copied.
+
+``rows.csv``, beside the features, has a line per image, in order: its id, its shard, and a CRC-32 for each kind of
+features, so that a row which a crash has left half-written is not taken for a whole one.
+"""
+
+import csv
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from bottletop.errors import BottletopError
+from bottletop.files import replacing, write_text
+from bottletop.manifest import Kind, Manifest, feature_file, read_manifest, stem, write_manifest
+from bottletop.paths import repository
+
+Row = dict[Kind, NDArray[np.float16]]  # one image's features
+ROWS, LOCK, FEATURES = "rows.csv", "lock", "features"
+
+
+class Folder(Protocol):
+    """Features of some version, complete or not."""
+
+    def file(self, name: str) -> Path:
+        """The local path of one of its files; raises OSError where that can't be had."""
+        ...
+
+
+class Local(NamedTuple):
+    """A folder on this disk."""
+
+    path: Path
+
+    def file(self, name: str) -> Path:
+        return self.path / name
+
+
+class Version:
+    """A features folder as one version of the repository has it, its files fetched as they are asked for."""
+
+    def __init__(self, folder: Path, rev: str | None, scratch: Path) -> None:
+        """The version of a commit, or the one that dvc.lock names if `rev` is None."""
+        from dvc.api import DVCFileSystem  # a second to import, and not needed where nothing was extracted before
+
+        self._versions = DVCFileSystem(str(repository()), rev=rev)
+        self._folder, self._scratch = folder, scratch
+        self._failure: OSError | None = None  # not tried again: a remote that is down takes minutes to say so
+
+    def file(self, name: str) -> Path:
+        local = self._scratch / name
+        if self._failure is None and not local.exists():
+            try:
+                self._versions.get_file(str(self._folder / name), str(local), cache=True)  # a link into DVC's cache
+            except FileNotFoundError as error:  # nobody has it
+                self._failure = error
+            except Exception as error:  # each kind of remote has its own
+                self._failure = OSError(f"{type(error).__name__}: {error}")
+                print(f"earlier features can't be fetched: {self._failure}", file=sys.stderr)
+        if self._failure is not None:
+            raise self._failure
+        return local
+
+
+class Earlier:
+    """The features, by image, that the same recipe has computed before."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        """Nothing yet; `manifest` is of the features that are wanted."""
+        self._recipe, self._kinds = manifest.recipe(), tuple(manifest.shapes())
+        self._places: dict[str, tuple[Folder, str, int, dict[Kind, int]]] = {}
+        self._shard: tuple[Folder, str] | None = None  # the one whose files are open
+        self._files: dict[Kind, _File] = {}
+
+    def add(self, folder: Folder) -> None:
+        """Looks up what the folder holds; a half-written one as far as it goes."""
+        try:
+            manifest = read_manifest(folder.file("manifest.json").parent)
+            rows = folder.file(ROWS).read_text(encoding="utf-8").splitlines()
+        except (BottletopError, OSError, ValueError):  # killed before they were written, or of an older program
+            return
+        counts: dict[str, int] = {}
+        if manifest.recipe() == self._recipe:
+            for row in csv.DictReader(rows):
+                shard = row["shard"]
+                position = counts[shard] = counts.get(shard, -1) + 1
+                try:
+                    checksums = {kind: int(row[kind]) for kind in self._kinds}
+                except (KeyError, TypeError, ValueError):  # the last line, cut off, or this kind was left out
+                    continue
+                self._places.setdefault(row["id"], (folder, shard, position, checksums))
+
+    def __contains__(self, image: str) -> bool:
+        return image in self._places
+
+    def row(self, image: str) -> Row | None:
+        """An image's features, by its id; None if there are none, or they are damaged."""
+        if image not in self._places:
+            return None
+        folder, shard, position, checksums = self._places[image]
+        try:
+            self._turn_to(folder, shard)
+            data = {kind: file.read(position) for kind, file in self._files.items()}
+        except (OSError, ValueError):
+            return None
+        if any(zlib.crc32(data[kind]) != checksums[kind] for kind in self._kinds):
+            return None
+        return {kind: np.frombuffer(data[kind], np.float16).reshape(self._files[kind].shape) for kind in self._kinds}
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files, self._shard = {}, None
+
+    def _turn_to(self, folder: Folder, shard: str) -> None:
+        """Images come shard by shard, so one shard's files are open at a time."""
+        if self._shard != (folder, shard):
+            self.close()
+            for kind in self._kinds:
+                self._files[kind] = _File(folder.file(feature_file(Path(), shard, kind).name))
+            self._shard = folder, shard
+
+
+class _File:
+    """A .npy file, whole or cut off, read row by row."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        np.lib.format.read_magic(self._file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(self._file)
+        self.shape = shape[1:]
+        self._start, self._bytes = self._file.tell(), int(np.prod(self.shape)) * dtype.itemsize
+
+    def read(self, position: int) -> bytes:
+        self._file.seek(self._start + position * self._bytes)
+        return self._file.read(self._bytes)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Work:
+    """A folder that features are written to, image by image."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self._folder, self._shapes = folder, manifest.shapes()
+        folder.mkdir()
+        write_manifest(folder, manifest)
+        write_text(folder / ROWS, f"id,shard,{','.join(self._shapes)}\n")
+
+    def write(self, images: Sequence[str], shard: str, rows: Iterable[Row]) -> None:
+        """Writes one shard's features, given the ids of its images; a full disk is an error, not a crash."""
+        with ExitStack() as stack:
+            log = stack.enter_context((self._folder / ROWS).open("a", encoding="utf-8", buffering=1))
+            paths = {kind: feature_file(self._folder, shard, kind) for kind in self._shapes}
+            files = {kind: stack.enter_context(path.open("wb")) for kind, path in paths.items()}
+            for kind, file in files.items():
+                header = {"descr": "<f2", "fortran_order": False, "shape": (len(images), *self._shapes[kind])}
+                np.lib.format.write_array_header_1_0(file, header)
+            for image, row in zip(images, rows, strict=True):
+                data = {kind: row[kind].tobytes() for kind in files}
+                for kind, file in files.items():
+                    file.write(data[kind])
+                    file.flush()  # before the log says that it is there
+                log.write(f"{image},{stem(shard)},{','.join(str(zlib.crc32(data[kind])) for kind in files)}\n")
+
+
+@contextmanager
+def unfinished(folder: Path, manifest: Manifest, images: Collection[str]) -> Iterator[tuple[Work, Earlier]]:
+    """Where to write features to, and what there is of `images`, by id, already.
+
+    If the block succeeds, the features take the place of `folder`, and what killed extractions of it left is removed.
+    If the process is killed, the next one finds what it has done.
+    """
+    # In the main repository: of a killed `dvc exp run --temp`, no later command finds the folder.
+    root = repository() / ".dvc/tmp/bottletop/features"
+    root.mkdir(parents=True, exist_ok=True)
+    own = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=root))
+    with ExitStack() as stack:
+        stack.enter_context(FileLock(own / LOCK))
+        found = Earlier(manifest)
+        stack.callback(found.close)
+        left = [path for path in sorted(root.glob(f"{folder.name}-*")) if _is_abandoned(path, stack)]
+        for path in left:
+            found.add(Local(path / FEATURES))
+        for rev in (None, "HEAD") if (repository() / "dvc.lock").exists() else ():
+            if not all(image in found for image in images):
+                found.add(Version(folder, rev, Path(tempfile.mkdtemp(dir=own))))
+        yield Work(own / FEATURES, manifest), found
+        with replacing(folder) as staging:
+            shutil.move(own / FEATURES, staging)
+        for path in (own, *left):
+            shutil.rmtree(path)
+
+
+def _is_abandoned(path: Path, stack: ExitStack) -> bool:
+    """Whether nobody writes to it any more; keeps others from taking it, too."""
+    try:
+        stack.enter_context(FileLock(path / LOCK, blocking=False))
+    except Timeout:
+        return False
+    return True

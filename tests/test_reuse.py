@@ -1,0 +1,183 @@
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bottletop import backbone
+from bottletop.extraction import extract
+from bottletop.images import ImageRow
+from bottletop.manifest import ExtractParams
+from tests.tiny import image_shards, pictures, random_weights
+
+SIDE = 32
+
+
+class Backbone:
+    """Instead of VGG16: features are an image's mean colour, many times; counts the images, may kill the process."""
+
+    def __init__(self) -> None:
+        self.computed, self.die_after = 0, None
+
+    def __call__(self, images):
+        if self.die_after is not None and self.computed >= self.die_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.computed += len(images)
+        means = images.mean((1, 2), dtype=np.float32).astype(np.float16)[:, :1]
+        return np.tile(means[:, None, None], (1, 1, 1, 512)), np.tile(means, (1, backbone.POOLED_FEATURES))
+
+
+@pytest.fixture
+def vgg16(_at_home, tmp_path, monkeypatch) -> Backbone:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    fake = Backbone()
+    monkeypatch.setattr(backbone, "build", lambda *_: fake)
+    return fake
+
+
+class Dataset:
+    """Tars of pictures, whose features can be extracted to a folder."""
+
+    def __init__(self, folder: Path, photos: list[tuple[str, bytes]]) -> None:
+        self.folder, self.rows = folder, image_shards(folder, photos)
+
+    def extract(self, target: Path, rows: list[ImageRow] | None = None, **changes) -> dict[str, bytes]:
+        """The bytes of each file written."""
+        params = ExtractParams(**{"image_side_px": SIDE, "precision": "float32", "bottleneck": True, **changes})
+        side = params.image_side_px
+        extract(self.rows if rows is None else rows, self.folder, random_weights(), side, params, target)
+        return {path.name: path.read_bytes() for path in target.iterdir()}
+
+    def killed(self, target: Path, vgg16: Backbone, after: int, **changes) -> None:
+        """Extracts in another process, which kill -9 ends once `after` images are computed."""
+        pid = os.fork()
+        if pid == 0:
+            vgg16.die_after = after
+            self.extract(target, **changes)
+            os._exit(0)
+        assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Dataset:
+    return Dataset(tmp_path / "images", [*pictures("cat", 40), *pictures("dog", 40, seed=1)])
+
+
+def left(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / ".dvc/tmp/bottletop/features").iterdir())
+
+
+def test_a_killed_extraction_goes_on_where_it_was(tmp_path, dataset, vgg16, capsys):
+    dataset.killed(tmp_path / "features", vgg16, after=64)
+    assert not (tmp_path / "features").exists()
+    resumed = dataset.extract(tmp_path / "features")
+    assert vgg16.computed == 80 - 64
+    assert "64 of 80 images were computed before" in capsys.readouterr().err
+    assert left(tmp_path) == []
+    assert resumed == dataset.extract(tmp_path / "from scratch")
+
+
+def test_killed_twice_it_still_computes_nothing_twice(tmp_path, dataset, vgg16):
+    dataset.killed(tmp_path / "features", vgg16, after=24)
+    dataset.killed(tmp_path / "features", vgg16, after=40)
+    dataset.extract(tmp_path / "features")
+    assert vgg16.computed == 80 - 24 - 40
+    assert left(tmp_path) == []
+
+
+def test_what_another_dataset_left_is_not_touched(tmp_path, dataset, vgg16):
+    dataset.killed(tmp_path / "others", vgg16, after=24)
+    dataset.extract(tmp_path / "features")
+    assert vgg16.computed == 80
+    assert [path.name.partition("-")[0] for path in left(tmp_path)] == ["others"]
+
+
+def test_changed_images_are_computed_and_removed_ones_left_out(tmp_path, dataset, vgg16):
+    dataset.killed(tmp_path / "features", vgg16, after=72)
+    photos = [*pictures("cat", 36), *pictures("cat", 2, seed=5), *pictures("dog", 32, seed=1)]
+    other = Dataset(tmp_path / "other images", photos)
+    found = other.extract(tmp_path / "features")
+    assert vgg16.computed == 2
+    assert found == other.extract(tmp_path / "from scratch")
+
+
+@pytest.mark.parametrize("changes", [{"image_side_px": 64}, {"precision": "bfloat16"}])
+def test_another_recipe_is_computed_anew(tmp_path, dataset, vgg16, changes):
+    dataset.killed(tmp_path / "features", vgg16, after=64)
+    dataset.extract(tmp_path / "features", rows=dataset.rows[:40], **changes)
+    assert vgg16.computed == 40
+
+
+def test_another_preprocessing_is_computed_anew(tmp_path, dataset, vgg16, monkeypatch):
+    dataset.killed(tmp_path / "features", vgg16, after=64)
+    monkeypatch.setattr(backbone, "PREPROCESSING", "another")
+    dataset.extract(tmp_path / "features")
+    assert vgg16.computed == 80
+
+
+def test_pooled_features_are_found_where_the_bottleneck_is_no_longer_wanted(tmp_path, dataset, vgg16):
+    dataset.killed(tmp_path / "features", vgg16, after=64)
+    found = dataset.extract(tmp_path / "features", bottleneck=False)
+    assert vgg16.computed == 16
+    assert set(found) == {"cat-000.pooled.npy", "dog-000.pooled.npy", "manifest.json", "rows.csv"}
+
+
+def test_all_is_computed_where_the_bottleneck_is_wanted_and_was_not(tmp_path, dataset, vgg16):
+    dataset.killed(tmp_path / "features", vgg16, after=64, bottleneck=False)
+    dataset.extract(tmp_path / "features")
+    assert vgg16.computed == 80
+
+
+def test_a_damaged_row_is_computed_anew(tmp_path, dataset, vgg16):
+    dataset.killed(tmp_path / "features", vgg16, after=64)
+    [folder] = left(tmp_path)
+    path = folder / "features/cat-000.npy"
+    data = bytearray(path.read_bytes())
+    data[128 + 7 * 1024] ^= 1  # of the eighth image
+    path.write_bytes(data)
+    found = dataset.extract(tmp_path / "features")
+    assert vgg16.computed == 16 + 1
+    assert found == dataset.extract(tmp_path / "from scratch")
+
+
+@pytest.mark.parametrize("name", ["cat-000.npy", "rows.csv", "manifest.json"])
+@pytest.mark.parametrize("kept", [None, 0, 100, 5000])
+def test_a_file_that_is_cut_off_or_missing_is_read_as_far_as_it_goes(tmp_path, dataset, vgg16, name, kept):
+    dataset.killed(tmp_path / "features", vgg16, after=64)
+    [folder] = left(tmp_path)
+    path = folder / "features" / name
+    if kept is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:kept])
+    found = dataset.extract(tmp_path / "features")
+    assert found == dataset.extract(tmp_path / "from scratch")
+
+
+def test_an_extraction_at_work_is_left_alone(tmp_path, dataset, vgg16, monkeypatch):
+    during = []
+
+    class Busy(Backbone):
+        def __call__(self, images):
+            if not during:
+                during.append(None)
+                dataset.extract(tmp_path / "features")  # meanwhile, another one
+                during.append(vgg16.computed)
+            return super().__call__(images)
+
+    monkeypatch.setattr(backbone, "build", lambda *_: Busy() if not during else vgg16)
+    dataset.extract(tmp_path / "features")
+    assert during == [None, 80]
+    assert left(tmp_path) == []
+
+
+def test_the_backbone_is_not_even_built_where_everything_is_there(tmp_path, dataset, vgg16, monkeypatch):
+    dataset.killed(tmp_path / "features", vgg16, after=64)
+    rows = [row for row in dataset.rows if row.label == "cat"]
+
+    def build(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(backbone, "build", build)
+    dataset.extract(tmp_path / "features", rows=rows)
