@@ -39,13 +39,13 @@ ui: install ## open the MLflow UI on 127.0.0.1 (PORT=5000)
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port $(PORT)
 
 test: install ## run the fast tests
-	pytest -m "not slow"
+	pytest -m "not slow" -n 2
 
 test-slow: install ## run the tests that take minutes, start servers or need the sample archives
-	pytest -m slow
+	pytest -m slow -n 2 --dist loadfile --timeout 900
 
 test-all: install ## run every test
-	pytest
+	pytest -n 2 --dist loadfile --timeout 900
 
 lint: install ## check format, style, types and layers
 	ruff format --check .

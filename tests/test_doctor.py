@@ -402,7 +402,7 @@ def environment() -> dict[str, str]:
 def store(clone: Path, tmp_path: Path) -> Path:
     """A folder that is the clone's default remote, set as it should be."""
     (tmp_path / "store").mkdir()
-    run(clone, "dvc", "remote", "add", "--default", "folder", str(tmp_path / "store"))
+    run(clone, "dvc", "remote", "add", "--force", "--default", "folder", str(tmp_path / "store"))
     run(clone, "dvc", "remote", "modify", "folder", "verify", "true")
     return tmp_path / "store"
 
@@ -413,16 +413,24 @@ class TestRemote:
         assert line.text == "no default remote: results stay on this machine"
         assert line.fix.endswith("# or S3, SSH: docs/teams.md")
         paste(line.fix)
-        assert examine().found["remote"][0].level == "warning"  # not verified
+        assert examine().only("remote").text.startswith("folder (/an/absolute/path) can't be listed: FileNotFound")
+
+    @pytest.mark.parametrize("name", ["s3", "ssh", "folder"])
+    def test_one_whose_address_is_still_the_templates_is_a_problem(self, clone, name):
+        run(clone, "dvc", "remote", "default", name)
+        report = examine()
+        assert (report.code, report.only("remote").level) == (1, "problem")
+        assert report.only("remote").text.startswith(f"the address of remote {name} is not filled in: ")
+        assert report.only("remote").fix.startswith(f"dvc remote modify {name} url ")
 
     def test_a_good_one_answers(self, clone, store):
         assert examine().only("remote") == Line("ok", f"folder ({store}) answers", "")
 
     def test_a_default_that_was_never_set_up_is_a_problem(self, clone):
-        run(clone, "dvc", "config", "core.remote", "s3")
+        run(clone, "dvc", "config", "core.remote", "gone")
         report = examine()
         assert (report.code, report.only("remote").level) == (1, "problem")
-        assert report.only("remote").text.startswith("the default remote s3 is not set up, only: ")
+        assert report.only("remote").text == "the default remote gone is not set up, only: s3, ssh, folder"
 
     def test_a_relative_address_is_a_problem_that_the_fix_mends(self, clone, store):
         run(clone, "dvc", "remote", "modify", "folder", "url", "../store")
@@ -458,10 +466,10 @@ class TestRemote:
             silent.bind(("127.0.0.1", 0))
             silent.listen()
             url = f"ssh://someone@127.0.0.1:{silent.getsockname()[1]}/store"
-            run(clone, "dvc", "remote", "add", "--default", "ssh", url)
+            run(clone, "dvc", "remote", "add", "--default", "silent", url)
             report = examine()
         assert report.code == 1
-        assert report.found["remote"][-1].text == f"ssh ({url}) can't be listed: no answer within 3 s"
+        assert report.found["remote"][-1].text == f"silent ({url}) can't be listed: no answer within 3 s"
 
 
 @pytest.mark.slow
@@ -506,7 +514,7 @@ def use(project: Path, url: str, **options: str) -> None:
 
 class TestSecrets:
     def test_a_key_in_the_shared_file_is_a_problem_and_is_not_printed(self, clone):
-        run(clone, "dvc", "remote", "add", "s3", "s3://bucket/store")
+        run(clone, "dvc", "remote", "add", "--force", "s3", "s3://bucket/store")
         run(clone, "dvc", "remote", "modify", "s3", "secret_access_key", "abc123")
         report = examine()
         assert report.code == 1
@@ -518,7 +526,7 @@ class TestSecrets:
         assert "THE NEW ONE" in Path(".dvc/config.local").read_text()
 
     def test_a_password_in_an_address_is_a_problem_and_is_not_printed(self, clone):
-        run(clone, "dvc", "remote", "add", "--default", "ssh", "ssh://me:abc123@127.0.0.1:9/store")
+        run(clone, "dvc", "remote", "add", "--force", "--default", "ssh", "ssh://me:abc123@127.0.0.1:9/store")
         report = examine()
         assert "abc123" not in report.printed
         assert "holds a password in the address of remote ssh" in report.only("secrets").text
@@ -527,7 +535,7 @@ class TestSecrets:
         assert examine().only("secrets").level == "ok"
 
     def test_ones_own_file_must_not_be_readable_by_others(self, clone):
-        run(clone, "dvc", "remote", "add", "s3", "s3://bucket/store")
+        run(clone, "dvc", "remote", "add", "--force", "s3", "s3://bucket/store")
         run(clone, "dvc", "remote", "modify", "--local", "s3", "password", "abc123", check=False)  # not an S3 option
         run(clone, "dvc", "remote", "modify", "--local", "s3", "secret_access_key", "abc123")
         Path(".dvc/config.local").chmod(0o644)
@@ -881,7 +889,7 @@ class TestFiles:
         assert examine().only("files").level == "ok"
 
     def test_with_a_remote_the_fix_fetches_it_and_computes_nothing(self, made, tmp_path):
-        run(made, "dvc", "remote", "add", "--default", "folder", str(tmp_path / "store"))
+        run(made, "dvc", "remote", "add", "--force", "--default", "folder", str(tmp_path / "store"))
         run(made, "dvc", "push")
         good = Path("data/made/a").read_bytes()
         scribble(Path("data/made/a"))

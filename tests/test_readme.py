@@ -84,7 +84,7 @@ def test_the_commands_of_the_page_on_experiments_run_in_the_order_given(tmp_path
         if command == "make experiments":
             heading = next(line for line in output.splitlines() if "Experiment" in line)
             assert "bottletop/" not in heading
-            assert "val_accuracy" in heading
+            assert "val_log_loss" in heading
         if command == "bottletop runs":
             assert "wide" in output
     params = yaml.safe_load((project / "params.yaml").read_text())

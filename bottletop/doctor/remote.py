@@ -37,6 +37,11 @@ def remote() -> Iterator[Finding]:
             f"the default remote {name} is not set up, only: {listed}", f"dvc remote add {name} /an/absolute/path"
         )
         return
+    url = known[name]["url"]
+    if "/your-" in url or "@your-" in url:
+        fix = f"dvc remote modify {name} url ADDRESS # such as s3://bucket/path, see docs/teams.md"
+        yield problem(f"the address of remote {name} is not filled in: {url}", fix)
+        return
     shared = _sections(SHARED).get(name, {}).get("url", "")
     if shared and "://" not in shared and not Path(shared).is_absolute():
         yield problem(
@@ -47,7 +52,6 @@ def remote() -> Iterator[Finding]:
         yield warning(
             f"what comes from {name} is not checked against its hash", f"dvc remote modify {name} verify true"
         )
-    url = known[name]["url"]
     failure = _reach(name)
     if failure:
         local = "://" not in url
