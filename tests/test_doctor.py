@@ -794,6 +794,16 @@ def lock(pid: int) -> None:
 
 
 class TestLeftovers:
+    def test_what_a_killed_extraction_has_done_is_noted(self, clone):
+        path = Path(".dvc/tmp/bottletop/features/digits-abc/features/rows.csv")
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x" * 200_000)
+        line = examine("--quick").only("leftovers")
+        assert line.level == "note"
+        assert line.text.endswith("digits-abc (0.2 MB): the next one goes on from there")
+        paste(line.fix)
+        assert examine("--quick").only("leftovers").level == "ok"
+
     def test_half_written_folders_are_noted_with_their_size(self, made):
         folder = Path("data/features/.digits.abc.unfinished")
         folder.mkdir(parents=True)

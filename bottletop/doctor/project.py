@@ -25,7 +25,7 @@ from bottletop.weights import load as read_weights
 PINS = Path("requirements.lock")
 REINSTALL = "rm -f .venv/bin/.installed; make install"
 INPUTS = ("dvc.yaml", "params.yaml", "datasets.yaml", "stages", "bottletop")  # what makes results
-RESULTS = ("dvc.lock", "metrics")  # what git keeps of them
+RESULTS = ("dvc.lock", "fingerprints", "metrics")  # what git keeps of them
 LARGE_BYTES = 10e6
 
 
