@@ -1,5 +1,6 @@
 """Which process an unfinished run belongs to, so that runs of killed ones can be told from live ones."""
 
+import json
 import socket
 from pathlib import Path
 
@@ -36,6 +37,21 @@ def dvc_commands(root: Path) -> list[int]:
         except psutil.Error:  # ended meanwhile, or another user's
             continue
     return found
+
+
+def lock_holders(lock: Path = Path(".dvc/tmp/rwlock")) -> set[int]:
+    """The ids of the DVC processes that read or write files of this workspace; some may have ended.
+
+    Raises:
+        ValueError: a killed command left the lock half-written.
+    """
+    try:
+        held = json.loads(lock.read_text(encoding="utf-8")) if lock.exists() else {}
+        holders = (holder for paths in held.values() for holder in paths.values())
+        entries = (entry for holder in holders for entry in (holder if isinstance(holder, list) else [holder]))
+        return {int(entry["pid"]) for entry in entries}
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{lock} is damaged") from error
 
 
 def is_dvc(process: psutil.Process) -> bool:

@@ -9,6 +9,7 @@ from bottletop.errors import ParamsError, exit_on_error
 from bottletop.files import write_json
 from bottletop.paths import PARAMS, Paths
 from bottletop.server import warn_of_silence
+from bottletop.workspace import claim
 
 SECTIONS = {"datasets", "download", "split", "extract", "train", "evaluate"}
 
@@ -30,5 +31,6 @@ def run(names: tuple[str, ...]) -> None:
 
 if __name__ == "__main__":
     with exit_on_error("sources"):
+        claim()
         warn_of_silence(os.environ.get("MLFLOW_TRACKING_URI", ""))
         run(load(tuple[str, ...], "datasets", PARAMS))

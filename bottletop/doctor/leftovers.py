@@ -1,18 +1,15 @@
 """What killed commands leave behind: locks that block others, and folders that nobody needs."""
 
-import json
 import os
 import shlex
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from bottletop.doctor.dvc_cache import settings
 from bottletop.doctor.findings import Finding, note, ok, problem, some
-from bottletop.owner import dvc_commands, is_dvc
+from bottletop.owner import dvc_commands, is_dvc, lock_holders
 
 TEMPORARY = Path(".dvc/tmp")
 
@@ -27,10 +24,8 @@ def locks() -> Iterator[Finding]:
 def _path_locks(path: Path) -> Iterator[Finding]:
     """DVC notes which process reads and writes which path; it drops a dead one, and waits for any other."""
     try:
-        text = path.read_text() if path.exists() else "{}"
-        held = json.loads(text)
-        pids = {int(entry["pid"]) for entry in chain.from_iterable(map(_entries, held.values()))}
-    except (ValueError, TypeError, KeyError, AttributeError):
+        pids = lock_holders(path)
+    except ValueError:
         yield problem(f"{path} is not JSON: a killed command left it half-written", f"rm -f {path}")
         return
     for pid in sorted(pids):
@@ -40,11 +35,6 @@ def _path_locks(path: Path) -> Iterator[Finding]:
             yield note(f"DVC is running here (PID {pid}): the files that it works on are locked")
         else:
             yield problem(f"{path} names process {pid}, which is not DVC (any more): DVC waits for it", f"rm -f {path}")
-
-
-def _entries(paths: dict[str, Any]) -> list[Any]:
-    """The processes of `{path: process}` and of `{path: [process, …]}`."""
-    return [entry for held in paths.values() for entry in (held if isinstance(held, list) else [held])]
 
 
 def _lock_files() -> Iterator[Finding]:
