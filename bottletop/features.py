@@ -2,10 +2,11 @@
 
 import functools
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ class FeatureSet:
         which = np.searchsorted(self._starts, rows, side="right") - 1
         for shard in np.unique(which):
             here = np.flatnonzero(which == shard)
-            result[here] = self._vectors(self._arrays[shard][rows[here] - self._starts[shard]])
+            result[here] = self._vectors(self._files[shard].read(rows[here] - self._starts[shard]))
         return result
 
     @property
@@ -60,9 +61,8 @@ class FeatureSet:
         return np.asarray(values.mean((1, 2), dtype=np.float32), np.float16)
 
     @functools.cached_property
-    def _arrays(self) -> list[NDArray[np.float16]]:
-        files = [feature_file(self.folder, shard, self.kind) for shard in self.manifest.shards]
-        return [_map(file) for file in files]
+    def _files(self) -> list["_File"]:
+        return [_inspect(feature_file(self.folder, shard, self.kind)) for shard in self.manifest.shards]
 
     @functools.cached_property
     def _starts(self) -> NDArray[np.int64]:
@@ -89,18 +89,37 @@ def open_features(folder: Path, rows: Sequence[SplitRow], kind: Kind, pooling: P
     labels = np.array([number[row.label] for row in rows], np.int64)
     features = FeatureSet(tuple(rows), class_names, labels, manifest, folder, kind, pooling)
     expected = manifest.pooled_shape if kind == "pooled" else manifest.bottleneck_shape
-    for (name, shard), array in zip(manifest.shards.items(), features._arrays, strict=True):
-        if array.shape != (shard.rows, *(expected or ())) or array.dtype != np.dtype(manifest.dtype):
+    for (name, shard), file in zip(manifest.shards.items(), features._files, strict=True):
+        if file.shape != (shard.rows, *(expected or ())) or file.dtype != np.dtype(manifest.dtype):
             raise ArtefactError(
                 f"{folder}/{name}: expected {shard.rows} rows of {manifest.dtype} {expected}, "
-                f"got {array.dtype} {array.shape}: {redo}"
+                f"got {file.dtype} {file.shape}: {redo}"
             )
     return features
 
 
-def _map(file: Path) -> NDArray[np.float16]:
-    """The array in a file, read only where it is used."""
+class _File(NamedTuple):
+    """An array on disk. Its rows are read one by one: pages of a mapped file would count as this process' memory."""
+
+    path: Path
+    start: int  # bytes before the first row
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def read(self, rows: Rows) -> NDArray[np.float16]:
+        values = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+        with self.path.open("rb") as file:
+            for position, row in enumerate(rows.tolist()):
+                if os.preadv(file.fileno(), [values[position]], self.start + row * row_bytes) != row_bytes:
+                    raise ArtefactError(f"{self.path} ends too early: run dvc repro extract@{self.path.parent.name}")
+        return values
+
+
+def _inspect(path: Path) -> _File:
+    """What the header of a whole ``.npy`` file says."""
     try:
-        return np.asanyarray(np.load(file, mmap_mode="r", allow_pickle=False))
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return _File(path, array.offset, array.shape, array.dtype)
     except (OSError, ValueError, EOFError) as error:
-        raise ArtefactError(f"{file} can't be read ({error}): run dvc repro extract@{file.parent.name}") from error
+        raise ArtefactError(f"{path} can't be read ({error}): run dvc repro extract@{path.parent.name}") from error

@@ -1,4 +1,5 @@
 import numpy as np
+import psutil
 import pytest
 
 from bottletop.errors import ArtefactError
@@ -87,9 +88,21 @@ def test_a_side_is_the_positions_of_its_images(folder, rows):
     assert features.side("dropped").tolist() == []
 
 
-def test_files_are_mapped_and_not_loaded(folder, rows):
-    features = open_features(folder, rows, "bottleneck", "flatten")
-    assert {type(array) for array in features._arrays} == {np.memmap}
+def test_rows_that_were_read_do_not_stay_in_memory(tmp_path):
+    rows = split_rows(["ant"] * 1000)
+    write_features(tmp_path / "f", rows, np.ones((1000, 7, 7, 512), np.float16), np.ones((1000, 1)))
+    features = open_features(tmp_path / "f", rows, "bottleneck", "flatten")
+    before = psutil.Process().memory_info().rss
+    for start in range(0, 1000, 50):
+        features.read(np.arange(start, start + 50))
+    assert psutil.Process().memory_info().rss - before < 25_000_000  # of 50 MB
+
+
+def test_a_file_that_was_cut_while_it_was_read_is_refused(folder, rows):
+    features = open_features(folder, rows, "pooled", "flatten")
+    feature_file(folder, "dog-000.tar", "pooled").write_bytes(b"")
+    with pytest.raises(ArtefactError, match=r"dog-000.*run dvc repro extract@animals"):
+        features.read(np.arange(len(rows)))
 
 
 def test_features_of_other_images_than_the_splits_are_refused(folder, rows):

@@ -69,7 +69,7 @@ def moments(features, **changes):
 )
 def test_a_top_on_any_kind_of_features_tells_easy_classes_apart(easy, kind, pooling):
     features = opened(easy.folder, easy.rows, kind, pooling)
-    found = training.train(features, simple_params(features=kind, pooling=pooling))
+    found = training.train(features, simple_params(features=kind, pooling=pooling, epochs=16))
     assert side_scores(found, features, "test")[0] == 1.0
     assert (found.record.features, found.record.pooling) == (kind, pooling)
 
@@ -191,9 +191,20 @@ def test_shuffling_keeps_features_and_labels_together_and_differs_by_epoch(easy,
         epoch = [(tuple(x), y.argmax()) for xs, ys in data for x, y in zip(np.array(xs), np.array(ys), strict=True)]
         assert dict(epoch) == known
         orders.append([x for x, _ in epoch])
-        if isinstance(data, training._Stream):
-            data.on_epoch_end()
     assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_batches_are_the_same_from_memory_as_from_disk(easy, monkeypatch, seed):
+    in_memory = [np.array(x) for x, _ in training._batches(easy, easy.side("train"), 16, seed)]
+    monkeypatch.setattr(training, "IN_MEMORY_BYTES", 0)
+    streamed = [np.array(x) for x, _ in training._batches(easy, easy.side("train"), 16, seed)]
+    np.testing.assert_array_equal(np.concatenate(streamed), np.concatenate(in_memory))
+
+
+def test_a_batch_has_images_of_all_over_a_dataset_sorted_by_class(easy, memory):
+    batches = [np.array(y).argmax(1) for _, y in training._batches(easy, easy.side("train"), 18, 0)]
+    assert [sorted(set(labels.tolist())) for labels in batches] == [[0, 1, 2]] * 3
 
 
 # The network
