@@ -173,6 +173,7 @@ def _look(found: _Found) -> _Looked:
     except DataError as error:
         return str(error)
     width, height, mode = header(found.data)
+    small = thumbnail(image)
     row = ImageRow(
         id=hashlib.sha256(found.data).hexdigest(),
         label=found.label,
@@ -182,12 +183,12 @@ def _look(found: _Found) -> _Looked:
         width=width,
         height=height,
         mode=mode,
-        phash=perceptual_hash(image),
+        phash=perceptual_hash(small),
         group="",
         official=found.official,
         source=found.name,
     )
-    return row, thumbnail(image)
+    return row, small
 
 
 def _short(name: str) -> str:
