@@ -1,0 +1,29 @@
+"""The benchmarks run; what they find out is for people to read."""
+
+import sys
+
+import pytest
+
+from benchmarks import unpacking
+from benchmarks.made_up import features
+from bottletop.features import open_features
+
+pytestmark = pytest.mark.slow
+
+
+def test_unpacking_is_compared_with_its_parts(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["unpacking", "--images", "20", "--rounds", "1"])
+    unpacking.main()
+    names = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert names == ["work", "---", "gzip alone", "decoding alone", "unpack"]
+
+
+@pytest.mark.parametrize("bottleneck", [True, False])
+def test_made_up_features_are_those_of_all_classes_and_sides(tmp_path, bottleneck):
+    rows = features(tmp_path / "f", 50, 3, bottleneck=bottleneck)
+    opened = open_features(tmp_path / "f", rows, "bottleneck" if bottleneck else "pooled", "flatten")
+    assert opened.class_names == ("class 000", "class 001", "class 002")
+    assert {name: len(opened.side(name)) for name in ("train", "validation", "test")} == {
+        "train": 44, "validation": 3, "test": 3,
+    }  # fmt: skip
+    assert (opened.read(opened.side("train")) >= 0).all()
