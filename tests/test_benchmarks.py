@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from benchmarks import unpacking
+from benchmarks import memory, training, unpacking
 from benchmarks.made_up import features
 from bottletop.features import open_features
 
@@ -27,3 +27,20 @@ def test_made_up_features_are_those_of_all_classes_and_sides(tmp_path, bottlenec
         "train": 44, "validation": 3, "test": 3,
     }  # fmt: skip
     assert (opened.read(opened.side("train")) >= 0).all()
+
+
+def test_training_from_disk_is_compared_with_training_in_memory(monkeypatch, capsys):
+    monkeypatch.setattr("bottletop.training.IN_MEMORY_BYTES", None)  # is put back afterwards
+    monkeypatch.setattr(sys, "argv", ["training", "--images", "1010", "--epochs", "2"])
+    training.main()
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert [row[0].strip() for row in rows[2:]] == ["matrix products alone", "in memory", "from disk"]
+    assert rows[3][3] == rows[4][3]  # the same accuracy
+
+
+def test_the_memory_of_training_and_of_unpacking_is_measured(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["memory", "--images", "1010"])
+    memory.main()
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert [row[0].strip() for row in rows[2:]] == ["train", "download"]
+    assert all(50 < int(row[3].replace(",", "")) < 2500 for row in rows[2:])

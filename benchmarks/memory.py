@@ -1,0 +1,88 @@
+"""The peak resident memory of training and of unpacking, for two sizes each: neither may grow with the dataset.
+
+    python -m benchmarks.memory --images 20000 101000
+
+Training is on 25,088 features an image, 49 KB: 101,000 images need 5 GB in the temporary folder (TMPDIR). Images of the
+archive are small and padded to 50 KB. Each measurement is a process of its own. Linux only.
+"""
+
+import argparse
+import itertools
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from benchmarks import made_up
+from bottletop.config import load, parse
+from bottletop.paths import PARAMS
+
+IMAGE_BYTES = 50_000
+CLASSES = 101
+
+
+def train(folder: Path, rows: Any) -> None:
+    from bottletop.features import open_features
+    from bottletop.top_params import TopParams
+    from bottletop.training import train
+
+    changes = {"features": "bottleneck", "hidden": (100, 50), "epochs": 1, "batch_size": 256}
+    params = msgspec.structs.replace(load(TopParams, "train", PARAMS), **changes)
+    train(open_features(folder, rows, params.features, params.pooling), params)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    from bottletop import download
+    from bottletop.catalogue import Source
+
+    source = parse(Source, {"urls": [f"file:{archive}"], "images": "made-up/{label}/*"}, "source", archive)
+    download.unpack(source, download.DownloadParams(max_rejected=0.0), folder)
+
+
+def peak_bytes(function: Callable[..., None], *arguments: object) -> int:
+    """Of a fresh process that calls the function."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return int(pool.apply(_called, (function, arguments)))
+
+
+def _called(function: Callable[..., None], arguments: tuple[object, ...]) -> int:
+    function(*arguments)
+    # Not `getrusage`, whose peak starts at that of the parent.
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(peak.split()[1]) << 10
+
+
+def _pictures(count: int) -> Iterator[bytes]:
+    random = np.random.default_rng(0)
+    padding = os.urandom(IMAGE_BYTES)
+    for _ in itertools.repeat(None, count):
+        data = made_up.picture(random, 64, 48)
+        yield data + padding[len(data) :]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, nargs="+", default=[20000, 101000])
+    options = parser.parse_args()
+    print("| peak memory of | images | on disk | MB |\n| --- | --- | --- | --- |", flush=True)
+    for images in options.images:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name, "f")
+            rows = made_up.features(folder, images, CLASSES, bottleneck=True)
+            peak = peak_bytes(train, folder, rows) >> 20
+            print(f"| train | {images:,} | {images * 2 * 25088 >> 20:,} MB | {peak:,} |", flush=True)
+        with tempfile.TemporaryDirectory() as name:
+            archive = Path(name, "made-up.tar.gz")
+            made_up.archive(archive, _pictures(images))
+            peak = peak_bytes(unpack, archive, Path(name, "unpacked")) >> 20
+            print(f"| download | {images:,} | {archive.stat().st_size >> 20:,} MB | {peak:,} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
