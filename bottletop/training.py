@@ -21,7 +21,7 @@ from bottletop.runtime import keras, tf
 from bottletop.top import TopRecord, build, predict
 from bottletop.top_params import TopParams
 
-IN_MEMORY_BYTES = 1 << 30  # of float16 features; more are read batch by batch, also from a disk's cache
+IN_MEMORY_BYTES = 1 << 29  # of one side's float16 features; more are read batch by batch, with the same result
 STEPS_AT_ONCE = 10  # without Python in between, which takes half the time of a small top's step
 CONSTANT_VARIANCE = 1e-6  # features that vary less are not scaled up
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from benchmarks import memory, training, unpacking
+from benchmarks import memory, overhead, training, unpacking
 from benchmarks.made_up import features
 from bottletop.features import open_features
 
@@ -44,3 +44,12 @@ def test_the_memory_of_training_and_of_unpacking_is_measured(monkeypatch, capsys
     rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert [row[0].strip() for row in rows[2:]] == ["train", "download"]
     assert all(50 < int(row[3].replace(",", "")) < 2500 for row in rows[2:])
+
+
+def test_commands_with_nothing_to_do_are_compared_with_a_plain_pipeline(monkeypatch, capsys):
+    monkeypatch.setattr("tests.project.CLASSES", {})  # is put back afterwards
+    monkeypatch.setattr(sys, "argv", ["overhead", "--classes", "3", "--rounds", "1"])
+    overhead.main()
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert [row[0].strip() for row in rows[2:4]] == ["dvc repro, plain pipeline", "dvc repro, nothing changed"]
+    assert len(rows) == 2 + 7
