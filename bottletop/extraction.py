@@ -103,7 +103,7 @@ def _manifest(
         rows=len(images),
         ids_sha256=sha256_text(row.id for row in images),
         shards=shapes,
-        versions=_versions(),
+        versions=_versions(precision),
     )
 
 
@@ -115,6 +115,7 @@ def _square(image: tuple[ImageRow, bytes], image_side_px: int) -> NDArray[np.uin
         raise ArtefactError(f"{row.shard}: {row.source} is damaged ({error}): run dvc repro") from error
 
 
-def _versions() -> dict[str, str]:
-    packages = {name: importlib.metadata.version(name) for name in ("keras", "numpy", "pillow", "tensorflow")}
+def _versions(precision: str) -> dict[str, str]:
+    computing = ("onnxruntime",) if precision == "int8" else ("keras", "tensorflow")
+    packages = {name: importlib.metadata.version(name) for name in sorted(("numpy", "pillow", *computing))}
     return {"python": platform.python_version(), **packages}

@@ -11,14 +11,14 @@ from bottletop.errors import ArtefactError
 from bottletop.files import read_json, write_json
 
 Kind = Literal["pooled", "bottleneck"]
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
 
 
 class ExtractParams(Params, frozen=True, kw_only=True):
     """Section ``extract`` of params.yaml."""
 
     image_side_px: Annotated[int, Meta(ge=32, le=1024)] | Literal["auto"]  # auto: the dataset's own, in datasets.yaml
-    precision: Precision  # auto: bfloat16 where the processor computes in it
+    precision: Precision  # auto: bfloat16 where the processor computes in it, else float32
     bottleneck: bool  # keep block5_pool too, 49 KB an image at 224 px, for tops on the bottleneck
 
 

@@ -8,6 +8,7 @@ from bottletop import backbone
 from bottletop.errors import ArtefactError
 from bottletop.images import square
 from bottletop.runtime import keras, tf
+from bottletop.vgg16 import MEANS_BGR
 from bottletop.weight_sources import LAYERS
 from tests.tiny import random_weights
 
@@ -25,22 +26,30 @@ def noise(count, side, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8)
 
 
-def plain_vgg16(weights, image):
-    """The five blocks' pools by the book, in float64: Simonyan and Zisserman (2015), configuration D."""
+def plain_layers(weights, image):
+    """The output of each layer by the book, in float64: Simonyan and Zisserman (2015), configuration D."""
     values = image[..., ::-1] - np.array([103.939, 116.779, 123.68])
-    pools = []
-    for block in range(1, 6):
-        for layer in (name for name in LAYERS if name.startswith(f"block{block}")):
-            padded = np.pad(values, ((1, 1), (1, 1), (0, 0)))
-            windows = sliding_window_view(padded, (3, 3), (0, 1))  # (height, width, channels, 3, 3)
-            kernel = weights[f"{layer}/kernel"].astype(np.float64)
-            values = np.tensordot(windows, kernel, ((3, 4, 2), (0, 1, 2))) + weights[f"{layer}/bias"]
-            values = np.maximum(values, 0)
-        height, width, channels = values.shape[0] // 2, values.shape[1] // 2, values.shape[2]
-        cut = values[: 2 * height, : 2 * width]
-        values = cut.reshape(height, 2, width, 2, channels).max((1, 3))
-        pools.append(values)
-    return pools
+    outputs = {}
+    for layer in LAYERS:
+        if layer.endswith("conv1") and outputs:
+            values = plain_pool(values)
+        padded = np.pad(values, ((1, 1), (1, 1), (0, 0)))
+        windows = sliding_window_view(padded, (3, 3), (0, 1))  # (height, width, channels, 3, 3)
+        kernel = weights[f"{layer}/kernel"].astype(np.float64)
+        values = np.tensordot(windows, kernel, ((3, 4, 2), (0, 1, 2))) + weights[f"{layer}/bias"]
+        values = outputs[layer] = np.maximum(values, 0)
+    return outputs
+
+
+def plain_pool(values):
+    height, width, channels = values.shape[0] // 2, values.shape[1] // 2, values.shape[2]
+    return values[: 2 * height, : 2 * width].reshape(height, 2, width, 2, channels).max((1, 3))
+
+
+def plain_vgg16(weights, image):
+    """The five blocks' pools."""
+    layers = plain_layers(weights, image)
+    return [plain_pool(layers[f"block{block}_conv{2 if block < 3 else 3}"]) for block in range(1, 6)]
 
 
 @pytest.mark.parametrize("side", [32, 50, 64])
@@ -59,7 +68,7 @@ def test_float32_agrees_with_vgg16_in_plain_numpy(side):
 def test_images_are_prepared_as_keras_prepares_them_for_vgg16():
     image = noise(1, 8).astype(np.float64)
     expected = keras.applications.vgg16.preprocess_input(image.copy())
-    np.testing.assert_allclose(image[..., ::-1] - backbone.MEANS_BGR, expected, atol=1e-4)
+    np.testing.assert_allclose(image[..., ::-1] - MEANS_BGR, expected, atol=1e-4)
 
 
 def test_rows_come_back_in_order_without_the_padding():
@@ -124,7 +133,7 @@ def test_features_that_overflow_float32_are_refused():
         backbone.build(large, 32, "float32")(noise(1, 32))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
 def test_a_precision_that_is_asked_for_is_used(precision):
     assert backbone.best_precision(precision) == precision
 

@@ -1,0 +1,83 @@
+"""What each precision of extraction costs in accuracy: the default top on the features of each, for three seeds.
+
+Extracts digits and the sample archives once in float32, bfloat16 and int8, in a copy of the project, and prints a
+Markdown table. Give it a folder to keep the copy there.
+"""
+
+import os
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import samples
+from benchmarks.accuracy import SEEDS, fields, run
+from bottletop.config import load
+from bottletop.features import open_features
+from bottletop.files import read_json
+from bottletop.images import read_index
+from bottletop.paths import Paths
+from bottletop.split import SplitParams, split
+from bottletop.top_params import TopParams
+from tests.project import set_param
+
+PRECISIONS = ("float32", "bfloat16", "int8")
+
+
+def main(scratch: Path) -> None:
+    datasets = ["digits", *samples.ARCHIVES]
+    project = samples.copy_project(scratch / "project")
+    samples.activate(project, datasets)
+    with samples.served(samples.folder()) as address:
+        samples.use_samples(project, address)
+        for stage, names in (("sources", [""]), ("weights", [""]), ("download", datasets), ("split", datasets)):
+            for name in names:
+                run(project, stage, *filter(None, [name]))
+    os.chdir(project)
+    print(f"| dataset | test images | {' | '.join(PRECISIONS)} | cosine bfloat16 | cosine int8 |")
+    print("|" + 7 * " --- |", flush=True)
+    for name in datasets:
+        scores, features = {}, {}
+        for precision in PRECISIONS:
+            set_param(project, "extract.precision", precision)
+            run(project, "extract", name)
+            features[precision] = pooled(Paths(name).features)
+            results = [test_accuracy(name, seed) for seed in SEEDS]
+            scores[precision], tested = [accuracy for accuracy, _ in results], results[0][1]
+        means = " | ".join(f"{np.mean(each):.4f} ({', '.join(f'{v:.3f}' for v in each)})" for each in scores.values())
+        likeness = " | ".join(f"{cosine(features['float32'], features[other]):.5f}" for other in PRECISIONS[1:])
+        print(f"| {name} | {tested} | {means} | {likeness} |", flush=True)
+
+
+def test_accuracy(name: str, seed: int) -> tuple[float, int]:
+    """Of the default top, and of how many images."""
+    from bottletop import top, training  # TensorFlow is not needed before
+
+    params, default = load(SplitParams, "split"), load(TopParams, "train")
+    rows = split(read_index(Paths(name).index), type(params)(**{**fields(params), "seed": seed}))
+    features = open_features(Paths(name).features, rows, default.features, default.pooling)
+    trained = training.train(features, TopParams(**{**fields(default), "seed": seed}))
+    test = features.side("test")
+    predicted = top.predict(trained.model, features, test).argmax(1)
+    return float((predicted == features.labels[test]).mean()), len(test)
+
+
+def pooled(folder: Path) -> NDArray[np.float64]:
+    """The pooled features of all images."""
+    shards = read_json(folder / "manifest.json")["shards"]
+    return np.concatenate([np.load(folder / f"{shard}.pooled.npy") for shard in shards]).astype(np.float64)
+
+
+def cosine(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
+    """The mean over images."""
+    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    return float(((ours * theirs).sum(1) / lengths).mean())
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    with tempfile.TemporaryDirectory() as scratch:
+        main(Path(sys.argv[1] if len(sys.argv) > 1 else scratch))
