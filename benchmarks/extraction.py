@@ -1,7 +1,8 @@
 """Images a second from JPEG files to features on disk: the usual tutorials' way, each precision, OpenVINO.
 
-240 photos of Flowers-17 at 224 px, the ways in turn, so that what else the machine does slows all of them; models are
-built beforehand. Prints a Markdown table. `pip install openvino` adds its row; an argument sets the number of rounds.
+Photos of Flowers-17 at 224 px, the ways in turn, so that what else the machine does slows all of them; models are built
+and warm beforehand. Prints a Markdown table. Give it other numbers of rounds and photos than 5 and 240 if you like;
+`pip install openvino` adds its row.
 """
 
 import os
@@ -29,36 +30,37 @@ from bottletop.vgg16 import MEANS_BGR, POOLED_BLOCKS
 from bottletop.weight_sources import LAYERS, WeightsEntry, obtain
 from bottletop.weights import Arrays
 
-SIDE_PX, IMAGES, ARTICLES_BATCH = 224, 240, 50
+SIDE_PX, ARTICLES_BATCH = 224, 50
 ARTICLES = "ImageDataGenerator, predict"
 Way = Callable[[Path], None]  # writes to a folder that is not there yet
 
 
-def main(scratch: Path, rounds: int) -> None:
-    rows = photos(scratch)
+def main(scratch: Path, rounds: int, count: int) -> None:
+    rows = photos(scratch, count)
     weights = obtain(load(WeightsEntry, "weights.vgg16", CATALOGUE))
-    builds = {kind: backbone.build(weights, SIDE_PX, kind) for kind in ("float32", "bfloat16", "int8")}
     ways: dict[str, Way] = {ARTICLES: articles(scratch / "files", weights)}
-    for kind, compute in builds.items():
+    for kind in ("float32", "bfloat16", "int8"):
+        compute = backbone.build(weights, SIDE_PX, kind)
         ways[f"bottletop {kind}"] = ours(scratch / "tars", rows, weights, compute, kind)
-        ways[f"forward pass alone, {kind}"] = bare(compute)
+        if kind != "float32":
+            ways[f"forward pass alone, {kind}"] = bare(compute, count)
     try:
-        ways["OpenVINO bfloat16, bottletop's decoding"] = ours(
-            scratch / "tars", rows, weights, openvino(weights), "bfloat16"
-        )
+        theirs = openvino(weights)
+        ways["OpenVINO bfloat16, bottletop's decoding"] = ours(scratch / "tars", rows, weights, theirs, "bfloat16")
     except ImportError:
         print("openvino is not installed: left out")
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    for number in range(rounds + 1):  # the first one warms up
+    for number in range(rounds):
         for name, way in ways.items():
-            os.environ["DVC_ROOT"] = str(scratch / f"root-{number}-{sha256_text([name])}")  # nothing is found again
-            Path(os.environ["DVC_ROOT"]).mkdir()
+            root = Path(tempfile.mkdtemp(dir=scratch))
+            os.environ["DVC_ROOT"] = str(root)  # a new one: nothing is found again
             wall, cpu = time.perf_counter(), time.process_time()
-            way(Path(os.environ["DVC_ROOT"]) / "features")
-            spent = (time.perf_counter() - wall, time.process_time() - cpu)
-            print(f"round {number}: {name}: {IMAGES / spent[0]:.1f} images/s", file=sys.stderr)
-            if number:
-                measured[name].append((IMAGES / spent[0], IMAGES / spent[1]))
+            way(root / "features")
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            measured[name].append((count / wall, count / cpu))
+            print(
+                f"round {number + 1}: {name}: {count / wall:.1f}/s, {count / cpu:.1f} per CPU second", file=sys.stderr
+            )
     show(measured)
 
 
@@ -71,14 +73,14 @@ def show(measured: dict[str, list[tuple[float, float]]]) -> None:
         print(f"| {name} | {spread} | {wall / base_wall:.2f} | {cpu:.1f} | {cpu / base_cpu:.2f} |")
 
 
-def photos(scratch: Path) -> list[ImageRow]:
+def photos(scratch: Path, count: int) -> list[ImageRow]:
     """The same photos as files in a folder and as images in a tar."""
     (scratch / "files" / "flowers").mkdir(parents=True)
     (scratch / "tars").mkdir()
     writer, rows = ShardWriter(scratch / "tars"), []
     with tarfile.open(samples.folder() / samples.ARCHIVES["flowers-17"]) as archive:
         members = sorted((each for each in archive if each.name.endswith(".jpg")), key=lambda each: each.name)
-        for member in members[:: len(members) // IMAGES][:IMAGES]:
+        for member in members[:: len(members) // count][:count]:
             data = archive.extractfile(member).read()  # type: ignore[union-attr]
             name = Path(member.name).name
             (scratch / "files" / "flowers" / name).write_bytes(data)
@@ -94,6 +96,7 @@ def articles(folder: Path, weights: Arrays) -> Way:
     model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(SIDE_PX, SIDE_PX, 3))
     for layer in LAYERS:
         model.get_layer(layer).set_weights([weights[f"{layer}/kernel"], weights[f"{layer}/bias"]])
+    model.predict(np.zeros((ARTICLES_BATCH, SIDE_PX, SIDE_PX, 3), np.float32), verbose=0)
 
     def run(target: Path) -> None:
         generator = tf.keras.preprocessing.image.ImageDataGenerator(rescale=1 / 255).flow_from_directory(
@@ -106,6 +109,7 @@ def articles(folder: Path, weights: Arrays) -> Way:
 
 def ours(tars: Path, rows: list[ImageRow], weights: Arrays, compute: backbone.Extract, kind: Any) -> Way:
     params = ExtractParams(image_side_px=SIDE_PX, precision=kind, bottleneck=True)
+    compute(np.zeros((1, SIDE_PX, SIDE_PX, 3), np.uint8))
 
     def run(target: Path) -> None:
         original, backbone.build = backbone.build, lambda *_: compute
@@ -117,11 +121,12 @@ def ours(tars: Path, rows: list[ImageRow], weights: Arrays, compute: backbone.Ex
     return run
 
 
-def bare(compute: backbone.Extract) -> Way:
+def bare(compute: backbone.Extract, count: int) -> Way:
     images = np.random.default_rng(0).integers(0, 256, (backbone.BATCH_SIZE, SIDE_PX, SIDE_PX, 3), np.uint8)
+    compute(images)
 
     def run(_: Path) -> None:
-        for _ in range(IMAGES // backbone.BATCH_SIZE):
+        for _ in range(count // backbone.BATCH_SIZE):
             compute(images)
 
     return run
@@ -157,5 +162,6 @@ def openvino(weights: Arrays) -> backbone.Extract:
 
 
 if __name__ == "__main__":
+    numbers = [int(argument) for argument in sys.argv[1:]]
     with tempfile.TemporaryDirectory() as scratch:
-        main(Path(scratch), int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+        main(Path(scratch), *(numbers + [5, 240][len(numbers) :]))

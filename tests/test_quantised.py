@@ -9,11 +9,12 @@ from sklearn.datasets import load_sample_image
 
 from bottletop import backbone, quantised
 from bottletop.errors import ParamsError
-from bottletop.images import square
+from bottletop.images import square, write_index
+from bottletop.manifest import read_manifest
 from bottletop.weight_sources import LAYERS
 from bottletop.weights import save
 from tests.test_backbone import BLOCK_SLICES, noise, plain_layers
-from tests.tiny import image_shards, pictures, random_weights
+from tests.tiny import ROOT, image_shards, pictures, random_weights
 
 
 @cache
@@ -27,8 +28,7 @@ def forward(side=32):
     return quantised.forward(random_weights(), side, ranges())
 
 
-def compute(images, side=32):
-    """As `backbone.build` does, but with ranges for random weights."""
+def compute(images, side):
     return forward(side)(images)
 
 
@@ -102,13 +102,10 @@ print(sorted(name for name in sys.modules if name.split(".")[0] in ("tensorflow"
 
 
 def test_extraction_in_int8_does_not_import_tensorflow(tmp_path, monkeypatch):
-    from bottletop.images import write_index
-    from bottletop.manifest import read_manifest
-
     save(tmp_path / "weights.npz", random_weights())
     write_index(tmp_path / "index.csv", image_shards(tmp_path / "images", pictures("dog", 3)))
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", ".")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     done = subprocess.run([sys.executable, "-c", EXTRACTION], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     manifest = read_manifest(tmp_path / "features")
