@@ -7,7 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help install run results sweep experiments ui test test-slow test-all lint format lock clean
+.PHONY: help install run results sweep experiments ui test test-slow test-servers test-all lint format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,8 +41,11 @@ ui: install ## open the MLflow UI on 127.0.0.1 (PORT=5000)
 test: install ## run the fast tests
 	pytest -m "not slow" -n 2
 
-test-slow: install ## run the tests that take minutes, start servers or need the sample archives
-	pytest -m slow -n 2 --dist loadfile --timeout 900
+test-slow: install ## run the tests that take minutes or need the sample archives
+	pytest -m "slow and not server" -n 2 --dist loadfile --timeout 900
+
+test-servers: install ## run the tests against real servers and in a browser
+	pytest -m server --timeout 900
 
 test-all: install ## run every test
 	pytest -n 2 --dist loadfile --timeout 900

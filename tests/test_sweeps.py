@@ -148,9 +148,10 @@ def test_a_fresh_project_extracts_once_before_the_sweep(tmp_path: Path) -> None:
 
 
 def test_seeds_repeat_the_best_and_the_baseline_and_test_them_on_the_same_images(project: Path) -> None:
-    output = run(project, "bottletop", "sweep", "train.learning_rate=1e-7,0.003", "--seeds", "2", "--repeat", "1")
+    set_param(project, "train.learning_rate", 1e-7)
+    output = run(project, "bottletop", "sweep", "train.learning_rate=1e-6,0.003", "--seeds", "2", "--repeat", "1")
     best = "learning_rate=0.003"
-    assert names(project) == {best, "learning_rate=1e-07", f"{best},seed=1", "baseline,seed=1"}
+    assert names(project) == {best, "learning_rate=1e-06", f"{best},seed=1", "baseline,seed=1"}
     assert sorted(table(output)) == ["baseline", best]
     assert re.search(r"±.*±", output)
     [verdict] = [line for line in output.splitlines() if line.startswith(f"  {DATASET}: ")]
