@@ -72,6 +72,7 @@ def test_its_commands_run_in_the_order_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.server  # none of its own, but some twenty experiments: run with those that take longest
 def test_the_commands_of_the_page_on_experiments_run_in_the_order_given(tmp_path: Path) -> None:
     project = small.make(tmp_path)
     use_environment(project)
