@@ -192,7 +192,8 @@ def unfinished(folder: Path, manifest: Manifest, images: Collection[str]) -> Ite
         stack.enter_context(FileLock(own / LOCK))
         found = Earlier(manifest)
         stack.callback(found.close)
-        left = [path for path in sorted(root.glob(f"{folder.name}-*")) if _is_abandoned(path, stack)]
+        of_folder = (path for path in sorted(root.iterdir()) if path.name.rpartition("-")[0] == folder.name)
+        left = [path for path in of_folder if _is_abandoned(path, stack)]
         for path in left:
             found.add(Local(path / FEATURES))
         for rev in (None, "HEAD") if (repository() / "dvc.lock").exists() else ():

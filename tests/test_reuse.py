@@ -86,11 +86,12 @@ def test_killed_twice_it_still_computes_nothing_twice(tmp_path, dataset, vgg16):
     assert left(tmp_path) == []
 
 
-def test_what_another_dataset_left_is_not_touched(tmp_path, dataset, vgg16):
-    dataset.killed(tmp_path / "others", vgg16, after=24)
+@pytest.mark.parametrize("other", ["others", "features-101"])
+def test_what_another_dataset_left_is_not_touched(tmp_path, dataset, vgg16, other):
+    dataset.killed(tmp_path / other, vgg16, after=24)
     dataset.extract(tmp_path / "features")
     assert vgg16.computed == 80
-    assert [path.name.partition("-")[0] for path in left(tmp_path)] == ["others"]
+    assert [path.name.rpartition("-")[0] for path in left(tmp_path)] == [other]
 
 
 def test_changed_images_are_computed_and_removed_ones_left_out(tmp_path, dataset, vgg16):
