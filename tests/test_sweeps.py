@@ -179,7 +179,8 @@ def test_make_sweep_is_the_same(project: Path) -> None:
     makefile = (samples.ROOT / "Makefile").read_text()
     assert "sweep: install" in makefile
     done = subprocess.run(
-        ["make", "--dry-run", "--old-file=install", "sweep", "GRID=train.hidden=[],[256] train.epochs=5", "SEEDS=3"],
+        ["make", "--no-print-directory", "--dry-run", "--old-file=install", "sweep",
+         "GRID=train.hidden=[],[256] train.epochs=5", "SEEDS=3"],
         cwd=samples.ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "bottletop sweep 'train.hidden=[],[256]' 'train.epochs=5' --seeds 3"
