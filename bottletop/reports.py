@@ -24,7 +24,7 @@ from bottletop.scores import (
     evaluate,
 )
 from bottletop.split import SplitRow
-from bottletop.top import TopRecord
+from bottletop.trained import TopRecord
 
 COMPARED = ("accuracy", "macro_f1", "log_loss", "top5_accuracy", "roc_auc", "sensitivity", "specificity")
 GALLERY = 12

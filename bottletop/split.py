@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from bottletop.config import Params
 from bottletop.errors import DataError
-from bottletop.files import read_rows, write_csv
+from bottletop.files import read_rows, sha256_text, write_csv
 from bottletop.images import ImageRow
 
 SIDES = ("train", "validation", "test")
@@ -78,6 +78,11 @@ def write_split(path: Path, rows: Iterable[SplitRow]) -> None:
 def read_split(path: Path) -> list[SplitRow]:
     """The rows in the order of the index."""
     return read_rows(path, SplitRow)
+
+
+def digest(rows: Iterable[SplitRow]) -> str:
+    """SHA-256 of which image is on which side, in order."""
+    return sha256_text(f"{row.id} {row.side}" for row in rows)
 
 
 def _official_test(images: Iterable[ImageRow]) -> dict[str, str]:

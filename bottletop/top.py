@@ -1,32 +1,15 @@
 """The dense top: a small network trained on the frozen backbone's features."""
 
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bottletop.config import Params
 from bottletop.errors import ArtefactError
-from bottletop.features import FeatureSet, Pooling, Rows
-from bottletop.files import read_json
-from bottletop.manifest import Kind
+from bottletop.features import FeatureSet, Rows
 from bottletop.runtime import keras
 from bottletop.top_params import TopParams
-
-
-class TopRecord(Params, frozen=True, kw_only=True):
-    """``top.json``: what the model beside it expects and how it came about."""
-
-    class_names: tuple[str, ...]  # in the order of the model's outputs
-    features: Kind
-    pooling: Pooling
-    contract: dict[str, Any]  # of the features, see `Manifest.contract`
-    best_epoch: int  # counted from 1
-    val_loss: float
-    val_accuracy: float
-    params: TopParams
+from bottletop.trained import TopRecord, read_record, unreadable
 
 
 def build(
@@ -57,21 +40,22 @@ def build(
     return keras.Model(inputs, outputs, name="top")
 
 
-def predict(model: keras.Model, features: FeatureSet, rows: Rows) -> NDArray[np.float64]:
-    """Class probabilities in the order of `rows`: float64, (len(rows), classes)."""
-    blocks = [model.predict_on_batch(features.read(rows[i : i + 512])) for i in range(0, len(rows), 512)]
-    return np.concatenate(blocks).astype(np.float64)
+def predict(model: keras.Model, features: FeatureSet, rows: Rows) -> NDArray[np.float32]:
+    """Class probabilities in the order of `rows`: float32, (len(rows), classes)."""
+    result = np.empty((len(rows), model.output_shape[-1]), np.float32)
+    for start in range(0, len(rows), 512):
+        block = slice(start, start + 512)
+        result[block] = model.predict_on_batch(features.read(rows[block]))
+    return result
 
 
 def load(folder: Path) -> tuple[keras.Model, TopRecord]:
     """The saved model, never running code from the file, and its record."""
+    record = read_record(folder)
     try:
-        record = msgspec.convert(read_json(folder / "top.json"), TopRecord)
         return keras.saving.load_model(folder / "top.keras", safe_mode=True), record
     except (OSError, ValueError) as error:
-        raise ArtefactError(
-            f"{folder} holds no model that can be read ({error}): run dvc repro train@{folder.name}"
-        ) from error
+        raise unreadable(folder, error) from error
 
 
 def require_match(record: TopRecord, features: FeatureSet) -> None:

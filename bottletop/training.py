@@ -18,8 +18,10 @@ from bottletop.features import FeatureSet, Rows
 from bottletop.files import replacing, write_csv, write_json
 from bottletop.progress import bar
 from bottletop.runtime import keras, tf
-from bottletop.top import TopRecord, build, predict
+from bottletop.split import digest
+from bottletop.top import build, predict
 from bottletop.top_params import TopParams
+from bottletop.trained import PREDICTED_SIDES, Probabilities, TopRecord, write_probabilities
 
 IN_MEMORY_BYTES = 1 << 29  # of one side's float16 features; more are read batch by batch, with the same result
 STEPS_AT_ONCE = 10  # without Python in between, which takes half the time of a small top's step
@@ -33,6 +35,7 @@ class Trained:
 
     model: keras.Model  # features float16 or float32, (n, width) -> probabilities float32, (n, classes)
     record: TopRecord
+    probabilities: Probabilities
     history: tuple[dict[str, float], ...]  # an entry per epoch, keys as in HISTORY
 
 
@@ -87,16 +90,18 @@ def train(
         features=params.features,
         pooling=params.pooling,
         contract=features.manifest.contract(),
+        split=digest(features.rows),
         best_epoch=best_epoch + 1,
         val_loss=history[best_epoch]["val_loss"],
         val_accuracy=history[best_epoch]["val_accuracy"],
         params=params,
     )
-    return Trained(model, record, history)
+    probabilities = {side: predict(model, features, features.side(side)) for side in PREDICTED_SIDES}
+    return Trained(model, record, probabilities, history)
 
 
 def save(folder: Path, history: Path, trained: Trained) -> None:
-    """Writes ``top.keras``, ``top.json`` and the history, whose bytes depend on the training's inputs alone.
+    """Writes the model, its record, probabilities and history, whose bytes depend on the training's inputs alone.
 
     A copy of the history goes to the folder: `dvc push` leaves files of git out, and runs are restored elsewhere, too.
     """
@@ -106,6 +111,7 @@ def save(folder: Path, history: Path, trained: Trained) -> None:
         trained.model.save(staging / "saved.keras")
         _without_traces(staging / "saved.keras", staging / "top.keras")
         write_json(staging / "top.json", msgspec.to_builtins(trained.record))
+        write_probabilities(staging, trained.probabilities)
         write_csv(staging / "history.csv", ("epoch", *HISTORY), rows)
     write_csv(history, ("epoch", *HISTORY), rows)
 
@@ -164,12 +170,12 @@ def _moments(
     return mean, np.where(variance > CONSTANT_VARIANCE, variance, 1.0)
 
 
-def _calibrate(model: keras.Model, probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
+def _calibrate(model: keras.Model, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
     """Divides the logits by the temperature that suits these images best (Guo et al., 2017); ranks stay as they are.
 
     A few images that are all classified right would ask for certainty: so one more counts that could be of any class.
     """
-    logits = np.log(probabilities.clip(1e-12))
+    logits = np.log(probabilities.astype(np.float64).clip(1e-12))
     any_class = 1 / (len(labels) + 1)
 
     def log_loss(log_temperature: float) -> float:

@@ -1,32 +1,31 @@
-"""evaluate@<dataset>: model, features and split in; metrics, report, plots and predictions out."""
+"""evaluate@<dataset>: what the model says of validation and test images in; metrics, report and plots out."""
 
 import sys
 
-from bottletop import reports, top
+import numpy as np
+
+from bottletop import reports
 from bottletop.config import load, unedited
 from bottletop.errors import exit_on_error
-from bottletop.features import open_features
 from bottletop.files import copy_files
 from bottletop.images import read_index
 from bottletop.paths import PARAMS, Paths
 from bottletop.scores import EvaluateParams
 from bottletop.split import read_split
+from bottletop.trained import read_probabilities, read_record
 
 IN_GIT = ("metrics.json", "details.json", "classification_report.csv")
 
 
 def run(params: EvaluateParams, paths: Paths) -> None:
-    model, record = top.load(paths.model)
-    features = open_features(paths.features, read_split(paths.split), record.features, record.pooling)
-    top.require_match(record, features)
+    rows, record = read_split(paths.split), read_record(paths.model)
     images = read_index(paths.index)
     predicted = {}
-    for side in ("validation", "test"):
-        rows = features.side(side)
-        probabilities = top.predict(model, features, rows)
-        predicted[side] = reports.Predicted(reports.select(images, rows), features.labels[rows], probabilities)
-    sides = reports.count_sides(features.rows)
-    report = reports.assess(record, predicted["validation"], predicted["test"], sides, params)
+    for side, probabilities in read_probabilities(paths.model, rows).items():
+        here = [i for i, row in enumerate(rows) if row.side == side]
+        labels = np.array([record.class_names.index(rows[i].label) for i in here], np.int64)
+        predicted[side] = reports.Predicted(reports.select(images, here), labels, probabilities.astype(np.float64))
+    report = reports.assess(record, predicted["validation"], predicted["test"], reports.count_sides(rows), params)
     reports.write_tables(paths.metrics, report)
     copy_files(paths.metrics, IN_GIT, paths.pushed)
     reports.write_figures(paths.metrics / "plots", report, paths.history, paths.images)

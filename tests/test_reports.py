@@ -11,7 +11,7 @@ from bottletop.figures import Mistake
 from bottletop.files import read_json, write_csv
 from bottletop.reports import Predicted, assess, count_sides, select, write_figures, write_tables
 from bottletop.scores import EvaluateParams
-from bottletop.top import TopRecord
+from bottletop.trained import TopRecord
 from tests.tiny import image_shards, pictures, split_rows, top_params
 
 PARAMS = EvaluateParams(bootstrap=100, seed=0, positive_classes=("malignant",))
@@ -23,6 +23,7 @@ def record(class_names):
         features="pooled",
         pooling="flatten",
         contract={},
+        split="",
         best_epoch=2,
         val_loss=0.25,
         val_accuracy=0.875,

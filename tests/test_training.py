@@ -84,8 +84,9 @@ def test_the_same_inputs_give_the_same_files_byte_for_byte(easy, memory, tmp_pat
     for name in ("one", "two"):
         found = training.train(easy, simple_params(epochs=3, input_dropout=0.2, calibrate=True))
         training.save(tmp_path / name / "model", tmp_path / name / "history.csv", found)
-    files = ("model/top.keras", "model/top.json", "model/history.csv", "history.csv")
-    assert sorted(path.name for path in (tmp_path / "one/model").iterdir()) == ["history.csv", "top.json", "top.keras"]
+    inside = ["history.csv", "probabilities.npz", "top.json", "top.keras"]
+    assert sorted(path.name for path in (tmp_path / "one/model").iterdir()) == inside
+    files = ("history.csv", *(f"model/{name}" for name in inside))
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
 
@@ -126,7 +127,7 @@ def test_best_epochs_weights_are_what_is_saved(noise, memory, tmp_path):
     assert (found.record.val_loss, found.record.val_accuracy) == (losses[best], found.history[best]["val_accuracy"])
     training.save(tmp_path / "model", tmp_path / "history.csv", found)
     model, _ = top.load(tmp_path / "model")
-    accuracy, loss = side_scores(training.Trained(model, found.record, ()), noise, "validation")
+    accuracy, loss = side_scores(training.Trained(model, found.record, {}, ()), noise, "validation")
     assert (accuracy, loss) == pytest.approx((found.record.val_accuracy, losses[best]), rel=1e-5)
 
 
@@ -248,7 +249,7 @@ def test_predictions_are_in_the_order_asked_for_and_independent_of_the_batch(tmp
     features = opened(tmp_path / "f", feature_folder(tmp_path / "f", per_class=400))  # more than one batch
     order = np.random.default_rng(0).permutation(len(features.rows))
     probabilities = top.predict(trained.model, features, order)
-    assert (probabilities.shape, probabilities.dtype) == ((1200, 3), np.float64)
+    assert (probabilities.shape, probabilities.dtype) == ((1200, 3), np.float32)
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-6)
     for position in (0, 511, 512, 1199):
         alone = top.predict(trained.model, features, order[position : position + 1])
