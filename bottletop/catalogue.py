@@ -94,6 +94,11 @@ def dataset(name: str) -> Dataset:
     return load(Dataset, f"datasets.{name}", CATALOGUE)
 
 
+def image_side_px(name: str, wanted: int | Literal["auto"]) -> int:
+    """The wanted side in pixels; for ``auto``, that of the dataset's entry."""
+    return dataset(name).image_side_px if wanted == "auto" else wanted
+
+
 def local_path(path: str) -> Path:
     """A path or ``file:`` address of the catalogue, resolved against the main repository's root."""
     if path.startswith("file:"):

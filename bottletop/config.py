@@ -61,18 +61,21 @@ def load(kind: type[T], section: str, path: Path = Path("params.yaml")) -> T:
 
 
 @contextmanager
-def unedited(section: str, path: Path = Path("params.yaml")) -> Iterator[None]:
-    """Refuses what was made meanwhile if the section is another one at the end: DVC reads params anew when a stage has
+def unedited(*sections: str, path: Path = Path("params.yaml")) -> Iterator[None]:
+    """Refuses what was made meanwhile if a section is another one at the end: DVC reads params anew when a stage has
     ended, and would record the new values as those of the old results.
 
     Raises:
-        ParamsError: the section changed.
+        ParamsError: a section changed.
     """
-    before = _section(read_yaml(path), section)
+    before = read_yaml(path)
     yield
-    after = _section(read_yaml.__wrapped__(path), section)
-    if after != before:
-        raise ParamsError(f"{section} in {path} was edited while this ran, so its results are thrown away: dvc repro")
+    after = read_yaml.__wrapped__(path)
+    for section in sections:
+        if _section(after, section) != _section(before, section):
+            raise ParamsError(
+                f"{section} in {path} was edited while this ran, so its results are thrown away: dvc repro"
+            )
 
 
 def _section(values: Any, section: str) -> Any:

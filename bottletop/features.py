@@ -12,29 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottletop.errors import ArtefactError
+from bottletop.examples import Examples, Rows, labelled
 from bottletop.files import sha256_text
 from bottletop.manifest import Kind, Manifest, feature_file, read_manifest
 from bottletop.split import SplitRow
 
 Pooling = Literal["flatten", "avg", "max"]
-Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class FeatureSet:
+class FeatureSet(Examples):
     """The features of a dataset with the labels, ids and sides of their images, row for row."""
 
-    rows: tuple[SplitRow, ...]
-    class_names: tuple[str, ...]  # sorted; a label's number is its position here
-    labels: NDArray[np.int64]  # (n,)
+    at_once = 512
+
     manifest: Manifest
     folder: Path
     kind: Kind
     pooling: Pooling
 
-    def side(self, name: str) -> Rows:
-        """Positions of the images of one side."""
-        return np.array([i for i, row in enumerate(self.rows) if row.side == name], np.intp)
+    def recipe(self) -> dict[str, object]:
+        return {**self.manifest.recipe(), "kind": self.kind, "pooling": self.pooling}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.width,)
 
     def read(self, rows: Rows) -> NDArray[np.float16]:
         """Feature vectors in the order asked for: float16, (len(rows), features)."""
@@ -84,10 +86,7 @@ def open_features(folder: Path, rows: Sequence[SplitRow], kind: Kind, pooling: P
         )
     if kind == "bottleneck" and manifest.bottleneck_shape is None:
         raise ArtefactError(f"{folder} has no bottleneck features: set extract.bottleneck to true in params.yaml")
-    class_names = tuple(sorted({row.label for row in rows}))
-    number = {name: position for position, name in enumerate(class_names)}
-    labels = np.array([number[row.label] for row in rows], np.int64)
-    features = FeatureSet(tuple(rows), class_names, labels, manifest, folder, kind, pooling)
+    features = FeatureSet(*labelled(rows), manifest, folder, kind, pooling)
     expected = manifest.pooled_shape if kind == "pooled" else manifest.bottleneck_shape
     for (name, shard), file in zip(manifest.shards.items(), features._files, strict=True):
         if file.shape != (shard.rows, *(expected or ())) or file.dtype != np.dtype(manifest.dtype):

@@ -13,6 +13,7 @@ from bottletop.config import Params, parse, parse_yaml, read_yaml
 from bottletop.download import DownloadParams
 from bottletop.errors import ParamsError
 from bottletop.manifest import ExtractParams
+from bottletop.network_params import AugmentParams, CnnParams
 from bottletop.paths import PARAMS
 from bottletop.scores import EvaluateParams
 from bottletop.split import SplitParams
@@ -23,9 +24,11 @@ SECTIONS: dict[str, type[Params]] = {
     "split": SplitParams,
     "extract": ExtractParams,
     "train": TopParams,
+    "cnn": CnnParams,
+    "augment": AugmentParams,
     "evaluate": EvaluateParams,
 }
-COSTLY = {"download", "extract"}  # sections that change images or features
+COSTLY = {"download", "extract", "train.model"}  # sections and settings that change images or features
 
 
 class Point(NamedTuple):
@@ -37,7 +40,9 @@ class Point(NamedTuple):
     @property
     def features(self) -> str:
         """Equal for points that train on the same features."""
-        return json.dumps({key: value for key, value in self.overrides.items() if key.partition(".")[0] in COSTLY})
+        return json.dumps(
+            {key: value for key, value in self.overrides.items() if {key, key.partition(".")[0]} & COSTLY}
+        )
 
     def with_seed(self, seed: int) -> "Point":
         return Point(f"{self.name},seed={seed}", {**self.overrides, "train.seed": seed})

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottletop.errors import ArtefactError
-from bottletop.features import FeatureSet, Rows
+from bottletop.examples import Examples, Rows
+from bottletop.features import FeatureSet
 from bottletop.runtime import keras
 from bottletop.top_params import TopParams
 from bottletop.trained import TopRecord, read_record, unreadable
@@ -20,12 +21,17 @@ def build(
     Args:
         moments: mean and variance of each feature to standardise with.
     """
-    penalty = keras.regularizers.L2(params.l2) if params.l2 else None
     inputs = values = keras.Input((width,), name="features")
     if params.transform == "sqrt":
         values = keras.ops.sqrt(values)
     if moments is not None:
         values = keras.layers.Normalization(mean=moments[0], variance=moments[1])(values)
+    return keras.Model(inputs, classifier(values, classes, params), name="top")
+
+
+def classifier(values: keras.KerasTensor, classes: int, params: TopParams) -> keras.KerasTensor:
+    """Dropout, the hidden layers and class probabilities, (n, classes), on top of (n, width)."""
+    penalty = keras.regularizers.L2(params.l2) if params.l2 else None
     values = keras.layers.Dropout(params.input_dropout)(values)
     for units, dropout in params.layers:
         values = keras.layers.Dense(units, kernel_regularizer=penalty)(values)
@@ -36,16 +42,15 @@ def build(
     last = keras.layers.Dense(
         classes, activation="softmax", kernel_initializer="zeros", kernel_regularizer=penalty, name="classes"
     )
-    outputs = last(values)
-    return keras.Model(inputs, outputs, name="top")
+    return last(values)
 
 
-def predict(model: keras.Model, features: FeatureSet, rows: Rows) -> NDArray[np.float32]:
+def predict(model: keras.Model, examples: Examples, rows: Rows) -> NDArray[np.float32]:
     """Class probabilities in the order of `rows`: float32, (len(rows), classes)."""
     result = np.empty((len(rows), model.output_shape[-1]), np.float32)
-    for start in range(0, len(rows), 512):
-        block = slice(start, start + 512)
-        result[block] = model.predict_on_batch(features.read(rows[block]))
+    for start in range(0, len(rows), examples.at_once):
+        block = slice(start, start + examples.at_once)
+        result[block] = model.predict_on_batch(examples.read(rows[block]))
     return result
 
 
@@ -66,8 +71,8 @@ def require_match(record: TopRecord, features: FeatureSet) -> None:
     """
     expected = {**record.contract, "class_names": record.class_names}
     found = {**features.manifest.contract(), "class_names": features.class_names}
-    for name, value in expected.items():
-        if found.get(name) != value:
+    for name, value in found.items():
+        if expected.get(name) != value:
             raise ArtefactError(
-                f"the model expects {name} {value!r}, the features have {found.get(name)!r}: run dvc repro"
+                f"the model expects {name} {expected.get(name)!r}, the features have {value!r}: run dvc repro"
             )

@@ -12,8 +12,9 @@ Fraction = Annotated[float, Meta(ge=0, lt=1)]
 
 
 class TopParams(Params, frozen=True, kw_only=True):
-    """Section ``train`` of params.yaml."""
+    """Section ``train`` of params.yaml: the dense layers that every model ends with, and how it is trained."""
 
+    model: Literal["top", "cnn"]  # top: on the backbone's features; cnn: convolutions trained from scratch
     features: Kind  # pooled: averages and maxima of three blocks; bottleneck: block5_pool
     pooling: Pooling  # of the bottleneck; not used with pooled features
     transform: Literal["none", "sqrt"]  # sqrt of the features (never negative after ReLU) makes them less skewed

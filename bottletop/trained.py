@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from bottletop.config import Params
 from bottletop.errors import ArtefactError
-from bottletop.features import Pooling
 from bottletop.files import read_json, replacing
-from bottletop.manifest import Kind
 from bottletop.split import SplitRow, digest
 from bottletop.top_params import TopParams
 
@@ -25,13 +23,10 @@ class TopRecord(Params, frozen=True, kw_only=True):
     """``top.json``: what the model beside it expects and how it came about."""
 
     class_names: tuple[str, ...]  # in the order of the model's outputs
-    features: Kind
-    pooling: Pooling
-    contract: dict[str, Any]  # of the features, see `Manifest.contract`
+    contract: dict[str, Any]  # what the model's inputs follow from, see `Examples.recipe`
+    data_digest: str  # of the images' ids, in the order of the index
     split: str  # digest of the split that it was trained on
     best_epoch: int  # counted from 1
-    val_loss: float
-    val_accuracy: float
     params: TopParams
 
 

@@ -1,11 +1,13 @@
-"""Training a top: the best epoch by validation loss, the same bytes each time."""
+"""Training a model: the best epoch by validation loss, the same bytes each time."""
 
+import itertools
 import json
 import math
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,10 +15,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from bottletop.epochs import HISTORY, Entry, Epochs, unfinished
 from bottletop.errors import DataError, ParamsError
-from bottletop.features import FeatureSet, Rows
-from bottletop.files import replacing, write_csv, write_json
-from bottletop.progress import bar
+from bottletop.examples import Examples, Rows
+from bottletop.features import FeatureSet
+from bottletop.files import replacing, sha256_text, write_csv, write_json
 from bottletop.runtime import keras, tf
 from bottletop.split import digest
 from bottletop.top import build, predict
@@ -26,37 +29,53 @@ from bottletop.trained import PREDICTED_SIDES, Probabilities, TopRecord, write_p
 IN_MEMORY_BYTES = 1 << 29  # of one side's float16 features; more are read batch by batch, with the same result
 STEPS_AT_ONCE = 10  # without Python in between, which takes half the time of a small top's step
 CONSTANT_VARIANCE = 1e-6  # features that vary less are not scaled up
-HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A top at its best epoch, and how it got there."""
+    """A model at its best epoch, and how it got there."""
 
-    model: keras.Model  # features float16 or float32, (n, width) -> probabilities float32, (n, classes)
+    model: keras.Model  # examples, (n, *shape) -> probabilities float32, (n, classes)
     record: TopRecord
     probabilities: Probabilities
     history: tuple[dict[str, float], ...]  # an entry per epoch, keys as in HISTORY
 
 
-def train(
-    features: FeatureSet, params: TopParams, on_epoch: Callable[[dict[str, float]], None] = lambda _: None
-) -> Trained:
-    """Fits a top on the training side; the epoch with the lowest validation loss is what is returned.
+def train(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], None] = lambda _: None) -> Trained:
+    """Fits a top on the training side of a dataset's features, and returns it at its best epoch; see `fit`."""
 
-    The same inputs give the same weights, byte for byte, on one machine. Raises ParamsError where training diverges.
+    def network() -> keras.Model:
+        moments = _moments(features, features.side("train"), params) if params.standardise else None
+        return build(features.width, len(features.class_names), params, moments)
+
+    return fit(features, network, params, on_epoch)
+
+
+def fit(
+    examples: Examples,
+    network: Callable[[], keras.Model],
+    params: TopParams,
+    on_epoch: Callable[[Entry], None] = lambda _: None,
+) -> Trained:
+    """Trains the network; the epoch with the lowest validation loss is what is returned.
+
+    The same inputs give the same weights, byte for byte, on one machine; and a killed training goes on where it was.
 
     Args:
+        network: builds the untrained model; its random weights follow from the seed.
         on_epoch: called after each epoch with its entry of the history and its number under "epoch".
+
+    Raises:
+        DataError: there is a single class.
+        ParamsError: training diverges.
     """
-    if len(features.class_names) < 2:
-        raise DataError(f"a dataset needs at least two classes, got only {features.class_names[0]!r}: add a folder")
+    classes = len(examples.class_names)
+    if classes < 2:
+        raise DataError(f"a dataset needs at least two classes, got only {examples.class_names[0]!r}: add a folder")
     keras.utils.clear_session()  # layers are named by counting: so that equal models are equal files
     keras.utils.set_random_seed(params.seed)
     tf.config.experimental.enable_op_determinism()
-    classes = len(features.class_names)
-    training, validation = features.side("train"), features.side("validation")
-    model = build(features.width, classes, params, _moments(features, training, params))
+    model = network()
     model.compile(
         optimizer=_optimiser(params),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=params.label_smoothing),
@@ -64,40 +83,36 @@ def train(
         weighted_metrics=[],
         steps_per_execution=STEPS_AT_ONCE,
     )
-    best = keras.callbacks.EarlyStopping(
-        monitor="val_loss", patience=params.patience or params.epochs, restore_best_weights=True
-    )
-    weight = _class_weights(features.labels[training], classes) if params.class_weights == "balanced" else None
-    fitted = model.fit(
-        _batches(features, training, params.batch_size, params.seed),
-        validation_data=_batches(features, validation, 512, None),
-        epochs=params.epochs,
-        class_weight=weight,
-        callbacks=[best, _Progress(params.epochs, on_epoch)],
-        shuffle=False,  # `_batches` does
-        verbose=0,
-    )
-    history = tuple(
-        {name: float(fitted.history[name][epoch]) for name in HISTORY} for epoch in range(len(fitted.epoch))
-    )
-    if not np.isfinite([list(entry.values()) for entry in history]).all():
+    training, validation = examples.side("train"), examples.side("validation")
+    with unfinished([msgspec.to_builtins(params), examples.recipe(), digest(examples.rows)]) as state:
+        epochs = Epochs(params.epochs, params.patience, on_epoch, state)
+        done = epochs.resume(model)
+        model.fit(
+            _batches(examples, training, params.batch_size, params.seed, done),
+            validation_data=_batches(examples, validation, examples.at_once, None),
+            initial_epoch=done,
+            epochs=params.epochs,
+            class_weight=_class_weights(examples.labels[training], classes)
+            if params.class_weights == "balanced"
+            else None,
+            callbacks=[epochs],
+            shuffle=False,  # `_batches` does
+            verbose=0,
+        )
+    if not np.isfinite([list(entry.values()) for entry in epochs.history]).all():
         raise ParamsError(f"training diverged: lower train.learning_rate in params.yaml, got {params.learning_rate}")
-    best_epoch = int(np.argmin([entry["val_loss"] for entry in history]))
     if params.calibrate:
-        _calibrate(model, predict(model, features, validation), features.labels[validation])
+        _calibrate(model, predict(model, examples, validation), examples.labels[validation])
     record = TopRecord(
-        class_names=features.class_names,
-        features=params.features,
-        pooling=params.pooling,
-        contract=features.manifest.contract(),
-        split=digest(features.rows),
-        best_epoch=best_epoch + 1,
-        val_loss=history[best_epoch]["val_loss"],
-        val_accuracy=history[best_epoch]["val_accuracy"],
+        class_names=examples.class_names,
+        contract=examples.recipe(),
+        data_digest=sha256_text(row.id for row in examples.rows),
+        split=digest(examples.rows),
+        best_epoch=epochs.best + 1,
         params=params,
     )
-    probabilities = {side: predict(model, features, features.side(side)) for side in PREDICTED_SIDES}
-    return Trained(model, record, probabilities, history)
+    probabilities = {side: predict(model, examples, examples.side(side)) for side in PREDICTED_SIDES}
+    return Trained(model, record, probabilities, tuple(epochs.history))
 
 
 def save(folder: Path, history: Path, trained: Trained) -> None:
@@ -116,49 +131,30 @@ def save(folder: Path, history: Path, trained: Trained) -> None:
     write_csv(history, ("epoch", *HISTORY), rows)
 
 
-class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
-    """One bar over the epochs, and word of each."""
-
-    def __init__(self, epochs: int, on_epoch: Callable[[dict[str, float]], None]) -> None:
-        super().__init__()
-        self._on_epoch = on_epoch
-        self._bar = bar("train", " epochs", epochs)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._on_epoch({"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}})
-        self._bar.set_postfix({name: f"{value:.4f}" for name, value in (logs or {}).items()}, refresh=False)
-        self._bar.update()
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 (Keras' names)
-        self._bar.close()
-
-
-def _batches(features: FeatureSet, rows: Rows, batch_size: int, seed: int | None) -> tf.data.Dataset:
+def _batches(examples: Examples, rows: Rows, batch_size: int, seed: int | None, done: int = 0) -> tf.data.Dataset:
     """What `fit` takes: the same batches from memory as from disk; with a seed, in a new random order each epoch."""
-    in_memory = features.read(rows) if 2 * features.width * len(rows) <= IN_MEMORY_BYTES else None
-    labels = np.eye(len(features.class_names), dtype=np.float32)[features.labels[rows]]
-    random = None if seed is None else np.random.default_rng(seed)
+    small = isinstance(examples, FeatureSet) and 2 * examples.width * len(rows) <= IN_MEMORY_BYTES
+    in_memory = examples.read(rows) if small else None
+    labels = np.eye(len(examples.class_names), dtype=np.float32)[examples.labels[rows]]
+    epochs = itertools.count(done)
 
-    def epoch() -> Iterator[tuple[NDArray[np.float16], NDArray[np.float32]]]:
-        order = np.arange(len(rows)) if random is None else random.permutation(len(rows))
+    def epoch() -> Iterator[tuple[NDArray[Any], NDArray[np.float32]]]:
+        number = next(epochs)
+        order = np.arange(len(rows)) if seed is None else np.random.default_rng([seed, number]).permutation(len(rows))
         for start in range(0, len(rows), batch_size):
             batch = order[start : start + batch_size]
-            yield features.read(rows[batch]) if in_memory is None else in_memory[batch], labels[batch]
+            yield examples.read(rows[batch]) if in_memory is None else in_memory[batch], labels[batch]
 
     shapes = (
-        tf.TensorSpec((None, features.width), tf.float16),
-        tf.TensorSpec((None, len(features.class_names)), tf.float32),
+        tf.TensorSpec((None, *examples.shape), examples.read(rows[:1]).dtype),
+        tf.TensorSpec((None, len(examples.class_names)), tf.float32),
     )
     data = tf.data.Dataset.from_generator(epoch, output_signature=shapes)
     return data.apply(tf.data.experimental.assert_cardinality(math.ceil(len(rows) / batch_size))).prefetch(2)
 
 
-def _moments(
-    features: FeatureSet, rows: Rows, params: TopParams
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+def _moments(features: FeatureSet, rows: Rows, params: TopParams) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and variance of each transformed feature, in constant memory; variance one for those that hardly vary."""
-    if not params.standardise:
-        return None
     total, squares = np.zeros(features.width), np.zeros(features.width)
     for start in range(0, len(rows), 1024):
         block = features.read(rows[start : start + 1024]).astype(np.float64)

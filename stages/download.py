@@ -19,6 +19,6 @@ if __name__ == "__main__":
     with (
         exit_on_error(f"download@{sys.argv[1]}"),
         unedited("download"),
-        unedited(f"datasets.{sys.argv[1]}.source", CATALOGUE),
+        unedited(f"datasets.{sys.argv[1]}.source", path=CATALOGUE),
     ):
         run(load(DownloadParams, "download", PARAMS), Paths(sys.argv[1]))

@@ -3,17 +3,21 @@
 import sys
 
 from bottletop import weights
+from bottletop.catalogue import image_side_px
 from bottletop.config import load, unedited
 from bottletop.errors import exit_on_error
 from bottletop.extraction import extract
 from bottletop.images import read_index
 from bottletop.manifest import ExtractParams
-from bottletop.paths import CATALOGUE, PARAMS, WEIGHTS, Paths
+from bottletop.needs import features_are_needed, leave_out
+from bottletop.paths import PARAMS, WEIGHTS, Paths
 
 
 def run(params: ExtractParams, paths: Paths) -> None:
-    own_side = load(int, f"datasets.{paths.dataset}.image_side_px", CATALOGUE)
-    side = own_side if params.image_side_px == "auto" else params.image_side_px
+    if not features_are_needed():
+        leave_out(paths.features)
+        return
+    side = image_side_px(paths.dataset, params.image_side_px)
     extract(read_index(paths.index), paths.images, weights.load(WEIGHTS), side, params, paths.features)
 
 

@@ -7,14 +7,15 @@ from bottletop.catalogue import dataset, local_path
 from bottletop.config import load, read_yaml
 from bottletop.errors import ParamsError, exit_on_error
 from bottletop.files import write_json
+from bottletop.needs import write_needs
 from bottletop.paths import PARAMS, Paths
 from bottletop.server import warn_of_silence
 from bottletop.workspace import claim
 
-SECTIONS = {"datasets", "download", "split", "extract", "train", "evaluate"}
+SECTIONS = {"datasets", "download", "split", "extract", "train", "cnn", "augment", "evaluate"}
 
 
-def run(names: tuple[str, ...]) -> None:
+def run(names: tuple[str, ...], model: str) -> None:
     unknown = set(read_yaml(PARAMS)) - SECTIONS
     if unknown:
         raise ParamsError(
@@ -27,10 +28,11 @@ def run(names: tuple[str, ...]) -> None:
         local = [source.folder] if source.folder else [url for url in source.urls if url.startswith("file:")]
         places = {path: local_path(path) for path in local}
         write_json(Paths(name).fingerprint, fingerprints(places, Paths(name).fingerprint))
+    write_needs(model)
 
 
 if __name__ == "__main__":
     with exit_on_error("sources"):
         claim()
         warn_of_silence(os.environ.get("MLFLOW_TRACKING_URI", ""))
-        run(load(tuple[str, ...], "datasets", PARAMS))
+        run(load(tuple[str, ...], "datasets", PARAMS), load(str, "train.model", PARAMS))

@@ -4,21 +4,21 @@ import sys
 
 from bottletop.errors import exit_on_error
 from bottletop.files import file_digest, read_json, read_numbers
-from bottletop.manifest import read_manifest
 from bottletop.paths import Paths
 from bottletop.provenance import tracked_params
 from bottletop.tracking import Result, finish
+from bottletop.trained import read_record
 
 
 def run(paths: Paths) -> None:
-    manifest = read_manifest(paths.features)
+    record = read_record(paths.model)
     result = Result(
         metrics=read_json(paths.metrics / "metrics.json"),
         history=read_numbers(paths.history),
-        artefacts={"report": paths.metrics, "model": paths.model, "data": paths.features / "manifest.json"},
+        artefacts={"report": paths.metrics, "model": paths.model},
         model_digest=file_digest(paths.model / "top.keras"),
-        data_digest=manifest.ids_sha256,
-        weights_digest=manifest.weights_digest,
+        data_digest=record.data_digest,
+        weights_digest=record.contract.get("weights_digest", "none"),
     )
     finish(paths.dataset, tracked_params(paths.dataset), result)
 

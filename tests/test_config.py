@@ -147,11 +147,14 @@ def test_numbers_may_be_written_with_an_exponent_and_no_point(tmp_path, text):
 
 def test_a_section_that_is_edited_while_a_result_is_made_is_noticed(write):
     path = write("tea: {leaf: green}\nmilk: 1\n")
-    with pytest.raises(ParamsError, match=r"^tea in .*params.yaml was edited while this ran"), unedited("tea", path):
+    with (
+        pytest.raises(ParamsError, match=r"^tea in .*params.yaml was edited while this ran"),
+        unedited("tea", path=path),
+    ):
         write("tea: {leaf: black}\nmilk: 1\n")
 
 
 def test_other_sections_may_be_edited_meanwhile(write):
     path = write("tea: {leaf: green}\nmilk: 1\n")
-    with unedited("tea", path):
+    with unedited("tea", path=path):
         write("tea: {leaf: green}\nmilk: 2\n")

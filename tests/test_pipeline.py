@@ -164,6 +164,42 @@ class TestRepro:
 
 
 @pytest.mark.slow
+class TestModels:
+    """`train.model` says what is trained; each kind of model runs what it needs."""
+
+    def test_a_network_from_scratch_needs_no_features_and_no_weights(self, project: Path) -> None:
+        set_param(project, "train.model", "cnn")
+        output = run(project, "dvc", "repro")
+        assert stages_run(output) == ["weights", "extract", "train", "evaluate", "track"]
+        assert "extract (" not in output
+        assert [path.name for path in (project / "data/features" / DATASET).iterdir()] == ["left-out.txt"]
+        assert len(small.tracked_runs(project)) == 2
+
+    def test_the_top_is_restored_when_it_is_chosen_again(self, project: Path) -> None:
+        set_param(project, "train.model", "cnn")
+        run(project, "dvc", "repro")
+        set_param(project, "train.model", "top")
+        assert stages_run(run(project, "dvc", "repro")) == ["track"]
+
+    def test_a_killed_training_goes_on_from_its_last_epochs(self, project: Path) -> None:
+        set_param(project, "train.epochs", 100_000)
+        set_param(project, "train.patience", None)
+        started = small.start(project, "dvc", "repro")
+        small.wait_for(lambda: bool(list(project.glob(".dvc/tmp/bottletop/training/*/state/history.json"))))
+        small.kill_stage(started)
+        started.wait()
+        [state] = project.glob(".dvc/tmp/bottletop/training/*/state/history.json")
+        done = len(json.loads(state.read_text()))
+        again = small.start(project, "dvc", "repro")
+        small.wait_for(
+            lambda: len(small.tracked_runs(project)) == 3 and small.tracked_runs(project)[2]["epochs"] > done
+        )
+        small.kill_stage(again)
+        again.wait()
+        assert [tracked["status"] for tracked in small.tracked_runs(project)[:2]] == ["FINISHED", "KILLED"]
+
+
+@pytest.mark.slow
 class TestFeatures:
     """Whatever was computed once is found again."""
 

@@ -20,13 +20,10 @@ PARAMS = EvaluateParams(bootstrap=100, seed=0, positive_classes=("malignant",))
 def record(class_names):
     return TopRecord(
         class_names=class_names,
-        features="pooled",
-        pooling="flatten",
         contract={},
+        data_digest="",
         split="",
         best_epoch=2,
-        val_loss=0.25,
-        val_accuracy=0.875,
         params=top_params(),
     )
 

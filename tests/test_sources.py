@@ -30,31 +30,31 @@ def recorded(name: str) -> dict[str, str]:
 
 
 def test_each_folder_and_archive_on_this_machine_has_a_fingerprint() -> None:
-    sources.run(("pets", "cars"))
+    sources.run(("pets", "cars"), "top")
     assert [*recorded("pets"), *recorded("cars")] == ["pets", "file:first.zip", "file:second.zip"]
 
 
 def test_the_record_stays_where_the_folder_is_not_on_this_machine(folder: Path) -> None:
-    sources.run(("pets",))
+    sources.run(("pets",), "top")
     before = Paths("pets").fingerprint.read_bytes()
     (folder / "pets").rename(folder / "moved")
-    sources.run(("pets",))
+    sources.run(("pets",), "top")
     assert Paths("pets").fingerprint.read_bytes() == before
 
 
 def test_an_archive_that_is_here_is_looked_at_though_another_is_missing(folder: Path) -> None:
-    sources.run(("cars",))
+    sources.run(("cars",), "top")
     before = recorded("cars")
     (folder / "first.zip").unlink()
     (folder / "second.zip").write_text("changed")
-    sources.run(("cars",))
+    sources.run(("cars",), "top")
     assert recorded("cars")["file:first.zip"] == before["file:first.zip"]
     assert recorded("cars")["file:second.zip"] != before["file:second.zip"]
 
 
 def test_nothing_is_recorded_of_what_nobody_has_seen(folder: Path) -> None:
     (folder / "pets").rename(folder / "moved")
-    sources.run(("pets",))
+    sources.run(("pets",), "top")
     assert recorded("pets") == {}
 
 
@@ -64,4 +64,4 @@ def test_a_record_that_git_could_not_merge_is_named(folder: Path, text: str) -> 
     Paths("pets").fingerprint.parent.mkdir()
     Paths("pets").fingerprint.write_text(text)
     with pytest.raises(DataError, match=r"fingerprints/pets.json .*: git checkout HEAD -- fingerprints/pets.json"):
-        sources.run(("pets",))
+        sources.run(("pets",), "top")

@@ -117,6 +117,7 @@ def top_params(**changes: Any) -> TopParams:
 
 
 SIMPLE = {
+    "model": "top",
     "features": "pooled",
     "pooling": "flatten",
     "transform": "sqrt",

@@ -1,0 +1,50 @@
+"""A convolutional network trained from scratch: what a backbone's features are compared with."""
+
+from collections.abc import Callable
+
+from bottletop import augmentation
+from bottletop.epochs import Entry
+from bottletop.errors import ParamsError
+from bottletop.network_params import AugmentParams, CnnParams
+from bottletop.pictures import PictureSet
+from bottletop.runtime import keras
+from bottletop.top import classifier
+from bottletop.top_params import TopParams
+from bottletop.training import Trained, fit
+
+
+def train(
+    pictures: PictureSet,
+    params: CnnParams,
+    augment: AugmentParams,
+    train: TopParams,
+    on_epoch: Callable[[Entry], None] = lambda _: None,
+) -> Trained:
+    """Trains a network on the training side's images, and returns it at its best epoch; see `training.fit`."""
+
+    def network() -> keras.Model:
+        return build(pictures.side_px, len(pictures.class_names), params, augment, train)
+
+    return fit(pictures, network, train, on_epoch)
+
+
+def build(side_px: int, classes: int, params: CnnParams, augment: AugmentParams, train: TopParams) -> keras.Model:
+    """The untrained network: uint8 RGB, (n, side, side, 3), to class probabilities, (n, classes).
+
+    Raises:
+        ParamsError: the images are too small for so many poolings.
+    """
+    inputs = keras.Input((side_px, side_px, 3), dtype="uint8", name="images")
+    values = keras.layers.Rescaling(1 / 255)(inputs)
+    for layer in augmentation.layers(augment):
+        values = layer(values)
+    for filters, pool in params.layers:
+        if values.shape[1] < pool:
+            raise ParamsError(
+                f"cnn.pooling leaves nothing of {side_px} pixels after {len(params.filters)} convolutions: "
+                "raise cnn.image_side_px or shorten cnn.filters in params.yaml"
+            )
+        values = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(values)
+        values = keras.layers.MaxPooling2D(pool)(values)
+        values = keras.layers.Dropout(params.dropout)(values)
+    return keras.Model(inputs, classifier(keras.layers.Flatten()(values), classes, train), name="cnn")
