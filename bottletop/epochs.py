@@ -97,8 +97,9 @@ class Epochs(keras.callbacks.Callback):  # type: ignore[misc]
         self._add({name: float((logs or {})[name]) for name in HISTORY})
         if self.best == epoch:
             self._best_weights = self.model.get_weights()
-        self.model.stop_training = self._exhausted
-        if self._state is not None and time.monotonic() - self._saved >= SAVE_EVERY_S:
+        diverged = not np.isfinite(list(self.history[-1].values())).all()
+        self.model.stop_training = diverged or self._exhausted
+        if self._state is not None and not diverged and time.monotonic() - self._saved >= SAVE_EVERY_S:
             self._save(self._state)
         self._bar.set_postfix({name: f"{value:.4f}" for name, value in self.history[-1].items()}, refresh=False)
         self._bar.update()

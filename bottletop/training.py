@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,6 +19,7 @@ from bottletop.errors import DataError, ParamsError
 from bottletop.examples import Examples, Rows
 from bottletop.features import FeatureSet
 from bottletop.files import replacing, sha256_text, write_csv, write_json
+from bottletop.fused import Adam
 from bottletop.runtime import keras, tf
 from bottletop.split import digest
 from bottletop.top import build, predict
@@ -123,7 +123,8 @@ def save(folder: Path, history: Path, trained: Trained) -> None:
     rows = [[epoch, *(entry[name] for name in HISTORY)] for epoch, entry in enumerate(trained.history, 1)]
     with replacing(folder) as staging:
         staging.mkdir()
-        trained.model.save(staging / "saved.keras")
+        network = trained.model  # saved without its optimiser, which is as large again, twice
+        keras.Model(network.inputs, network.outputs, name=network.name).save(staging / "saved.keras")
         _without_traces(staging / "saved.keras", staging / "top.keras")
         write_json(staging / "top.json", msgspec.to_builtins(trained.record))
         write_probabilities(staging, trained.probabilities)
@@ -133,37 +134,43 @@ def save(folder: Path, history: Path, trained: Trained) -> None:
 
 def _batches(examples: Examples, rows: Rows, batch_size: int, seed: int | None, done: int = 0) -> tf.data.Dataset:
     """What `fit` takes: the same batches from memory as from disk; with a seed, in a new random order each epoch."""
+    labels = tf.constant(np.eye(len(examples.class_names), dtype=np.float32)[examples.labels[rows]])
     small = isinstance(examples, FeatureSet) and 2 * examples.width * len(rows) <= IN_MEMORY_BYTES
-    in_memory = examples.read(rows) if small else None
-    labels = np.eye(len(examples.class_names), dtype=np.float32)[examples.labels[rows]]
+    in_memory = tf.constant(examples.read(rows)) if small else None
+    dtype = examples.read(rows[:1]).dtype
     epochs = itertools.count(done)
 
-    def epoch() -> Iterator[tuple[NDArray[Any], NDArray[np.float32]]]:
-        number = next(epochs)
-        order = np.arange(len(rows)) if seed is None else np.random.default_rng([seed, number]).permutation(len(rows))
-        for start in range(0, len(rows), batch_size):
-            batch = order[start : start + batch_size]
-            yield examples.read(rows[batch]) if in_memory is None else in_memory[batch], labels[batch]
+    def order() -> Iterator[NDArray[np.int64]]:
+        random = None if seed is None else np.random.default_rng([seed, next(epochs)])
+        yield np.arange(len(rows)) if random is None else random.permutation(len(rows))
 
-    shapes = (
-        tf.TensorSpec((None, *examples.shape), examples.read(rows[:1]).dtype),
-        tf.TensorSpec((None, len(examples.class_names)), tf.float32),
-    )
-    data = tf.data.Dataset.from_generator(epoch, output_signature=shapes)
+    def batch(positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        if in_memory is not None:
+            return tf.gather(in_memory, positions), tf.gather(labels, positions)
+        values = tf.numpy_function(lambda wanted: examples.read(rows[wanted]), [positions], dtype)
+        return tf.ensure_shape(values, (None, *examples.shape)), tf.gather(labels, positions)
+
+    orders = tf.data.Dataset.from_generator(order, output_signature=tf.TensorSpec((len(rows),), tf.int64))
+    data = orders.flat_map(lambda order: tf.data.Dataset.from_tensor_slices(order).batch(batch_size)).map(batch)
     return data.apply(tf.data.experimental.assert_cardinality(math.ceil(len(rows) / batch_size))).prefetch(2)
 
 
 def _moments(features: FeatureSet, rows: Rows, params: TopParams) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and variance of each transformed feature, in constant memory; variance one for those that hardly vary."""
+    """Mean and variance of each transformed feature, in constant memory; variance one for those that hardly vary.
+
+    Of the differences from the first image, float32 but added up in float64: so the variance is no small difference
+    of large sums, and that of a constant is 0.
+    """
+    transform = np.sqrt if params.transform == "sqrt" else np.asarray
+    first = transform(features.read(rows[:1]).astype(np.float32))
     total, squares = np.zeros(features.width), np.zeros(features.width)
-    for start in range(0, len(rows), 1024):
-        block = features.read(rows[start : start + 1024]).astype(np.float64)
-        block = np.sqrt(block) if params.transform == "sqrt" else block
-        total += block.sum(0)
-        squares += (block * block).sum(0)
+    for start in range(0, len(rows), 128):
+        block = transform(features.read(rows[start : start + 128]).astype(np.float32)) - first
+        total += block.sum(0, dtype=np.float64)
+        squares += np.square(block).sum(0, dtype=np.float64)
     mean = total / len(rows)
     variance = squares / len(rows) - mean * mean
-    return mean, np.where(variance > CONSTANT_VARIANCE, variance, 1.0)
+    return first[0] + mean, np.where(variance > CONSTANT_VARIANCE, variance, 1.0)
 
 
 def _calibrate(model: keras.Model, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
@@ -190,7 +197,7 @@ def _class_weights(labels: NDArray[np.int64], classes: int) -> dict[int, float]:
 
 
 def _optimiser(params: TopParams) -> keras.optimizers.Optimizer:
-    kinds = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
+    kinds = {"adam": Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
     return kinds[params.optimiser](params.learning_rate)
 
 

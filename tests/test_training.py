@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 
 import msgspec
 import numpy as np
@@ -104,6 +105,15 @@ def test_two_processes_give_the_same_top_byte_for_byte(easy, tmp_path):
         subprocess.run([sys.executable, "-c", code, str(easy.folder), str(tmp_path / name)], cwd=ROOT, check=True)
     for file in ("model/top.keras", "model/top.json", "history.csv"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+
+
+def test_a_saved_top_needs_no_class_of_ours_and_holds_no_optimiser(easy, trained, tmp_path):
+    training.save(tmp_path / "model", tmp_path / "history.csv", trained)
+    with zipfile.ZipFile(tmp_path / "model/top.keras") as file:
+        config = file.read("config.json").decode()
+    assert "Dropout" in config
+    assert "bottletop" not in config
+    assert "optimizer" not in config
 
 
 def test_another_seed_gives_another_top(easy, trained):

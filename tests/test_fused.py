@@ -1,0 +1,19 @@
+import numpy as np
+
+from bottletop import fused
+from bottletop.runtime import keras, tf
+
+
+def test_adam_takes_the_steps_of_keras_adam():
+    random = np.random.default_rng(0)
+    start, gradients = random.standard_normal((5, 4)), random.standard_normal((20, 5, 4))
+    ended = []
+    for kind in (fused.Adam, keras.optimizers.Adam):
+        variable = keras.Variable(start, dtype="float32")
+        optimiser = kind(0.1)
+        optimiser.build([variable])
+        for gradient in gradients:
+            optimiser.apply([tf.constant(gradient, tf.float32)])
+        ended.append(np.array(variable))
+    np.testing.assert_allclose(*ended, atol=1e-4)  # 1 - beta is rounded otherwise
+    assert np.abs(ended[0] - start).max() > 0.1
