@@ -18,6 +18,7 @@ import msgspec
 from bottletop.errors import WHERE_ELSE, DataError
 from bottletop.files import sha256_text
 
+BUFFER_BYTES = 1 << 20  # read at once
 MAX_MEMBERS = 20_000_000
 MAX_MEMBER_BYTES = 256 << 20  # no photo is larger
 MAX_EXPANSION = 20  # photos hardly compress: an archive that grows more than this is a bomb
@@ -144,8 +145,9 @@ def _tar(path: Path) -> Iterator[Member]:
         raw.seek(0)
         plain = gzip.open(raw) if compressed else raw  # noqa: SIM115 (closed with `raw`)
         bounded = _Bounded(plain, path)
-        with tarfile.open(fileobj=bounded, mode="r|", bufsize=1 << 20) as archive:
+        with tarfile.open(fileobj=bounded, mode="r|", bufsize=BUFFER_BYTES) as archive:
             for info in archive:
+                archive.members.clear()  # type: ignore[attr-defined]  # tarfile keeps what it has passed, over a kilobyte each
                 if info.isdir():
                     continue
                 if not info.isreg() or info.issparse():  # holes would not count as bytes read
@@ -160,7 +162,7 @@ def _tar(path: Path) -> Iterator[Member]:
                     return data
 
                 yield Member(_safe(info.name, path), info.size, read)
-        while bounded.read(1 << 20):  # gzip checks its sum at the very end, after the tar's
+        while bounded.read(BUFFER_BYTES):  # gzip checks its sum at the very end, after the tar's
             pass
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +19,7 @@ from PIL import Image
 from bottletop.archives import MAX_MEMBER_BYTES, Member, members
 from bottletop.catalogue import Source, local_path
 from bottletop.config import Params
-from bottletop.duplicates import THUMBNAIL_PX, group, near_duplicates, perceptual_hash, thumbnail
+from bottletop.duplicates import Thumbnails, group, near_duplicates, perceptual_hash, thumbnail
 from bottletop.errors import DataError
 from bottletop.fetch import fetch, verify
 from bottletop.files import replacing, write_csv
@@ -57,46 +58,46 @@ def unpack(source: Source, params: DownloadParams, folder: Path) -> dict[str, An
     Raises:
         DataError: nothing matches, too much is unreadable, or the source is missing, damaged or unsafe.
     """
-    with replacing(folder) as staging:
+    with replacing(folder) as staging, tempfile.TemporaryFile(dir=staging.parent) as file:
         staging.mkdir()
-        rows, rejected, thumbnails = _write_shards(source, staging)
+        thumbnails = Thumbnails(file)
+        rows, rejected = _write_shards(source, staging, thumbnails)
         _check(source, rows, rejected, params.max_rejected)
         pairs = near_duplicates([row.phash for row in rows], thumbnails)
         pairs = [(left, right) for left, right in pairs if rows[left].id != rows[right].id]
-        groups = group([row.id for row in rows], pairs)
-        rows = [row._replace(group=name) for row, name in zip(rows, groups, strict=True)]
+        for position, name in enumerate(group([row.id for row in rows], pairs)):
+            rows[position] = rows[position]._replace(group=name)
         rows.sort(key=lambda row: (row.shard, row.offset))
         write_index(staging / "index.csv", rows)
         write_csv(staging / "rejected.csv", ("source", "label", "reason"), rejected)
         return _report(rows, rejected, len(pairs))
 
 
-def _write_shards(source: Source, folder: Path) -> tuple[list[ImageRow], list[tuple[str, str, str]], NDArray[np.uint8]]:
-    """The images' rows, groups still empty; rejected ones with label and reason; and a thumbnail for each row."""
+def _write_shards(
+    source: Source, folder: Path, thumbnails: Thumbnails
+) -> tuple[list[ImageRow], list[tuple[str, str, str]]]:
+    """The images' rows, groups still empty; and the rejected ones with label and reason."""
     rows: list[ImageRow] = []
     rejected: list[tuple[str, str, str]] = []
     shards = ShardWriter(folder)
     test_names: set[str] = set()
-    # Thumbnails are a kilobyte an image: on disk, and read where they are needed.
-    with tempfile.TemporaryFile(dir=folder) as thumbnails, bar("unpack", " images") as shown:
+    with bar("unpack", " images") as shown:
         for found, looked in map_ahead(_look, _wanted(source, test_names), ahead=AHEAD):
             shown.update()
             if isinstance(looked, str) or found.data is None:
                 rejected.append((found.name, found.label, str(looked)))
                 continue
-            row, thumbnail = looked
+            row, small = looked
             shard, offset = shards.add(found.label, found.name, found.data)
             rows.append(row._replace(shard=shard, offset=offset))
-            thumbnails.write(thumbnail.tobytes())
+            thumbnails.add(small)
         shards.finish()
-        thumbnails.flush()
-        shape = (len(rows), THUMBNAIL_PX, THUMBNAIL_PX)
-        kept = np.memmap(thumbnails, np.uint8, "r", shape=shape) if rows else np.empty(shape, np.uint8)
     if source.test_list is not None:
         if not test_names:
             raise DataError(f"the archive has no {source.test_list}, the list of official test images")
-        rows = [row._replace(official="test" if _short(row.source) in test_names else "train") for row in rows]
-    return rows, rejected, kept
+        for position, row in enumerate(rows):
+            rows[position] = row._replace(official="test" if _short(row.source) in test_names else "train")
+    return rows, rejected
 
 
 def _wanted(source: Source, test_names: set[str]) -> Iterator[_Found]:
@@ -176,7 +177,7 @@ def _look(found: _Found) -> _Looked:
     small = thumbnail(image)
     row = ImageRow(
         id=hashlib.sha256(found.data).hexdigest(),
-        label=found.label,
+        label=sys.intern(found.label),
         shard="",
         offset=0,
         length=len(found.data),
@@ -213,10 +214,12 @@ def _check(source: Source, rows: list[ImageRow], rejected: list[tuple[str, str, 
 
 
 def _report(rows: list[ImageRow], rejected: list[tuple[str, str, str]], near_pairs: int) -> dict[str, Any]:
+    sizes = Counter(row.group for row in rows)
     by_group = defaultdict(list)
     for row in rows:
-        by_group[row.group].append(row)
-    repeated = [group for group in by_group.values() if len(group) > 1]
+        if sizes[row.group] > 1:
+            by_group[row.group].append(row)
+    repeated = list(by_group.values())
     sides = np.array([(row.width, row.height) for row in rows])
     return {
         "images": len(rows),

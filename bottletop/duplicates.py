@@ -6,7 +6,9 @@ contrast leave alone, must exceed 0.99. Measured: all 68 repeated pairs of Flowe
 handwritten digits, 390 pairs pass the first test and none the second.
 """
 
+import os
 from collections.abc import Iterator, Sequence
+from typing import BinaryIO
 
 import imagehash
 import numpy as np
@@ -17,7 +19,7 @@ THUMBNAIL_PX = 32
 MAX_HASH_BITS = 7  # one less than the 8 bytes of a hash: so at least one byte of a pair's is the same
 MIN_CORRELATION = 0.99
 MIN_CONTRAST = 2.0  # grey levels, standard deviation; flatter images have no hash to speak of
-BLOCK = 2048  # images or pairs at once: what bounds the memory
+BLOCK = 1024  # images or pairs at once: what bounds the memory
 
 
 def perceptual_hash(small: NDArray[np.uint8]) -> str:
@@ -30,12 +32,30 @@ def thumbnail(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image.convert("L").resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX))
 
 
-def near_duplicates(hashes: Sequence[str], thumbnails: NDArray[np.uint8]) -> list[tuple[int, int]]:
+class Thumbnails:
+    """Of each image a kilobyte, on disk: memory that does not grow with the images."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def add(self, small: NDArray[np.uint8]) -> None:
+        self._file.write(small.tobytes())
+
+    def read(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """uint8, (len(positions), 32, 32)."""
+        self._file.flush()
+        result = np.empty((len(positions), THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
+        for small, position in zip(result, positions.tolist(), strict=True):
+            os.preadv(self._file.fileno(), [small.data], position * small.nbytes)
+        return result
+
+
+def near_duplicates(hashes: Sequence[str], thumbnails: Thumbnails) -> list[tuple[int, int]]:
     """Confirmed pairs of positions, (smaller, larger), sorted.
 
     Args:
         hashes: of `perceptual_hash`; empty ones are in no pair.
-        thumbnails: uint8, (n, 32, 32), may be memory-mapped; only candidates' are read.
+        thumbnails: of the same images; only candidates' are read.
     """
     hashed = np.array([i for i, value in enumerate(hashes) if value], np.int64)
     bits = np.array([int(hashes[i], 16) for i in hashed], np.uint64)
@@ -43,7 +63,7 @@ def near_duplicates(hashes: Sequence[str], thumbnails: NDArray[np.uint8]) -> lis
     for left, right in _candidates(bits):
         for start in range(0, len(left), BLOCK):
             first, second = hashed[left[start : start + BLOCK]], hashed[right[start : start + BLOCK]]
-            same = _correlation(thumbnails[first], thumbnails[second]) > MIN_CORRELATION
+            same = _correlation(thumbnails.read(first), thumbnails.read(second)) > MIN_CORRELATION
             pairs.update(zip(first[same].tolist(), second[same].tolist(), strict=True))
     return sorted((min(pair), max(pair)) for pair in pairs)
 
@@ -53,17 +73,18 @@ def group(ids: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[str]:
 
     A group is named by its smallest id's first 16 digits, so it does not depend on the order of the images.
     """
-    parent = {id_: id_ for id_ in ids}
+    parent: dict[str, str] = {}  # of those that are not their group's smallest
 
     def root(id_: str) -> str:
-        while parent[id_] != id_:
-            parent[id_] = parent[parent[id_]]
+        while id_ in parent:
+            parent[id_] = parent.get(parent[id_], parent[id_])
             id_ = parent[id_]
         return id_
 
     for left, right in pairs:
         low, high = sorted((root(ids[left]), root(ids[right])))
-        parent[high] = low
+        if low != high:
+            parent[high] = low
     return [root(id_)[:16] for id_ in ids]
 
 

@@ -1,11 +1,14 @@
 """Class tars: plain, uncompressed, cut into shards, with each image's offset known."""
 
 import re
+import sys
 import tarfile
 from pathlib import Path
+from typing import BinaryIO
 
 SHARD_BYTES = 512 << 20
 BLOCK_BYTES = 512
+MAX_OPEN = 128  # files
 
 
 class ShardWriter:
@@ -14,32 +17,40 @@ class ShardWriter:
     def __init__(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
         self._folder, self._shard_bytes = folder, shard_bytes
         self._stems: dict[str, str] = {}  # of the file names, by label
-        self._open: dict[str, tuple[int, int]] = {}  # shard's number and bytes so far, by label
+        self._sizes: dict[str, tuple[int, int]] = {}  # shard's number and bytes so far, by label
+        self._files: dict[str, BinaryIO] = {}  # by label
 
     def add(self, label: str, name: str, data: bytes) -> tuple[str, int]:
         """Appends one file; returns the shard's file name and the offset of the data in it."""
-        number, size = self._open.get(label, (0, 0))
+        number, size = self._sizes.get(label, (0, 0))
         header = self._header(name, len(data))
         if size and size + len(header) + len(data) > self._shard_bytes:
             self._end(label)
             number, size = number + 1, 0
         padding = -len(data) % BLOCK_BYTES
-        with self._path(label, number).open("ab") as file:  # opened anew: there may be more classes than handles
-            file.write(header + data + bytes(padding))
-        self._open[label] = number, size + len(header) + len(data) + padding
-        return self._path(label, number).name, size + len(header)
+        self._file(label, number).write(header + data + bytes(padding))
+        self._sizes[label] = number, size + len(header) + len(data) + padding
+        return self._name(label, number), size + len(header)
 
     def finish(self) -> None:
         """Ends each tar as the format asks: with two empty blocks."""
-        for label in self._open:
+        for label in self._sizes:
             self._end(label)
 
     def _end(self, label: str) -> None:
-        with self._path(label, self._open[label][0]).open("ab") as file:
-            file.write(bytes(2 * BLOCK_BYTES))
+        self._file(label, self._sizes[label][0]).write(bytes(2 * BLOCK_BYTES))
+        self._files.pop(label).close()
 
-    def _path(self, label: str, number: int) -> Path:
-        return self._folder / f"{self._stem(label)}-{number:03}.tar"
+    def _file(self, label: str, number: int) -> BinaryIO:
+        """Open for appending; opening takes as long as writing a photo, and there may be more classes than handles."""
+        if label not in self._files:
+            if len(self._files) == MAX_OPEN:
+                self._files.pop(next(iter(self._files))).close()
+            self._files[label] = (self._folder / self._name(label, number)).open("ab")
+        return self._files[label]
+
+    def _name(self, label: str, number: int) -> str:
+        return sys.intern(f"{self._stem(label)}-{number:03}.tar")
 
     def _stem(self, label: str) -> str:
         """A file name for a class: letters, digits, ``.``, ``-`` and ``_``; no two alike on any file system."""

@@ -1,8 +1,10 @@
+import gc
 import gzip
 import io
 import os
 import tarfile
 import zipfile
+from itertools import islice
 
 import pytest
 
@@ -67,6 +69,13 @@ def test_sizes_are_announced(tmp_path, write):
 def test_members_that_are_not_wanted_need_not_be_read(tmp_path, write):
     path = write(tmp_path / "a", FILES)
     assert [member.read() for member in members(path) if member.name == "a/1.jpg"] == [b"one"]
+
+
+def test_members_that_were_passed_are_not_kept(tmp_path):
+    opened = members(write_tar(tmp_path / "a.tar", {f"{number}.jpg": b"" for number in range(100)}))
+    assert len(list(islice(opened, 99))) == 99
+    gc.collect()
+    assert sum(isinstance(each, tarfile.TarInfo) for each in gc.get_objects()) < 5
 
 
 def test_members_of_a_folder_are_sorted(tmp_path):

@@ -1,3 +1,4 @@
+import tempfile
 from itertools import pairwise
 
 import numpy as np
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 from sklearn.datasets import load_digits
 
-from bottletop.duplicates import group, near_duplicates, perceptual_hash, thumbnail
+from bottletop.duplicates import Thumbnails, group, near_duplicates, perceptual_hash, thumbnail
 from bottletop.images import decode
 from tests.pictures import encode, photo
 
@@ -15,9 +16,16 @@ SIZE = (320, 240)
 IDS = [f"{letter}{number:063x}" for number, letter in enumerate("fedcba98")]
 
 
+def on_disk(thumbnails) -> Thumbnails:
+    stored = Thumbnails(tempfile.TemporaryFile())  # noqa: SIM115 (closed with the last use)
+    for small in thumbnails:
+        stored.add(small)
+    return stored
+
+
 def pairs_of(pictures) -> list[tuple[int, int]]:
     thumbnails = [thumbnail(picture) for picture in pictures]
-    return near_duplicates([perceptual_hash(small) for small in thumbnails], np.stack(thumbnails))
+    return near_duplicates([perceptual_hash(small) for small in thumbnails], on_disk(thumbnails))
 
 
 def recompressed(image):
@@ -81,7 +89,7 @@ def test_flat_pictures_have_no_hash_and_are_in_no_pair(colour):
 
 def test_one_picture_or_none_has_no_pair():
     assert pairs_of([photo(0)]) == []
-    assert near_duplicates([], np.empty((0, 32, 32), np.uint8)) == []
+    assert near_duplicates([], on_disk([])) == []
 
 
 @pytest.mark.parametrize(("bits", "expected"), [(7, [(0, 1)]), (8, [])])
@@ -89,16 +97,21 @@ def test_hashes_may_differ_in_seven_bits(bits, expected):
     """One in each of seven bytes is the hardest to find."""
     other = sum(1 << 8 * byte for byte in range(bits))
     picture = thumbnail(photo(0))
-    assert near_duplicates([f"{0:016x}", f"{other:016x}"], np.stack([picture, picture])) == expected
+    assert near_duplicates([f"{0:016x}", f"{other:016x}"], on_disk([picture, picture])) == expected
 
 
 def test_like_hashes_are_not_enough():
-    assert near_duplicates(["f" * 16] * 2, np.stack([thumbnail(photo(0)), thumbnail(photo(1))])) == []
+    assert near_duplicates(["f" * 16] * 2, on_disk([thumbnail(photo(0)), thumbnail(photo(1))])) == []
 
 
 def test_no_two_of_the_handwritten_digits_are_near_duplicates():
     digits = (load_digits().images * 255 / 16).round().astype(np.uint8)
     assert pairs_of([Image.fromarray(pixels).convert("RGB") for pixels in digits]) == []
+
+
+def test_thumbnails_come_back_in_any_order():
+    thumbnails = [thumbnail(photo(seed)) for seed in range(3)]
+    np.testing.assert_array_equal(on_disk(thumbnails).read(np.array([2, 0, 2])), np.stack(thumbnails)[[2, 0, 2]])
 
 
 def test_a_hash_is_16_hex_digits():

@@ -37,6 +37,14 @@ def test_the_bytes_of_an_image_are_at_the_offset_that_is_returned(tmp_path):
         assert (tmp_path / shard).read_bytes()[offset : offset + len(data)] == data
 
 
+def test_classes_by_turns_are_written_with_few_files_open(tmp_path, monkeypatch):
+    monkeypatch.setattr("bottletop.shards.MAX_OPEN", 2)
+    images = [(label, f"{label}/{number}", label.encode()) for number in range(3) for label in "abcde"]
+    write(tmp_path, images)
+    for label in "abcde":
+        assert contents(tmp_path / f"{label}-000.tar") == {f"{label}/{number}": label.encode() for number in range(3)}
+
+
 def test_offsets_agree_with_those_of_tarfile(tmp_path):
     places = write(tmp_path, IMAGES)
     with tarfile.open(tmp_path / "cat-000.tar") as archive:
