@@ -18,7 +18,7 @@ import msgspec
 from bottletop.errors import WHERE_ELSE, DataError
 from bottletop.files import sha256_text
 
-BUFFER_BYTES = 1 << 20  # read at once
+BUFFER_BYTES = 1 << 16  # read at once; tarfile moves what is left of it for each header
 MAX_MEMBERS = 20_000_000
 MAX_MEMBER_BYTES = 256 << 20  # no photo is larger
 MAX_EXPANSION = 20  # photos hardly compress: an archive that grows more than this is a bomb
