@@ -23,7 +23,7 @@ def build(
     """
     inputs = values = keras.Input((width,), name="features")
     if params.transform == "sqrt":
-        values = keras.ops.sqrt(values)
+        values = keras.ops.sign(values) * keras.ops.sqrt(keras.ops.abs(values))
     if moments is not None:
         values = keras.layers.Normalization(mean=moments[0], variance=moments[1])(values)
     return keras.Model(inputs, classifier(values, classes, params), name="top")

@@ -15,9 +15,9 @@ class TopParams(Params, frozen=True, kw_only=True):
     """Section ``train`` of params.yaml: the dense layers that every model ends with, and how it is trained."""
 
     model: Literal["top", "cnn"]  # top: on the backbone's features; cnn: convolutions trained from scratch
-    features: Kind  # pooled: averages and maxima of three blocks; bottleneck: block5_pool
+    features: Kind  # pooled: averages and maxima of three blocks; bottleneck: the last maps
     pooling: Pooling  # of the bottleneck; not used with pooled features
-    transform: Literal["none", "sqrt"]  # sqrt of the features (never negative after ReLU) makes them less skewed
+    transform: Literal["none", "sqrt"]  # sqrt: of the features, with their sign, which makes them less skewed
     standardise: bool  # to zero mean and unit variance over the training images
     input_dropout: Fraction  # fraction of the features dropped
     hidden: tuple[Annotated[int, Meta(ge=1)], ...]  # units of each hidden layer; [] is a linear top

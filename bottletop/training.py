@@ -161,7 +161,7 @@ def _moments(features: FeatureSet, rows: Rows, params: TopParams) -> tuple[NDArr
     Of the differences from the first image, float32 but added up in float64: so the variance is no small difference
     of large sums, and that of a constant is 0.
     """
-    transform = np.sqrt if params.transform == "sqrt" else np.asarray
+    transform = _signed_sqrt if params.transform == "sqrt" else np.asarray
     first = transform(features.read(rows[:1]).astype(np.float32))
     total, squares = np.zeros(features.width), np.zeros(features.width)
     for start in range(0, len(rows), 128):
@@ -171,6 +171,10 @@ def _moments(features: FeatureSet, rows: Rows, params: TopParams) -> tuple[NDArr
     mean = total / len(rows)
     variance = squares / len(rows) - mean * mean
     return first[0] + mean, np.where(variance > CONSTANT_VARIANCE, variance, 1.0)
+
+
+def _signed_sqrt(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.copysign(np.sqrt(np.abs(values)), values)
 
 
 def _calibrate(model: keras.Model, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> None:

@@ -22,7 +22,7 @@ from tests.tiny import simple_params
 )
 def test_the_network_is_transform_standardisation_hidden_layers_and_softmax(activation, function):
     random = np.random.default_rng(0)
-    features = random.uniform(0, 9, (5, 6))
+    features = random.uniform(-9, 9, (5, 6))
     mean, variance = random.uniform(1, 2, 6), random.uniform(0.5, 2, 6)
     chosen = simple_params(
         hidden=[8, 4], dropout=[0.5, 0.5], input_dropout=0.5, activation=activation, leaky_slope=0.25
@@ -30,7 +30,7 @@ def test_the_network_is_transform_standardisation_hidden_layers_and_softmax(acti
     model = top.build(6, 3, chosen, (mean, variance))
     weights = [random.standard_normal(weight.shape) for weight in model.get_weights()]
     model.set_weights(weights)
-    values = (np.sqrt(features) - mean) / np.sqrt(variance)
+    values = (np.sign(features) * np.sqrt(np.abs(features)) - mean) / np.sqrt(variance)
     values = function(values @ weights[0] + weights[1])
     values = function(values @ weights[2] + weights[3])
     expected = softmax(values @ weights[4] + weights[5], axis=1)
