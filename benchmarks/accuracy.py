@@ -42,7 +42,7 @@ def main(scratch: Path) -> None:
         samples.activate(project, datasets)
         samples.use_samples(project, address)
         run(project, "sources")
-        weights = run(project, "weights")
+        weights = run(project, "weights", "vgg16")
         costs = {name: [run(project, stage, name) for stage in STAGES] for name in datasets}
         os.chdir(project)
         print("\n| dataset | images | test accuracy | logistic regression |\n| --- | --- | --- | --- |")

@@ -33,7 +33,7 @@ def main(scratch: Path) -> None:
     samples.activate(project, datasets)
     with samples.served(samples.folder()) as address:
         samples.use_samples(project, address)
-        for stage, names in (("sources", [""]), ("weights", [""]), ("download", datasets), ("split", datasets)):
+        for stage, names in (("sources", [""]), ("weights", ["vgg16"]), ("download", datasets), ("split", datasets)):
             for name in names:
                 run(project, stage, *filter(None, [name]))
     os.chdir(project)

@@ -1,4 +1,4 @@
-"""The frozen VGG16: from images to its features (Simonyan and Zisserman, 2015)."""
+"""A frozen backbone: from images to its features."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 
 from bottletop.errors import ArtefactError
 from bottletop.manifest import Precision
+from bottletop.networks import named
 from bottletop.vgg16 import Forward
 from bottletop.weights import Arrays
 
-POOLED_FEATURES = 2 * (256 + 512 + 512)  # averages and maxima of the three blocks' pools
-PREPROCESSING = (
-    "rgb-exif-bilinear-caffe-1"  # raise the number when `images.decode`, `images.square` or the means change
-)
+POOLED_FEATURES = 2 * (256 + 512 + 512)  # of VGG16: averages and maxima of the three blocks' pools
+REVISION = 1  # of how images are prepared: raise it when `images.decode` or `images.square` change
 FLOAT16_MAX = 65504.0
 BATCH_SIZE = 8  # fixed, the last batch is padded: so an image's features do not depend on its neighbours
 
@@ -23,19 +22,19 @@ Computed = Literal["float32", "bfloat16", "int8"]
 Extract = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float16], NDArray[np.float16]]]
 
 
-def build(weights: Arrays, image_side_px: int, precision: Computed) -> Extract:
+def build(weights: Arrays, image_side_px: int, precision: Computed, backbone: str = "vgg16") -> Extract:
     """A function from a batch of images to its features.
 
     It takes uint8 RGB, (n, side, side, 3) with n up to `BATCH_SIZE`, and returns, rows in input order:
 
-    - the bottleneck, block5_pool: float16, (n, side // 32, side // 32, 512)
-    - averages and maxima of block3, block4 and block5 pools, side by side: float16, (n, 2560)
+    - the bottleneck, what the network puts out: float16, (n, height, width, channels), see `shapes`
+    - averages and maxima of the maps of 1/8, 1/16 and 1/32 of the side, side by side: float16, (n, features)
 
     Values over float16's range are clipped. Raises ArtefactError where one, or a weight, is not finite.
     """
     if not all(np.isfinite(array).all() for array in weights.values()):  # ReLU turns NaN into 0: unseen later on
         raise ArtefactError("the backbone's weights are not finite: run dvc repro weights")
-    forward = _forward(weights, image_side_px, precision)
+    forward = _forward(weights, image_side_px, precision, backbone)
 
     def extract(images: NDArray[np.uint8]) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
         count = len(images)
@@ -45,6 +44,20 @@ def build(weights: Arrays, image_side_px: int, precision: Computed) -> Extract:
         return _float16(bottleneck[:count]), _float16(pooled[:count])
 
     return extract
+
+
+def shapes(backbone: str, image_side_px: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shapes of one image's pooled features, (features,), and of its bottleneck, (height, width, channels)."""
+    if backbone == "vgg16":  # known without TensorFlow, which takes seconds to import
+        return (POOLED_FEATURES,), (image_side_px // 32, image_side_px // 32, 512)
+    from bottletop import floating
+
+    return floating.shapes(backbone, image_side_px)
+
+
+def preprocessing(backbone: str) -> str:
+    """What is done to images before the backbone sees them."""
+    return f"rgb-exif-bilinear-{named(backbone).scheme}-{REVISION}"
 
 
 def best_precision(wanted: Precision) -> Computed:
@@ -64,7 +77,7 @@ def best_precision(wanted: Precision) -> Computed:
     return "bfloat16" if capable else "float32"
 
 
-def _forward(weights: Arrays, image_side_px: int, precision: Computed) -> Forward:
+def _forward(weights: Arrays, image_side_px: int, precision: Computed, backbone: str) -> Forward:
     """Imports what it needs alone: TensorFlow takes seconds and half a gigabyte."""
     if precision == "int8":
         from bottletop import quantised
@@ -72,7 +85,7 @@ def _forward(weights: Arrays, image_side_px: int, precision: Computed) -> Forwar
         return quantised.forward(weights, image_side_px)
     from bottletop import floating
 
-    return floating.forward(weights, image_side_px, precision)
+    return floating.forward(backbone, weights, image_side_px, precision)
 
 
 def _float16(values: NDArray[np.float32]) -> NDArray[np.float16]:

@@ -76,7 +76,7 @@ class Dataset(Params, frozen=True, kw_only=True):
     title: str
     homepage: str = ""
     licence: str = ""
-    image_side_px: Annotated[int, Meta(ge=32, le=1024)]  # what the backbone sees, square
+    image_side_px: Annotated[int, Meta(ge=32, le=1024)] | Literal["auto"]  # square; auto: the backbone's own
     source: Source
 
 
@@ -95,8 +95,15 @@ def dataset(name: str) -> Dataset:
 
 
 def image_side_px(name: str, wanted: int | Literal["auto"]) -> int:
-    """The wanted side in pixels; for ``auto``, that of the dataset's entry."""
-    return dataset(name).image_side_px if wanted == "auto" else wanted
+    """The wanted side in pixels; for ``auto``, that of the dataset's entry.
+
+    Raises:
+        ParamsError: neither says.
+    """
+    side = dataset(name).image_side_px if wanted == "auto" else wanted
+    if side == "auto":
+        raise ParamsError(f"how large {name}'s images should be is not said: set cnn.image_side_px in params.yaml")
+    return side
 
 
 def local_path(path: str) -> Path:

@@ -37,8 +37,9 @@ def extract(
         ArtefactError: a shard is damaged, or features are not finite.
     """
     precision = backbone.best_precision(params.precision)
-    manifest = _manifest(images, arrays, image_side_px, precision, bottleneck=params.bottleneck)
-    build = cache(lambda: backbone.build(arrays, image_side_px, precision))  # takes seconds: only where it is needed
+    manifest = _manifest(images, arrays, image_side_px, precision, params)
+    # Takes seconds: only where it is needed.
+    build = cache(lambda: backbone.build(arrays, image_side_px, precision, params.backbone))
     with reuse.unfinished(folder, manifest, {row.id for row in images}) as (work, earlier):
         known = sum(row.id in earlier for row in images)
         if known:
@@ -83,23 +84,23 @@ def _computed(
 
 
 def _manifest(
-    images: Sequence[ImageRow], arrays: weights.Arrays, image_side_px: int, precision: str, *, bottleneck: bool
+    images: Sequence[ImageRow], arrays: weights.Arrays, image_side_px: int, precision: str, params: ExtractParams
 ) -> Manifest:
-    side = image_side_px // 32
+    pooled_shape, bottleneck_shape = backbone.shapes(params.backbone, image_side_px)
     shapes = {}
     for shard, group in groupby(images, key=lambda row: row.shard):
         rows = list(group)
         ids = sha256_text(row.id for row in rows)
         shapes[stem(shard)] = ShardShape(label=rows[0].label, rows=len(rows), ids_sha256=ids)
     return Manifest(
-        backbone="vgg16",
+        backbone=params.backbone,
         weights_digest=weights.digest(arrays),
-        preprocessing=backbone.PREPROCESSING,
+        preprocessing=backbone.preprocessing(params.backbone),
         image_side_px=image_side_px,
         precision=precision,
         dtype="float16",
-        pooled_shape=(backbone.POOLED_FEATURES,),
-        bottleneck_shape=(side, side, 512) if bottleneck else None,
+        pooled_shape=pooled_shape,
+        bottleneck_shape=bottleneck_shape if params.bottleneck else None,
         rows=len(images),
         ids_sha256=sha256_text(row.id for row in images),
         shards=shapes,

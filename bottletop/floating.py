@@ -1,31 +1,67 @@
-"""VGG16 in float32 or bfloat16, by TensorFlow and Keras."""
+"""The backbones in float32 or bfloat16, by TensorFlow and Keras."""
 
+import warnings
+import zipfile
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bottletop.errors import DataError
+from bottletop.networks import named
 from bottletop.runtime import keras, tf
-from bottletop.vgg16 import MEANS_BGR, POOLED_BLOCKS, Forward
+from bottletop.vgg16 import Forward
 from bottletop.weights import Arrays
 
 
-def forward(weights: Arrays, image_side_px: int, precision: Literal["float32", "bfloat16"]) -> Forward:
-    """The model as a function; see `vgg16.Forward`."""
-    model = _model(weights, image_side_px, precision)
+def forward(backbone: str, weights: Arrays, image_side_px: int, precision: Literal["float32", "bfloat16"]) -> Forward:
+    """The network as a function; see `vgg16.Forward`."""
+    network = _network(backbone, image_side_px, precision)
+    _fill(network, weights)
+    model = keras.Model(network.input, _maps(backbone, network))
+    prepare = getattr(keras.applications, named(backbone).module).preprocess_input
 
     @tf.function  # type: ignore[untyped-decorator]
     def compute(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        blocks = model(tf.cast(images[..., ::-1], tf.float32) - tf.constant(MEANS_BGR), training=False)
-        blocks = [tf.cast(block, tf.float32) for block in blocks]
-        pooled = [pool(block, axis=(1, 2)) for block in blocks for pool in (tf.reduce_mean, tf.reduce_max)]
-        return blocks[-1], tf.concat(pooled, axis=-1)
+        maps = model(prepare(tf.cast(images, tf.float32)), training=False)
+        maps = [tf.cast(each, tf.float32) for each in maps]
+        pooled = [pool(each, axis=(1, 2)) for each in maps for pool in (tf.reduce_mean, tf.reduce_max)]
+        return maps[-1], tf.concat(pooled, axis=-1)
 
     def run(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         bottleneck, pooled = compute(tf.constant(images))
         return bottleneck.numpy(), pooled.numpy()
 
     return run
+
+
+def shapes(backbone: str, image_side_px: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shapes of one image's pooled features and of its bottleneck."""
+    maps = _maps(backbone, _network(backbone, image_side_px, "float32"))
+    return (2 * sum(each.shape[-1] for each in maps),), tuple(maps[-1].shape[1:])
+
+
+def read_weights(backbone: str, path: Path) -> Arrays:
+    """The arrays of a file that Keras wrote: ``.keras``, ``.weights.h5`` or, as the official ones, ``.h5``.
+
+    Raises:
+        DataError: it is no such file, or of another network.
+    """
+    network = _network(backbone, named(backbone).side_px, "float32")
+    try:
+        with warnings.catch_warnings(
+            action="error", category=UserWarning
+        ):  # Keras' for arrays that it leaves as they are
+            network.load_weights(path)
+    except (UserWarning, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"not the weights of {backbone} without its top: {str(error).strip()[:300]}") from error
+    return {variable.path: variable.numpy() for variable in network.weights}
+
+
+def require_match(backbone: str, arrays: Arrays) -> None:
+    """Raises DataError where the arrays are not those of the network."""
+    _fill(_network(backbone, named(backbone).side_px, "float32"), arrays)
 
 
 def gpus_compute_in_bfloat16() -> bool | None:
@@ -37,14 +73,28 @@ def gpus_compute_in_bfloat16() -> bool | None:
     return all(each.get("compute_capability", (0,)) >= (8,) for each in details)
 
 
-def _model(weights: Arrays, image_side_px: int, precision: str) -> keras.Model:
+def _network(backbone: str, image_side_px: int, precision: str) -> keras.Model:
+    """As Keras builds it, untrained: from prepared images to the bottleneck."""
     before = keras.config.dtype_policy()
+    keras.utils.clear_session()  # layers without a name are named by counting: so that arrays keep theirs
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     try:
-        model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(image_side_px, image_side_px, 3))
+        build = getattr(keras.applications, named(backbone).application)
+        return build(weights=None, include_top=False, input_shape=(image_side_px, image_side_px, 3))
     finally:
         keras.config.set_dtype_policy(before)
-    for layer in model.layers:
-        if layer.weights:
-            layer.set_weights([weights[f"{layer.name}/kernel"], weights[f"{layer.name}/bias"]])
-    return keras.Model(model.input, [model.get_layer(f"block{block}_pool").output for block in POOLED_BLOCKS])
+
+
+def _maps(backbone: str, network: keras.Model) -> list[keras.KerasTensor]:
+    """What is pooled, the bottleneck last."""
+    return [*(network.get_layer(name).output for name in named(backbone).earlier), network.output]
+
+
+def _fill(network: keras.Model, arrays: Arrays) -> None:
+    wanted = {variable.path: tuple(variable.shape) for variable in network.weights}
+    found = {name: array.shape for name, array in arrays.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise DataError(f"{name}: expected an array of shape {wanted.get(name)}, got {found.get(name)}")
+    for variable in network.weights:
+        variable.assign(arrays[variable.path])

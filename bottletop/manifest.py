@@ -9,6 +9,7 @@ from msgspec import Meta
 from bottletop.config import Params, parse
 from bottletop.errors import ArtefactError
 from bottletop.files import read_json, write_json
+from bottletop.networks import NETWORKS
 
 Kind = Literal["pooled", "bottleneck"]
 Precision = Literal["auto", "float32", "bfloat16", "int8"]
@@ -17,9 +18,16 @@ Precision = Literal["auto", "float32", "bfloat16", "int8"]
 class ExtractParams(Params, frozen=True, kw_only=True):
     """Section ``extract`` of params.yaml."""
 
-    image_side_px: Annotated[int, Meta(ge=32, le=1024)] | Literal["auto"]  # auto: the dataset's own, in datasets.yaml
-    precision: Precision  # auto: bfloat16 where the processor computes in it, else float32
-    bottleneck: bool  # keep block5_pool too, 49 KB an image at 224 px, for tops on the bottleneck
+    backbone: str  # one of `networks.NETWORKS`
+    image_side_px: Annotated[int, Meta(ge=32, le=1024)] | Literal["auto"]  # auto: the dataset's, else the backbone's
+    precision: Precision  # auto: bfloat16 where the processor computes in it, else float32; int8: VGG16 alone
+    bottleneck: bool  # keep the last maps too, 49 KB an image with VGG16 at 224 px, for tops on the bottleneck
+
+    def __post_init__(self) -> None:
+        if self.backbone not in NETWORKS:
+            raise ValueError(f"backbone must be one of {', '.join(NETWORKS)}, got {self.backbone!r}")
+        if self.precision == "int8" and self.backbone != "vgg16":
+            raise ValueError(f"precision int8 is for vgg16 alone, got {self.backbone}: take bfloat16 or float32")
 
 
 class ShardShape(Params, frozen=True, kw_only=True):

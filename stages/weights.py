@@ -1,17 +1,22 @@
-"""weights: its catalogue entry in, the backbone's checked arrays out."""
+"""weights: the backbone's catalogue entry in, its checked arrays out; none where the model reads the images itself."""
+
+import sys
 
 from bottletop.config import load
 from bottletop.errors import exit_on_error
 from bottletop.needs import features_are_needed
-from bottletop.paths import CATALOGUE, WEIGHTS
+from bottletop.networks import named
+from bottletop.paths import CATALOGUE, weights_file
 from bottletop.weight_sources import WeightsEntry, obtain
 from bottletop.weights import save
 
 
-def run(entry: WeightsEntry) -> None:
-    save(WEIGHTS, obtain(entry) if features_are_needed() else {})
+def run(backbone: str) -> None:
+    named(backbone)
+    entry = load(WeightsEntry, f"weights.{backbone}", CATALOGUE)
+    save(weights_file(backbone), obtain(entry, backbone) if features_are_needed() else {})
 
 
 if __name__ == "__main__":
     with exit_on_error("weights"):
-        run(load(WeightsEntry, "weights.vgg16", CATALOGUE))
+        run(sys.argv[1])

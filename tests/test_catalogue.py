@@ -136,7 +136,9 @@ def test_a_catalogue_without_datasets_is_refused(catalogue, text):
 
 def test_a_wrong_entry_is_refused_with_its_place(catalogue):
     catalogue("datasets: {mine: {title: Mine, image_side_px: 16, source: {folder: photos}}}")
-    with pytest.raises(ParamsError, match=r"datasets.mine.image_side_px: expected `int` >= 32, got 16"):
+    with pytest.raises(
+        ParamsError, match=r"datasets.mine.image_side_px: expected `int` >= 32, allowed are auto, got 16"
+    ):
         dataset("mine")
 
 

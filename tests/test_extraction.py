@@ -18,7 +18,9 @@ SIDE = 32
 
 
 def params(**changes):
-    return ExtractParams(**{"image_side_px": SIDE, "precision": "float32", "bottleneck": True, **changes})
+    return ExtractParams(
+        **{"backbone": "vgg16", "image_side_px": SIDE, "precision": "float32", "bottleneck": True, **changes}
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +88,7 @@ def test_the_manifest_says_what_the_features_are(tmp_path, fake_backbone):
     assert manifest.contract() == {
         "backbone": "vgg16",
         "weights_digest": digest(random_weights()),
-        "preprocessing": backbone.PREPROCESSING,
+        "preprocessing": "rgb-exif-bilinear-caffe-1",
         "image_side_px": SIDE,
     }
     assert (manifest.precision, manifest.dtype, manifest.rows) == ("float32", "float16", 3)
@@ -183,6 +185,6 @@ def test_only_a_few_images_are_decoded_ahead(tmp_path, monkeypatch):
     ],
 )
 def test_params_out_of_bounds_are_refused_by_name(tmp_path, changes, named):
-    values = {"image_side_px": "auto", "precision": "auto", "bottleneck": True, **changes}
+    values = {"backbone": "vgg16", "image_side_px": "auto", "precision": "auto", "bottleneck": True, **changes}
     with pytest.raises(ParamsError, match=named):
         parse(ExtractParams, values, "extract", tmp_path / "params.yaml")

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from benchmarks import samples
+from bottletop import floating
+from bottletop.manifest import read_manifest
 from stages.evaluate import IN_GIT
 from tests import project as small
 from tests.pictures import jpeg
@@ -106,6 +108,24 @@ class TestRepro:
         catalogue["datasets"][DATASET]["title"] = "Other patterns"
         (project / "datasets.yaml").write_text(yaml.safe_dump(catalogue))
         assert stages_run(run(project, "dvc", "repro")) == []
+
+    def test_another_backbone_is_fetched_and_used_and_the_first_is_restored(
+        self, project: Path, tmp_path: Path
+    ) -> None:
+        floating._network("efficientnet_v2_b0", 32, "float32").save_weights(tmp_path / "own.weights.h5")
+        catalogue = yaml.safe_load((project / "datasets.yaml").read_text())
+        own = {"digest": None, "sources": [{"url": f"file:{tmp_path / 'own.weights.h5'}"}]}
+        catalogue["weights"]["efficientnet_v2_b0"] = own
+        (project / "datasets.yaml").write_text(yaml.safe_dump(catalogue))
+        assert stages_run(run(project, "dvc", "repro")) == []
+        set_param(project, "extract.backbone", "efficientnet_v2_b0")
+        output = run(project, "dvc", "repro")
+        assert stages_run(output) == ["weights", "extract", "train", "evaluate", "track"]
+        manifest = read_manifest(project / "data/features" / DATASET)
+        assert (manifest.backbone, manifest.pooled_shape) == ("efficientnet_v2_b0", (2880,))
+        assert manifest.preprocessing == "rgb-exif-bilinear-inside-1"
+        set_param(project, "extract.backbone", "vgg16")
+        assert stages_run(run(project, "dvc", "repro")) == ["track"]
 
     def test_a_dataset_taken_off_the_list_is_restored_when_put_back(self, project: Path) -> None:
         catalogue = yaml.safe_load((project / "datasets.yaml").read_text())
@@ -339,6 +359,7 @@ class TestMistakes:
             ("train.dropout", [1.5], "train.dropout"),
             ("train.optimiser", "adamm", "train.optimiser"),
             ("train.epoch", 5, "unknown field `epoch`"),
+            ("extract.backbone", "vgg61", "backbone must be one of vgg16, vgg19, resnet50"),
         ],
     )
     def test_a_wrong_param(self, project: Path, name: str, value: object, message: str) -> None:

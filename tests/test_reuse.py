@@ -44,7 +44,9 @@ class Dataset:
 
     def extract(self, target: Path, rows: list[ImageRow] | None = None, **changes) -> dict[str, bytes]:
         """The bytes of each file written."""
-        params = ExtractParams(**{"image_side_px": SIDE, "precision": "float32", "bottleneck": True, **changes})
+        params = ExtractParams(
+            **{"backbone": "vgg16", "image_side_px": SIDE, "precision": "float32", "bottleneck": True, **changes}
+        )
         side = params.image_side_px
         extract(self.rows if rows is None else rows, self.folder, random_weights(), side, params, target)
         return {path.name: path.read_bytes() for path in target.iterdir()}
@@ -112,7 +114,7 @@ def test_another_recipe_is_computed_anew(tmp_path, dataset, vgg16, changes):
 
 def test_another_preprocessing_is_computed_anew(tmp_path, dataset, vgg16, monkeypatch):
     dataset.killed(tmp_path / "features", vgg16, after=64)
-    monkeypatch.setattr(backbone, "PREPROCESSING", "another")
+    monkeypatch.setattr(backbone, "REVISION", 2)
     dataset.extract(tmp_path / "features")
     assert vgg16.computed == 80
 

