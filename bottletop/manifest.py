@@ -66,11 +66,12 @@ class Manifest(Params, frozen=True, kw_only=True):
             "weights_digest": self.weights_digest,
             "preprocessing": self.preprocessing,
             "image_side_px": self.image_side_px,
+            "precision": self.precision,
         }
 
     def recipe(self) -> dict[str, object]:
         """What an image's features follow from, apart from the image."""
-        return {**self.contract(), "precision": self.precision, "dtype": self.dtype}
+        return {**self.contract(), "dtype": self.dtype}
 
 
 def stem(shard: str) -> str:

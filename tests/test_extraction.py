@@ -90,6 +90,7 @@ def test_the_manifest_says_what_the_features_are(tmp_path, fake_backbone):
         "weights_digest": digest(random_weights()),
         "preprocessing": "rgb-exif-bilinear-caffe-1",
         "image_side_px": SIDE,
+        "precision": "float32",
     }
     assert (manifest.precision, manifest.dtype, manifest.rows) == ("float32", "float16", 3)
     assert (manifest.pooled_shape, manifest.bottleneck_shape) == ((2560,), (1, 1, 512))

@@ -374,6 +374,7 @@ def test_the_features_that_a_top_was_trained_on_match(easy, trained, tmp_path):
         ("weights_digest", "1" * 64),
         ("preprocessing", "rgb-2"),
         ("image_side_px", 96),
+        ("precision", "int8"),
     ],
 )
 def test_features_made_otherwise_are_refused_and_the_difference_named(easy, trained, name, value):
