@@ -44,7 +44,8 @@ class FeatureSet(Examples):
         which = np.searchsorted(self._starts, rows, side="right") - 1
         for shard in np.unique(which):
             here = np.flatnonzero(which == shard)
-            result[here] = self._vectors(self._files[shard].read(rows[here] - self._starts[shard]))
+            values = self._files[shard].read(rows[here] - self._starts[shard])
+            result[here] = vectors(values, self.kind, self.pooling)
         return result
 
     @property
@@ -55,13 +56,6 @@ class FeatureSet(Examples):
         shape = self.manifest.bottleneck_shape or (0,)
         return math.prod(shape) if self.pooling == "flatten" else shape[-1]
 
-    def _vectors(self, values: NDArray[np.float16]) -> NDArray[np.float16]:
-        if self.kind == "pooled" or self.pooling == "flatten":
-            return np.asarray(values.reshape(len(values), -1))
-        if self.pooling == "max":
-            return np.asarray(values.max((1, 2)))
-        return np.asarray(values.mean((1, 2), dtype=np.float32), np.float16)
-
     @functools.cached_property
     def _files(self) -> list["_File"]:
         return [_inspect(feature_file(self.folder, shard, self.kind)) for shard in self.manifest.shards]
@@ -70,6 +64,15 @@ class FeatureSet(Examples):
     def _starts(self) -> NDArray[np.int64]:
         """The position of each shard's first image."""
         return np.cumsum([0, *(shard.rows for shard in self.manifest.shards.values())])[:-1]
+
+
+def vectors(values: NDArray[np.float16], kind: Kind, pooling: Pooling) -> NDArray[np.float16]:
+    """What a top sees of the backbone's features of this kind: float16, (n, width)."""
+    if kind == "pooled" or pooling == "flatten":
+        return np.asarray(values.reshape(len(values), -1))
+    if pooling == "max":
+        return np.asarray(values.max((1, 2)))
+    return np.asarray(values.mean((1, 2), dtype=np.float32), np.float16)
 
 
 def open_features(folder: Path, rows: Sequence[SplitRow], kind: Kind, pooling: Pooling) -> FeatureSet:

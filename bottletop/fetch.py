@@ -77,13 +77,15 @@ def _fetch_one(url: str, checksum: str | None, path: Path) -> Path:
 
 
 def check_host(url: str) -> None:
+    """Refuses an address whose host is not one of ``BOTTLETOP_HOSTS``, where that is set."""
     allowed = os.environ.get("BOTTLETOP_HOSTS")
     host = urlsplit(url).hostname or ""
     if allowed is not None and host not in allowed.split(","):
         raise DataError(f"{host} is not in BOTTLETOP_HOSTS ({allowed}), the only hosts to contact")
 
 
-def _check_redirect(answer: requests.Response, **_: Any) -> None:
+def check_redirect(answer: requests.Response, **_: Any) -> None:
+    """`check_host` for where an answer leads; a hook of requests."""
     if answer.is_redirect:
         check_host(urljoin(answer.url, answer.headers["Location"]))
 
@@ -116,7 +118,7 @@ def _continue(url: str, part: Path) -> None:
         url,
         headers=headers,
         auth=_credentials(url),
-        hooks={"response": _check_redirect},
+        hooks={"response": check_redirect},
         stream=True,
         timeout=TIMEOUT_S,
     ) as answer:

@@ -17,14 +17,12 @@ from bottletop.weights import Arrays
 
 def forward(backbone: str, weights: Arrays, image_side_px: int, precision: Literal["float32", "bfloat16"]) -> Forward:
     """The network as a function; see `vgg16.Forward`."""
-    network = _network(backbone, image_side_px, precision)
-    _fill(network, weights)
-    model = keras.Model(network.input, _maps(backbone, network))
+    network = model(backbone, weights, image_side_px, precision)
     prepare = getattr(keras.applications, named(backbone).module).preprocess_input
 
     @tf.function  # type: ignore[untyped-decorator]
     def compute(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        maps = model(prepare(tf.cast(images, tf.float32)), training=False)
+        maps = network(prepare(tf.cast(images, tf.float32)), training=False)
         maps = [tf.cast(each, tf.float32) for each in maps]
         pooled = [pool(each, axis=(1, 2)) for each in maps for pool in (tf.reduce_mean, tf.reduce_max)]
         return maps[-1], tf.concat(pooled, axis=-1)
@@ -71,6 +69,13 @@ def gpus_compute_in_bfloat16() -> bool | None:
         return None
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]  # not measured: no GPU was at hand
     return all(each.get("compute_capability", (0,)) >= (8,) for each in details)
+
+
+def model(backbone: str, weights: Arrays, image_side_px: int, precision: Literal["float32", "bfloat16"]) -> keras.Model:
+    """The network with the weights: from prepared images, (n, side, side, 3), to the maps that are pooled."""
+    network = _network(backbone, image_side_px, precision)
+    _fill(network, weights)
+    return keras.Model(network.input, _maps(backbone, network))
 
 
 def _network(backbone: str, image_side_px: int, precision: str) -> keras.Model:
