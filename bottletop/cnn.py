@@ -25,7 +25,7 @@ def train(
     def network() -> keras.Model:
         return build(pictures.side_px, len(pictures.class_names), params, augment, train)
 
-    return fit(pictures, network, train, on_epoch)
+    return fit(pictures, network, train, on_epoch, sections=(params, augment))
 
 
 def build(side_px: int, classes: int, params: CnnParams, augment: AugmentParams, train: TopParams) -> keras.Model:

@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -54,16 +54,22 @@ class Epochs(keras.callbacks.Callback):  # type: ignore[misc]
     """Follows one call of `fit`; `history` grows by an entry per epoch, keys as in HISTORY."""
 
     def __init__(
-        self, epochs: int, patience: int | None, on_epoch: Callable[[Entry], None], state: Path | None = None
+        self,
+        epochs: int,
+        patience: int | None,
+        on_epoch: Callable[[Entry], None],
+        state: Path | None = None,
+        earlier: Sequence[Entry] = (),
     ) -> None:
         """
         Args:
             patience: epochs without a lower validation loss before stopping; None: never.
             on_epoch: called after each epoch with its entry and its number, from 1, under "epoch".
             state: folder for what it takes to go on after a kill; None: nothing is kept.
+            earlier: entries of the training that the model comes from; the last one is of the model as it is now.
         """
         super().__init__()
-        self.history: list[Entry] = []
+        self.history: list[Entry] = list(earlier)
         self._patience, self._on_epoch, self._state, self._epochs = patience, on_epoch, state, epochs
         self._best_weights: list[NDArray[np.float32]] = []
         self._saved = time.monotonic()
@@ -80,8 +86,10 @@ class Epochs(keras.callbacks.Callback):  # type: ignore[misc]
             model.load_weights(self._state / "best.weights.h5")
             self._best_weights = model.get_weights()
             model.load_weights(self._state / "last.weights.h5")
-            for entry in read_json(self._state / "history.json"):
+            for entry in read_json(self._state / "history.json")[len(self.history) :]:
                 self._add(entry)
+        else:
+            self._best_weights = model.get_weights()
         return self._epochs if self._exhausted else len(self.history)
 
     def on_train_begin(self, logs: Entry | None = None) -> None:  # noqa: ARG002 (Keras' names)

@@ -13,7 +13,7 @@ from bottletop.config import Params, parse, parse_yaml, read_yaml
 from bottletop.download import DownloadParams
 from bottletop.errors import ParamsError
 from bottletop.manifest import ExtractParams
-from bottletop.network_params import AugmentParams, CnnParams
+from bottletop.network_params import AugmentParams, CnnParams, FinetuneParams
 from bottletop.paths import PARAMS
 from bottletop.scores import EvaluateParams
 from bottletop.split import SplitParams
@@ -25,6 +25,7 @@ SECTIONS: dict[str, type[Params]] = {
     "extract": ExtractParams,
     "train": TopParams,
     "cnn": CnnParams,
+    "finetune": FinetuneParams,
     "augment": AugmentParams,
     "evaluate": EvaluateParams,
 }

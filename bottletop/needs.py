@@ -9,7 +9,7 @@ from typing import Literal
 
 from bottletop.files import read_json, replacing, write_json, write_text
 
-Model = Literal["top", "cnn"]
+Model = Literal["top", "cnn", "finetune"]
 NEEDS = Path("data/needs.json")
 LEFT_OUT = "train.model in params.yaml reads the images themselves: there was nothing to extract.\n"
 

@@ -15,7 +15,7 @@ Fraction = Annotated[float, Meta(ge=0, lt=1)]
 class TopParams(Params, frozen=True, kw_only=True):
     """Section ``train`` of params.yaml: the dense layers that every model ends with, and how it is trained."""
 
-    model: Model  # top: on the backbone's features; cnn: convolutions trained from scratch
+    model: Model  # top: on the backbone's features; cnn: convolutions from scratch; finetune: the backbone too
     features: Kind  # pooled: averages and maxima of three blocks; bottleneck: the last maps
     pooling: Pooling  # of the bottleneck; not used with pooled features
     transform: Literal["none", "sqrt"]  # sqrt: of the features, with their sign, which makes them less skewed

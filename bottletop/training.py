@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from bottletop.config import Params
 from bottletop.epochs import HISTORY, Entry, Epochs, unfinished
 from bottletop.errors import DataError, ParamsError
 from bottletop.examples import Examples, Rows
@@ -56,6 +57,9 @@ def fit(
     network: Callable[[], keras.Model],
     params: TopParams,
     on_epoch: Callable[[Entry], None] = lambda _: None,
+    *,
+    sections: Sequence[Params] = (),
+    earlier: Sequence[Entry] = (),
 ) -> Trained:
     """Trains the network; the epoch with the lowest validation loss is what is returned.
 
@@ -64,6 +68,8 @@ def fit(
     Args:
         network: builds the untrained model; its random weights follow from the seed.
         on_epoch: called after each epoch with its entry of the history and its number under "epoch".
+        sections: other sections of params.yaml that the network follows from.
+        earlier: history of the training that the network comes from; its last entry is of the network as it is built.
 
     Raises:
         DataError: there is a single class.
@@ -84,8 +90,9 @@ def fit(
         steps_per_execution=STEPS_AT_ONCE,
     )
     training, validation = examples.side("train"), examples.side("validation")
-    with unfinished([msgspec.to_builtins(params), examples.recipe(), digest(examples.rows)]) as state:
-        epochs = Epochs(params.epochs, params.patience, on_epoch, state)
+    identity = [msgspec.to_builtins(each) for each in (params, *sections)], examples.recipe(), digest(examples.rows)
+    with unfinished([*identity, list(earlier)]) as state:
+        epochs = Epochs(params.epochs, params.patience, on_epoch, state, earlier)
         done = epochs.resume(model)
         model.fit(
             _batches(examples, training, params.batch_size, params.seed, done),
@@ -191,7 +198,8 @@ def _calibrate(model: keras.Model, probabilities: NDArray[np.float32], labels: N
         return float((logsumexp(scaled, axis=1) - own).mean())
 
     temperature = float(np.exp(minimize_scalar(log_loss, bounds=(-3, 3), method="bounded").x))
-    last = model.get_layer("classes")
+    names = [layer.name for layer in model.layers]
+    last = (model if "classes" in names else model.get_layer("top")).get_layer("classes")
     last.set_weights([weights / temperature for weights in last.get_weights()])
 
 

@@ -13,7 +13,7 @@ from bottletop.paths import PARAMS, Paths
 from bottletop.server import warn_of_silence
 from bottletop.workspace import claim
 
-SECTIONS = {"datasets", "download", "split", "extract", "train", "cnn", "augment", "evaluate"}
+SECTIONS = {"datasets", "download", "split", "extract", "train", "cnn", "finetune", "augment", "evaluate"}
 
 
 def run(names: tuple[str, ...], model: Model) -> None:

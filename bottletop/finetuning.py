@@ -1,0 +1,84 @@
+"""Fine-tuning: the top is trained on features, then the backbone's last layers with it, on the images."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from bottletop import augmentation, floating
+from bottletop.epochs import Entry
+from bottletop.errors import ParamsError
+from bottletop.features import FeatureSet
+from bottletop.network_params import AugmentParams, FinetuneParams
+from bottletop.networks import named
+from bottletop.pictures import PictureSet
+from bottletop.runtime import keras
+from bottletop.top_params import TopParams
+from bottletop.training import Trained, fit
+from bottletop.training import train as train_top
+from bottletop.weights import Arrays
+
+
+def train(
+    features: FeatureSet,
+    pictures: PictureSet,
+    weights: Arrays,
+    params: FinetuneParams,
+    augment: AugmentParams,
+    train: TopParams,
+    on_epoch: Callable[[Entry], None] = lambda _: None,
+) -> Trained:
+    """Trains a top, then with it the backbone from one layer on; the best epoch of both is what is returned.
+
+    The history is the top's up to its best epoch, and then fine-tuning's. See `training.fit`.
+    """
+    top = train_top(features, msgspec.structs.replace(train, calibrate=False))
+    earlier = top.history[: top.record.best_epoch]
+    for number, entry in enumerate(earlier, 1):
+        on_epoch({"epoch": number, **entry})
+
+    def network() -> keras.Model:
+        return build(features, weights, top.model, params, augment)
+
+    changed = {"learning_rate": params.learning_rate, "batch_size": params.batch_size}
+    slowly = msgspec.structs.replace(train, **changed, epochs=len(earlier) + params.epochs)
+    tuned = fit(pictures, network, slowly, on_epoch, sections=(params, augment), earlier=earlier)
+    return Trained(tuned.model, msgspec.structs.replace(tuned.record, params=train), tuned.probabilities, tuned.history)
+
+
+def build(
+    features: FeatureSet, weights: Arrays, top: keras.Model, params: FinetuneParams, augment: AugmentParams
+) -> keras.Model:
+    """Backbone and top as one network: uint8 RGB, (n, side, side, 3), to class probabilities, (n, classes).
+
+    Batch normalisation stays as it is. Raises ParamsError where the backbone has no such layer.
+    """
+    made = features.manifest
+    precision: Literal["float32", "bfloat16"] = "bfloat16" if made.precision == "bfloat16" else "float32"
+    backbone = floating.model(made.backbone, weights, made.image_side_px, precision)
+    names = [layer.name for layer in backbone.layers]
+    if params.from_layer not in names:
+        raise ParamsError(
+            f"finetune.from_layer must be a layer of {made.backbone}, such as {', '.join(names[-4:])}, "
+            f"got {params.from_layer!r}: edit params.yaml"
+        )
+    for position, layer in enumerate(backbone.layers):
+        normalises = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = position >= names.index(params.from_layer) and not normalises
+    inputs = keras.Input((made.image_side_px, made.image_side_px, 3), dtype="uint8", name="images")
+    values = keras.layers.Rescaling(1 / 255)(inputs)
+    for layer in augmentation.layers(augment):
+        values = layer(values)
+    prepare = getattr(keras.applications, named(made.backbone).module).preprocess_input
+    maps = [keras.ops.cast(each, "float32") for each in backbone(prepare(keras.layers.Rescaling(255.0)(values)))]
+    return keras.Model(inputs, top(_features(maps, features)), name="finetuned")
+
+
+def _features(maps: list[keras.KerasTensor], features: FeatureSet) -> keras.KerasTensor:
+    """What extraction would have written of the maps."""
+    if features.kind == "pooled":
+        pooled = [pool(each, axis=(1, 2)) for each in maps for pool in (keras.ops.mean, keras.ops.max)]
+        return keras.ops.concatenate(pooled, axis=-1)
+    if features.pooling == "flatten":
+        return keras.layers.Flatten()(maps[-1])
+    return (keras.ops.max if features.pooling == "max" else keras.ops.mean)(maps[-1], axis=(1, 2))

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+
+from bottletop import finetuning, training
+from bottletop.errors import ParamsError
+from bottletop.extraction import extract
+from bottletop.features import open_features
+from bottletop.manifest import ExtractParams
+from bottletop.network_params import FinetuneParams
+from tests.test_cnn import AUGMENT, NO_CHANGE, open_tiny
+from tests.tiny import random_weights, simple_params
+
+PARAMS = FinetuneParams(from_layer="block5_conv2", learning_rate=1e-6, epochs=2, batch_size=8)
+NOTHING = type(AUGMENT)(**NO_CHANGE)
+TRAIN = simple_params(model="finetune", epochs=4)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return open_tiny(tmp_path_factory.mktemp("finetuning") / "tars", side_px=32)
+
+
+@pytest.fixture(scope="module")
+def folder(pictures, tmp_path_factory):
+    """Features of the pictures by a backbone with random weights, in float32."""
+    folder = tmp_path_factory.mktemp("features") / "tars"
+    params = ExtractParams(backbone="vgg16", image_side_px=32, precision="float32", bottleneck=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_ROOT", str(folder.parent))
+        extract(pictures.images, pictures.shards, random_weights(), 32, params, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def features(folder, pictures):
+    return open_features(folder, pictures.rows, "pooled", "flatten")
+
+
+@pytest.fixture(scope="module")
+def tuned(features, pictures):
+    seen = []
+    found = finetuning.train(features, pictures, random_weights(), PARAMS, NOTHING, TRAIN, seen.append)
+    return found, seen
+
+
+@pytest.mark.parametrize(
+    ("kind", "pooling"),
+    [("pooled", "flatten"), ("bottleneck", "flatten"), ("bottleneck", "avg"), ("bottleneck", "max")],
+)
+def test_backbone_and_top_as_one_network_say_what_the_top_says_of_the_features(folder, pictures, kind, pooling):
+    features = open_features(folder, pictures.rows, kind, pooling)
+    top = training.train(features, simple_params(features=kind, pooling=pooling, epochs=2))
+    network = finetuning.build(features, random_weights(), top.model, PARAMS, AUGMENT)
+    rows = np.arange(len(pictures.rows))
+    expected = top.model.predict_on_batch(features.read(rows))
+    np.testing.assert_allclose(network.predict_on_batch(pictures.read(rows)), expected, atol=2e-3)  # float16 on disk
+
+
+def test_layers_before_the_named_one_stay_as_they_are_and_the_others_learn(tuned):
+    backbone = next(layer for layer in tuned[0].model.layers if "block5_conv3" in str(layer.get_config()))
+    for layer in backbone.layers:
+        if layer.weights:
+            kernel = random_weights()[f"{layer.name}/kernel"]
+            same = np.array_equal(layer.get_weights()[0], kernel)
+            assert same == (layer.name not in ("block5_conv2", "block5_conv3")), layer.name
+
+
+def test_the_history_is_the_tops_up_to_its_best_epoch_and_then_fine_tunings(features, tuned):
+    top = training.train(features, simple_params(epochs=4))
+    best = top.record.best_epoch
+    found, seen = tuned
+    assert found.history[:best] == top.history[:best]
+    assert best < len(found.history) <= best + 2
+    assert [entry["epoch"] for entry in seen] == list(range(1, len(found.history) + 1))
+
+
+def test_fine_tuning_that_only_harms_leaves_the_top_as_it_was(features, pictures):
+    harmful = FinetuneParams(from_layer="block5_conv2", learning_rate=0.5, epochs=1, batch_size=8)
+    found = finetuning.train(features, pictures, random_weights(), harmful, NOTHING, TRAIN)
+    top = training.train(features, simple_params(epochs=4))
+    assert found.history[-1]["val_loss"] > found.history[found.record.best_epoch - 1]["val_loss"]
+    np.testing.assert_allclose(found.probabilities["test"], top.probabilities["test"], atol=2e-3)
+
+
+def test_the_record_keeps_the_settings_as_they_were_given(tuned):
+    assert tuned[0].record.params == TRAIN
+
+
+def test_a_layer_that_the_backbone_has_not_is_refused(features, pictures):
+    wrong = FinetuneParams(from_layer="block6_conv1", learning_rate=1e-4, epochs=1, batch_size=8)
+    with pytest.raises(ParamsError, match=r"finetune\.from_layer must be a layer of vgg16, such as .*block5_conv3"):
+        finetuning.train(features, pictures, random_weights(), wrong, NOTHING, TRAIN)
