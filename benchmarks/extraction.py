@@ -108,7 +108,9 @@ def articles(folder: Path, weights: Arrays) -> Way:
 
 
 def ours(tars: Path, rows: list[ImageRow], weights: Arrays, compute: backbone.Extract, kind: Any) -> Way:
-    params = ExtractParams(backbone="vgg16", image_side_px=SIDE_PX, precision=kind, bottleneck=True)
+    params = ExtractParams(
+        backbone="vgg16", image_side_px=SIDE_PX, precision=kind, views=1, flip=False, bottleneck=True
+    )
     compute(np.zeros((1, SIDE_PX, SIDE_PX, 3), np.uint8))
 
     def run(target: Path) -> None:

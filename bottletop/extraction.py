@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottletop import backbone, reuse, weights
+from bottletop import backbone, crops, reuse, weights
 from bottletop.errors import ArtefactError, DataError
 from bottletop.files import sha256_text
 from bottletop.images import ImageRow, decode, read_shard, square
-from bottletop.manifest import ExtractParams, Manifest, ShardShape, stem
+from bottletop.manifest import ExtractParams, Manifest, ShardShape, stem, view_stem
 from bottletop.progress import bar
 from bottletop.threads import map_ahead
 
@@ -31,7 +31,7 @@ def extract(
 ) -> None:
     """Writes the features of `images`, whose tars are in `shards`, and their manifest to `folder`, all or nothing.
 
-    Features that were computed before are found again, see `reuse`; each image is computed once.
+    Features that were computed before are found again, see `reuse`; each view of an image is computed once.
 
     Raises:
         ArtefactError: a shard is damaged, or features are not finite.
@@ -40,15 +40,20 @@ def extract(
     manifest = _manifest(images, arrays, image_side_px, precision, params)
     # Takes seconds: only where it is needed.
     build = cache(lambda: backbone.build(arrays, image_side_px, precision, params.backbone))
-    with reuse.unfinished(folder, manifest, {row.id for row in images}) as (work, earlier):
-        known = sum(row.id in earlier for row in images)
+    ids = [crops.name(row.id, number, flip=params.flip) for number in range(params.views) for row in images]
+    with reuse.unfinished(folder, manifest, set(ids)) as (work, earlier):
+        known = sum(view in earlier for view in ids)
+        unit = "images" if params.views == 1 else "views of images"
         if known:
-            print(f"extract: {known:,} of {len(images):,} images were computed before", file=sys.stderr)
-        with bar(f"extract ({precision})", " images", len(images) - known) as shown:
+            print(f"extract: {known:,} of {len(ids):,} {unit} were computed before", file=sys.stderr)
+        with bar(f"extract ({precision})", f" {unit}", len(ids) - known) as shown:
             compute = partial(_computed, build, shards, image_side_px, shown)
-            for _, group in groupby(images, key=lambda row: row.shard):
+            for shard, group in groupby(images, key=lambda row: row.shard):
                 rows = list(group)
-                work.write([row.id for row in rows], rows[0].shard, _known_or_computed(rows, earlier, compute))
+                for number in range(params.views):
+                    views = [row._replace(id=crops.name(row.id, number, flip=params.flip)) for row in rows]
+                    found = _known_or_computed(views, earlier, compute)
+                    work.write([view.id for view in views], view_stem(shard, number), found)
 
 
 def _known_or_computed(
@@ -105,13 +110,17 @@ def _manifest(
         ids_sha256=sha256_text(row.id for row in images),
         shards=shapes,
         versions=_versions(precision),
+        views=params.views,
+        flip=params.flip and params.views > 1,
     )
 
 
 def _square(image: tuple[ImageRow, bytes], image_side_px: int) -> NDArray[np.uint8]:
     row, data = image
     try:
-        return square(decode(data), image_side_px)
+        picture = decode(data)
+        values = square(picture, image_side_px, crops.box(row.id, *picture.size))
+        return values[:, ::-1] if crops.is_mirrored(row.id) else values
     except DataError as error:  # the download took it, so the shard has changed since
         raise ArtefactError(f"{row.shard}: {row.source} is damaged ({error}): run dvc repro") from error
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bottletop.errors import ArtefactError
 from bottletop.examples import Examples, Rows, labelled
 from bottletop.files import sha256_text
-from bottletop.manifest import Kind, Manifest, feature_file, read_manifest
+from bottletop.manifest import Kind, Manifest, feature_file, read_manifest, view_stem
 from bottletop.split import SplitRow
 
 Pooling = Literal["flatten", "avg", "max"]
@@ -32,7 +32,12 @@ class FeatureSet(Examples):
     pooling: Pooling
 
     def recipe(self) -> dict[str, object]:
-        return {**self.manifest.recipe(), "kind": self.kind, "pooling": self.pooling}
+        """With one view, views are not mentioned: tops of before stay valid."""
+        more = {"views": self.manifest.views, "flip": self.manifest.flip} if self.manifest.views > 1 else {}
+        return {**self.manifest.recipe(), "kind": self.kind, "pooling": self.pooling, **more}
+
+    def views(self, rows: Rows) -> list[Rows]:
+        return [rows + view * len(self.rows) for view in range(self.manifest.views)]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,12 +63,13 @@ class FeatureSet(Examples):
 
     @functools.cached_property
     def _files(self) -> list["_File"]:
-        return [_inspect(feature_file(self.folder, shard, self.kind)) for shard in self.manifest.shards]
+        names = [view_stem(shard, view) for view in range(self.manifest.views) for shard in self.manifest.shards]
+        return [_inspect(feature_file(self.folder, name, self.kind)) for name in names]
 
     @functools.cached_property
     def _starts(self) -> NDArray[np.int64]:
-        """The position of each shard's first image."""
-        return np.cumsum([0, *(shard.rows for shard in self.manifest.shards.values())])[:-1]
+        """The position of each file's first image."""
+        return np.cumsum([0, *(file.shape[0] for file in self._files)])[:-1]
 
 
 def vectors(values: NDArray[np.float16], kind: Kind, pooling: Pooling) -> NDArray[np.float16]:
@@ -89,12 +95,14 @@ def open_features(folder: Path, rows: Sequence[SplitRow], kind: Kind, pooling: P
         )
     if kind == "bottleneck" and manifest.bottleneck_shape is None:
         raise ArtefactError(f"{folder} has no bottleneck features: set extract.bottleneck to true in params.yaml")
-    features = FeatureSet(*labelled(rows), manifest, folder, kind, pooling)
+    images, class_names, labels = labelled(rows)
+    labels = np.tile(labels, manifest.views)
+    features = FeatureSet(images, class_names, labels, manifest, folder, kind, pooling)
     expected = manifest.pooled_shape if kind == "pooled" else manifest.bottleneck_shape
-    for (name, shard), file in zip(manifest.shards.items(), features._files, strict=True):
+    for shard, file in zip([*manifest.shards.values()] * manifest.views, features._files, strict=True):
         if file.shape != (shard.rows, *(expected or ())) or file.dtype != np.dtype(manifest.dtype):
             raise ArtefactError(
-                f"{folder}/{name}: expected {shard.rows} rows of {manifest.dtype} {expected}, "
+                f"{file.path}: expected {shard.rows} rows of {manifest.dtype} {expected}, "
                 f"got {file.dtype} {file.shape}: {redo}"
             )
     return features

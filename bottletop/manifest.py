@@ -21,6 +21,8 @@ class ExtractParams(Params, frozen=True, kw_only=True):
     backbone: str  # one of `networks.NETWORKS`
     image_side_px: Annotated[int, Meta(ge=32, le=1024)] | Literal["auto"]  # auto: the dataset's, else the backbone's
     precision: Precision  # auto: bfloat16 where the processor computes in it, else float32; int8: VGG16 alone
+    views: Annotated[int, Meta(ge=1, le=64)]  # of each image: the whole, and crops; time and disk grow with them
+    flip: bool  # half of the crops are mirrored; not for digits or letters
     bottleneck: bool  # keep the last maps too, 49 KB an image with VGG16 at 224 px, for tops on the bottleneck
 
     def __post_init__(self) -> None:
@@ -38,7 +40,7 @@ class ShardShape(Params, frozen=True, kw_only=True):
     ids_sha256: str  # of the images' ids, in order
 
 
-class Manifest(Params, frozen=True, kw_only=True):
+class Manifest(Params, frozen=True, kw_only=True, omit_defaults=True):
     """``manifest.json``: what the features are, and of which images."""
 
     backbone: str
@@ -53,6 +55,8 @@ class Manifest(Params, frozen=True, kw_only=True):
     ids_sha256: str  # of all images' ids, in index order
     shards: dict[str, ShardShape]  # by file stem, in index order
     versions: dict[str, str]
+    views: int = 1  # of each image, the first being the whole; see `crops`
+    flip: bool = False  # whether the others may be mirrored
 
     def shapes(self) -> dict[Kind, tuple[int, ...]]:
         """The shape of one image's features, by the kinds that there are."""
@@ -77,6 +81,11 @@ class Manifest(Params, frozen=True, kw_only=True):
 def stem(shard: str) -> str:
     """``cat-000`` of ``cat-000.tar``."""
     return shard.removesuffix(".tar")
+
+
+def view_stem(shard: str, number: int) -> str:
+    """What the features of a shard's images are called after: ``cat-000``, and of further views ``cat-000.view1``."""
+    return f"{stem(shard)}.view{number}" if number else stem(shard)
 
 
 def feature_file(folder: Path, shard: str, kind: Kind) -> Path:

@@ -4,8 +4,8 @@ An image's features depend on its bytes and on the recipe: backbone, weights, pr
 these are the same, they are taken from extractions that were killed, from the version that dvc.lock names, and from the
 commit that experiments start from; the last two are in DVC's cache or on its remote, and are linked, not copied.
 
-``rows.csv``, beside the features, has a line per image, in order: its id, its shard, and a CRC-32 for each kind of
-features, so that a row which a crash has left half-written is not taken for a whole one.
+``rows.csv``, beside the features, has a line per image or view of one, in order: its id, its shard, and a CRC-32 for
+each kind of features, so that a row which a crash has left half-written is not taken for a whole one.
 """
 
 import csv
@@ -161,7 +161,7 @@ class Work:
         write_text(folder / ROWS, f"id,shard,{','.join(self._shapes)}\n")
 
     def write(self, images: Sequence[str], shard: str, rows: Iterable[Row]) -> None:
-        """Writes one shard's features, given the ids of its images; a full disk is an error, not a crash."""
+        """Writes one shard's features, given the ids of its images or views; a full disk is an error, not a crash."""
         with ExitStack() as stack:
             log = stack.enter_context((self._folder / ROWS).open("a", encoding="utf-8", buffering=1))
             paths = {kind: feature_file(self._folder, shard, kind) for kind in self._shapes}

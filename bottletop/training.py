@@ -46,7 +46,8 @@ def train(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], N
     """Fits a top on the training side of a dataset's features, and returns it at its best epoch; see `fit`."""
 
     def network() -> keras.Model:
-        moments = _moments(features, features.side("train"), params) if params.standardise else None
+        rows = np.concatenate(features.views(features.side("train")))
+        moments = _moments(features, rows, params) if params.standardise else None
         return build(features.width, len(features.class_names), params, moments)
 
     return fit(features, network, params, on_epoch)
@@ -73,11 +74,14 @@ def fit(
 
     Raises:
         DataError: there is a single class.
-        ParamsError: training diverges.
+        ParamsError: training diverges, or there are no further views to average over.
     """
     classes = len(examples.class_names)
     if classes < 2:
         raise DataError(f"a dataset needs at least two classes, got only {examples.class_names[0]!r}: add a folder")
+    training, validation = np.concatenate(examples.views(examples.side("train"))), examples.side("validation")
+    if params.test_time_views and len(examples.views(validation)) == 1:
+        raise ParamsError("train.test_time_views needs train.model top and extract.views over 1: edit params.yaml")
     keras.utils.clear_session()  # layers are named by counting: so that equal models are equal files
     keras.utils.set_random_seed(params.seed)
     tf.config.experimental.enable_op_determinism()
@@ -89,7 +93,6 @@ def fit(
         weighted_metrics=[],
         steps_per_execution=STEPS_AT_ONCE,
     )
-    training, validation = examples.side("train"), examples.side("validation")
     identity = [msgspec.to_builtins(each) for each in (params, *sections)], examples.recipe(), digest(examples.rows)
     with unfinished([*identity, list(earlier)]) as state:
         epochs = Epochs(params.epochs, params.patience, on_epoch, state, earlier)
@@ -109,7 +112,8 @@ def fit(
     if not np.isfinite([list(entry.values()) for entry in epochs.history]).all():
         raise ParamsError(f"training diverged: lower train.learning_rate in params.yaml, got {params.learning_rate}")
     if params.calibrate:
-        _calibrate(model, predict(model, examples, validation), examples.labels[validation])
+        probabilities = predict(model, examples, validation, all_views=params.test_time_views)
+        _calibrate(model, probabilities, examples.labels[validation])
     record = TopRecord(
         class_names=examples.class_names,
         contract=examples.recipe(),
@@ -118,8 +122,11 @@ def fit(
         best_epoch=epochs.best + 1,
         params=params,
     )
-    probabilities = {side: predict(model, examples, examples.side(side)) for side in PREDICTED_SIDES}
-    return Trained(model, record, probabilities, tuple(epochs.history))
+    predicted = {
+        side: predict(model, examples, examples.side(side), all_views=params.test_time_views)
+        for side in PREDICTED_SIDES
+    }
+    return Trained(model, record, predicted, tuple(epochs.history))
 
 
 def save(folder: Path, history: Path, trained: Trained) -> None:

@@ -13,7 +13,14 @@ from bottletop.weight_sources import WeightsEntry
 from tests.tiny import ROOT
 
 ALLOWED = "vgg16, vgg19, resnet50, xception, inception_v3, efficientnet_v2_b0, efficientnet_v2_s, convnext_tiny"
-EXTRACT = {"backbone": "vgg16", "image_side_px": "auto", "precision": "auto", "bottleneck": True}
+EXTRACT = {
+    "backbone": "vgg16",
+    "image_side_px": "auto",
+    "precision": "auto",
+    "views": 1,
+    "flip": False,
+    "bottleneck": True,
+}
 
 
 def test_an_unknown_backbone_is_refused_with_the_known_ones():

@@ -95,7 +95,7 @@ from bottletop.weights import digest, load as load_weights
 import stages.extract
 weights = load_weights(Path("weights.npz"))
 quantised.MEASURED_WITH = digest(weights)
-params = ExtractParams(backbone="vgg16", image_side_px=32, precision="int8", bottleneck=True)
+params = ExtractParams(backbone="vgg16", image_side_px=32, precision="int8", views=1, flip=False, bottleneck=True)
 extract(read_index(Path("index.csv")), Path("images"), weights, 32, params, Path("features"))
 print(sorted(name for name in sys.modules if name.split(".")[0] in ("tensorflow", "keras")))
 """

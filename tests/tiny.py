@@ -6,12 +6,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from bottletop.config import parse, read_yaml
 from bottletop.files import sha256_text
 from bottletop.images import ImageRow
-from bottletop.manifest import Manifest, ShardShape, feature_file, stem, write_manifest
+from bottletop.manifest import Manifest, ShardShape, feature_file, read_manifest, stem, view_stem, write_manifest
 from bottletop.shards import ShardWriter
 from bottletop.split import SplitRow
 from bottletop.top_params import TopParams
@@ -92,6 +93,15 @@ def write_features(folder: Path, rows: Sequence[SplitRow], bottleneck: np.ndarra
     )
     write_manifest(folder, manifest)
     return manifest
+
+
+def add_view(folder: Path, rows: Sequence[SplitRow], pooled: np.ndarray) -> None:
+    """Writes the pooled features of one more view of the images."""
+    manifest = read_manifest(folder)
+    for shard in dict.fromkeys(row.shard for row in rows):
+        here = [i for i, row in enumerate(rows) if row.shard == shard]
+        np.save(feature_file(folder, view_stem(shard, manifest.views), "pooled"), pooled[here].astype(np.float16))
+    write_manifest(folder, msgspec.structs.replace(manifest, views=manifest.views + 1))
 
 
 def feature_folder(

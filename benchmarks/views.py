@@ -1,0 +1,79 @@
+"""What further views of the images gain: the default top on one to four views, for three seeds of split and training.
+
+Extracts digits and the sample archives with four views of each image in a copy of the project, trains on the first few,
+and tests on the whole images and on the mean over those views. Prints a Markdown table of test accuracy. Give it a
+folder to keep the copy there, and datasets to do no others.
+"""
+
+import dataclasses
+import os
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import msgspec
+
+from benchmarks import samples
+from benchmarks.accuracy import SEEDS, fields, run, spread
+from bottletop.config import load
+from bottletop.features import FeatureSet, open_features
+from bottletop.images import read_index
+from bottletop.paths import Paths
+from bottletop.split import SplitParams, split
+from bottletop.top_params import TopParams
+from tests.project import set_param
+
+VIEWS = (1, 2, 4)
+COLUMNS = ("1 view", "2 views", "2, mean at test", "4 views", "4, mean at test")
+
+
+def main(scratch: Path, datasets: list[str]) -> None:
+    project = samples.copy_project(scratch / "project")
+    samples.activate(project, datasets)
+    set_param(project, "extract.views", max(VIEWS))
+    set_param(project, "extract.bottleneck", False)
+    with samples.served(samples.folder()) as address:
+        samples.use_samples(project, address)
+        run(project, "sources")
+        run(project, "weights", "vgg16")
+        for name in datasets:
+            run(project, "download", name)
+    os.chdir(project)
+    print(f"| dataset | crops | {' | '.join(COLUMNS)} |\n| --- | --- |{' --- |' * len(COLUMNS)}", flush=True)
+    for name in datasets:
+        for flip in (False, True) if name == "digits" else (True,):
+            set_param(project, "extract.flip", flip)
+            run(project, "extract", name)
+            results = zip(*(accuracies(name, seed) for seed in SEEDS), strict=True)
+            print(f"| {name} | {'mirrored' if flip else 'plain'} | {' | '.join(map(spread, results))} |", flush=True)
+
+
+def accuracies(name: str, seed: int) -> list[float]:
+    """Of the default top on test images, in the order of `COLUMNS`."""
+    from bottletop import top, training  # TensorFlow is not needed before
+
+    params, default = load(SplitParams, "split"), load(TopParams, "train")
+    rows = split(read_index(Paths(name).index), type(params)(**{**fields(params), "seed": seed}))
+    features = open_features(Paths(name).features, rows, default.features, default.pooling)
+    test, found = features.side("test"), []
+    for views in VIEWS:
+        some = first_views(features, views)
+        chosen = TopParams(**{**fields(default), "seed": seed, "test_time_views": views > 1})
+        model = training.train(some, chosen).model  # test_time_views changes its temperature alone
+        for mean in (False, True)[:views]:
+            predicted = top.predict(model, some, test, all_views=mean).argmax(1)
+            found.append(float((predicted == features.labels[test]).mean()))
+    return found
+
+
+def first_views(features: FeatureSet, views: int) -> FeatureSet:
+    """As if so many had been extracted."""
+    return dataclasses.replace(features, manifest=msgspec.structs.replace(features.manifest, views=views))
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, *names = sys.argv[1:] or [scratch]
+        main(Path(folder), names or ["digits", *samples.ARCHIVES])

@@ -1,0 +1,39 @@
+"""Further views of an image: crops of it, mirrored or not, that depend on the image and the view's number alone.
+
+A view is called after its image, such as ``<sha256>#1-crop-flip-1``. What it shows follows from that name, so that its
+features are found again as those of any image are. View 0 is the whole image, under the image's own name.
+"""
+
+import hashlib
+import struct
+
+REVISION = 1  # raise it when other crops come from the same name
+MIN_AREA = 0.7  # fraction of the image
+MAX_STRETCH = 4 / 3  # of a crop's width to its height, beside the image's own
+
+
+def name(image: str, number: int, *, flip: bool) -> str:
+    """What a view of the image is called; with `flip`, half of the crops are mirrored."""
+    return f"{image}#{number}-crop{'-flip' if flip else ''}-{REVISION}" if number else image
+
+
+def box(view: str, width: int, height: int) -> tuple[float, float, float, float] | None:
+    """Left, top, right and bottom of the crop, in pixels of an image of that size; None is the whole."""
+    if "#" not in view:
+        return None
+    area, stretch, left, top, _ = _chances(view)
+    area = MIN_AREA + (1 - MIN_AREA) * area
+    stretch = MAX_STRETCH ** (2 * stretch - 1)
+    across, down = min(1.0, (area * stretch) ** 0.5), min(1.0, (area / stretch) ** 0.5)
+    left, top = left * (1 - across), top * (1 - down)
+    return left * width, top * height, (left + across) * width, (top + down) * height
+
+
+def is_mirrored(view: str) -> bool:
+    return "-flip" in view and _chances(view)[4] < 0.5
+
+
+def _chances(view: str) -> list[float]:
+    """Five numbers in [0, 1), the same for ever: those of a generator may change with its library."""
+    digest = hashlib.sha256(view.partition("-")[0].encode()).digest()
+    return [number / 2**32 for number in struct.unpack("<5I", digest[:20])]
