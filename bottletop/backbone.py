@@ -14,7 +14,7 @@ from bottletop.vgg16 import Forward
 from bottletop.weights import Arrays
 
 POOLED_FEATURES = 2 * (256 + 512 + 512)  # of VGG16: averages and maxima of the three blocks' pools
-REVISION = 1  # of how images are prepared: raise it when `images.decode` or `images.square` change
+REVISION = 2  # of how images are prepared: raise it when `images.decode` or `images.square` change
 FLOAT16_MAX = 65504.0
 BATCH_SIZE = 8  # fixed, the last batch is padded: so an image's features do not depend on its neighbours
 

@@ -41,7 +41,7 @@ class Examples(ABC):
         return np.array([i for i, row in enumerate(self.rows) if row.side == name], np.intp)
 
     def views(self, rows: Rows) -> list[Rows]:
-        """Positions of each view of the images whose positions are given; the whole image is the first, or only, one."""
+        """Positions of each view of the images whose positions are given; the whole image is the first."""
         return [rows]
 
 

@@ -75,11 +75,8 @@ def _computed(
     """The features of one shard's images, computed in batches; the next images are decoded meanwhile."""
     if not rows:
         return
-    decoding = map_ahead(
-        partial(_square, image_side_px=image_side_px),
-        zip(rows, read_shard(shards / rows[0].shard, rows), strict=True),
-        ahead=4 * backbone.BATCH_SIZE,
-    )
+    decode_one = partial(_square, shards=shards, image_side_px=image_side_px)
+    decoding = map_ahead(decode_one, rows, ahead=4 * backbone.BATCH_SIZE)
     images = (image for _, image in decoding)
     while batch := list(islice(images, backbone.BATCH_SIZE)):
         bottleneck, pooled = build()(np.stack(batch))
@@ -115,10 +112,10 @@ def _manifest(
     )
 
 
-def _square(image: tuple[ImageRow, bytes], image_side_px: int) -> NDArray[np.uint8]:
-    row, data = image
+def _square(row: ImageRow, shards: Path, image_side_px: int) -> NDArray[np.uint8]:
+    [data] = read_shard(shards / row.shard, [row])
     try:
-        picture = decode(data)
+        picture = decode(data, image_side_px)
         values = square(picture, image_side_px, crops.box(row.id, *picture.size))
         return values[:, ::-1] if crops.is_mirrored(row.id) else values
     except DataError as error:  # the download took it, so the shard has changed since

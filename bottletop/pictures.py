@@ -14,7 +14,7 @@ from bottletop.examples import Examples, Rows, labelled
 from bottletop.images import ImageRow, decode, read_shard, square
 from bottletop.split import SplitRow
 
-PREPROCESSING = "rgb-exif-bilinear-1"  # raise the number when `images.decode` or `images.square` change
+PREPROCESSING = "rgb-exif-bilinear-2"  # raise the number when `images.decode` or `images.square` change
 IN_MEMORY_BYTES = 1 << 30  # of decoded images; more are decoded again in each epoch
 
 
@@ -52,7 +52,7 @@ class PictureSet(Examples):
         image = self.images[row]
         [data] = read_shard(self.shards / image.shard, [image])
         try:
-            return square(decode(data), self.side_px)
+            return square(decode(data, self.side_px), self.side_px)
         except DataError as error:  # the download took it, so the shard has changed since
             raise ArtefactError(f"{image.shard}: {image.source} is damaged ({error}): run dvc repro") from error
 

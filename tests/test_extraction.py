@@ -98,7 +98,7 @@ def test_the_manifest_says_what_the_features_are(tmp_path, fake_backbone):
     assert manifest.contract() == {
         "backbone": "vgg16",
         "weights_digest": digest(random_weights()),
-        "preprocessing": "rgb-exif-bilinear-caffe-1",
+        "preprocessing": "rgb-exif-bilinear-caffe-2",
         "image_side_px": SIDE,
         "precision": "float32",
     }
@@ -206,9 +206,9 @@ def test_a_shard_that_ends_early_is_refused(tmp_path, fake_backbone):
 def test_only_a_few_images_are_decoded_ahead(tmp_path, monkeypatch):
     decoded, ahead = [], []
 
-    def count(data):
+    def count(data, side_px):
         decoded.append(data)
-        return decode(data)
+        return decode(data, side_px)
 
     def compute(images):
         ahead.append(len(decoded) - sum(sizes))

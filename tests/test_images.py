@@ -45,6 +45,41 @@ def test_jpeg_gives_nearly_its_pixels():
 
 
 @pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((400, 400), (400, 400)),  # at half its size, less than twice as wide
+        ((446, 1600), (446, 1600)),
+        ((448, 1600), (224, 800)),
+        ((1600, 900), (400, 225)),
+        ((4000, 3000), (500, 375)),
+    ],
+)
+def test_a_jpeg_may_come_smaller_but_twice_as_wide_and_high_as_it_is_wanted(size, expected):
+    assert decode(jpeg(1, size), side_px=112).size == expected
+    assert decode(jpeg(1, size)).size == size
+
+
+def test_a_smaller_jpeg_shrinks_to_nearly_the_same_square():
+    data = jpeg(1, (1600, 1200))
+    full, reduced = (square(decode(data, side), 64).astype(int) for side in (None, 64))
+    assert 0 < np.abs(full - reduced).mean() < 1
+    assert np.abs(full - square(decode(jpeg(2, (1600, 1200))), 64)).mean() > 20
+
+
+def test_a_smaller_jpeg_is_turned_as_its_exif_data_says():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert decode(encode(photo(1, (800, 400)), "JPEG", exif=exif), side_px=64).size == (200, 400)
+
+
+@pytest.mark.parametrize("side_px", [None, 16])
+def test_a_cut_off_jpeg_is_rejected_at_any_size(side_px):
+    data = jpeg(1, (640, 480))
+    with pytest.raises(DataError, match="truncated"):
+        decode(data[: len(data) // 2], side_px)
+
+
+@pytest.mark.parametrize(
     ("image", "kind", "expected"),
     [
         (strip("L", [0, 128, 255]), "PNG", [BLACK, (128, 128, 128), WHITE]),
