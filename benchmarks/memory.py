@@ -1,9 +1,10 @@
-"""The peak resident memory of training and of unpacking, for two sizes each: neither may grow with the dataset.
+"""The peak resident memory of training, unpacking and extraction, for two sizes each: none may grow with the dataset.
 
-    python -m benchmarks.memory --images 20000 101000
+    python -m benchmarks.memory --images 20000 101000 --photos 50 200
 
-Training is on 25,088 features an image, 49 KB: 101,000 images need 5 GB in the temporary folder (TMPDIR). Images of the
-archive are small and padded to 50 KB. Each measurement is a process of its own. Linux only.
+Extraction is of photos of 12 megapixels, in the precision that suits the machine. Training is on 25,088 features an
+image, 49 KB: 101,000 images need 5 GB in the temporary folder (TMPDIR). Images of the archive are small and padded to
+50 KB. Each measurement is a process of its own. Linux only.
 """
 
 import argparse
@@ -44,6 +45,27 @@ def unpack(archive: Path, folder: Path) -> None:
     download.unpack(source, download.DownloadParams(max_rejected=0.0), folder)
 
 
+def extract(folder: Path, photos: int) -> None:
+    from bottletop import extraction
+    from bottletop.files import sha256_text
+    from bottletop.images import ImageRow
+    from bottletop.manifest import ExtractParams
+    from bottletop.shards import ShardWriter
+    from tests.tiny import random_weights
+
+    os.environ["DVC_ROOT"] = str(folder)  # nothing is found again
+    (folder / "tars").mkdir()
+    writer, data = ShardWriter(folder / "tars"), made_up.picture(np.random.default_rng(0), 4000, 3000)
+    rows = []
+    for number in range(photos):
+        shard, offset = writer.add("large", f"{number}.jpg", data)
+        id_ = sha256_text([str(number)])
+        rows.append(ImageRow(id_, "large", shard, offset, len(data), 4000, 3000, "RGB", "", id_, "", f"{number}.jpg"))
+    writer.finish()
+    params = ExtractParams(image_side_px=224, precision="auto", bottleneck=True)
+    extraction.extract(rows, folder / "tars", random_weights(), 224, params, folder / "features")
+
+
 def peak_bytes(function: Callable[..., None], *arguments: object) -> int:
     """Of a fresh process that calls the function."""
     context = multiprocessing.get_context("spawn")
@@ -69,8 +91,13 @@ def _pictures(count: int) -> Iterator[bytes]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", default=[20000, 101000])
+    parser.add_argument("--photos", type=int, nargs="+", default=[50, 200])
     options = parser.parse_args()
     print("| peak memory of | images | on disk | MB |\n| --- | --- | --- | --- |", flush=True)
+    for photos in options.photos:
+        with tempfile.TemporaryDirectory() as name:
+            peak = peak_bytes(extract, Path(name), photos) >> 20
+            print(f"| extract | {photos:,} | 12 megapixels each | {peak:,} |", flush=True)
     for images in options.images:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name, "f")

@@ -39,11 +39,11 @@ def test_training_from_disk_is_compared_with_training_in_memory(monkeypatch, cap
         assert three[1][-1] == three[2][-1]  # the same accuracy
 
 
-def test_the_memory_of_training_and_of_unpacking_is_measured(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["memory", "--images", "1010"])
+def test_the_memory_of_extraction_training_and_unpacking_is_measured(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["memory", "--images", "1010", "--photos", "9"])
     memory.main()
     rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert [row[0].strip() for row in rows[2:]] == ["train", "download"]
+    assert [row[0].strip() for row in rows[2:]] == ["extract", "train", "download"]
     assert all(50 < int(row[3].replace(",", "")) < 2500 for row in rows[2:])
 
 
