@@ -7,7 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help install run results sweep experiments ui test test-slow test-servers test-all lint format lock clean
+.PHONY: help install run results sweep recipe experiments ui test test-slow test-servers test-all lint format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ results: install ## print the test accuracy of each active dataset
 
 sweep: install ## rank every combination: make sweep GRID="train.epochs=5,10 train.batch_size=16,32" SEEDS=5
 	@bottletop sweep $(foreach setting,$(GRID),'$(setting)') --seeds $(or $(SEEDS),1)
+
+recipe: install ## run one of recipes/ as an experiment: make recipe NAME=skin-cnn SET="train.epochs=5"
+	@bottletop recipe $(NAME) $(foreach setting,$(SET),'$(setting)')
 
 experiments: install ## DVC's experiments, the settings and scores that differ
 	@dvc exp show --no-pager --only-changed --drop '(.*:)?log_loss|.*\.py|data/.*|metrics/[^:]*|.*_low|.*_high|.*macro_f1|.*top5_accuracy|Created|State|Executor'

@@ -30,6 +30,10 @@ def main(arguments: list[str] | None = None) -> None:
         "--jobs", type=_positive, metavar="N", help="experiments at the same time (as many as cores and memory allow)"
     )
     sweep.set_defaults(run=run_sweep)
+    recipe = commands.add_parser("recipe", help="run a recipe of the articles as an experiment, or list them")
+    recipe.add_argument("name", nargs="?", help="of a file in recipes/")
+    recipe.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help="settings that differ, as in params.yaml")
+    recipe.set_defaults(run=run_recipe)
     runs = commands.add_parser("runs", help="list experiments with their MLflow runs, or show one")
     runs.add_argument("name", nargs="?", help="an experiment's name, or the start of a run's id")
     runs.add_argument("--all", action="store_true", help="of every dataset, not only the active ones")
@@ -66,6 +70,15 @@ def run_sweep(settings: list[str], seeds: int, repeat: int, jobs: int | None) ->
     from bottletop.sweeps import sweep  # scipy takes a second to import
 
     sweep(settings, seeds=seeds, repeat=repeat, jobs=jobs)
+
+
+def run_recipe(name: str | None, settings: list[str]) -> None:
+    from bottletop import recipes  # numpy takes a tenth of a second to import
+
+    if name is None:
+        print(recipes.listing())
+    else:
+        recipes.run(name, settings)
 
 
 def print_runs(*, name: str | None, all: bool, limit: int, open: bool) -> None:  # noqa: A002 (the options' names)

@@ -80,8 +80,25 @@ def with_overrides(params: Mapping[str, Any], overrides: Mapping[str, Any]) -> d
     changed = {section: dict(values) if isinstance(values, dict) else values for section, values in params.items()}
     for key, value in overrides.items():
         section, _, name = key.partition(".")
-        changed[section][name] = value
+        if name:
+            changed[section][name] = value
+        else:
+            changed[section] = value
     return changed
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """``train.epochs=5`` as key and value.
+
+    Raises:
+        ParamsError: it is no setting, or has not one value.
+    """
+    key, _, value = text.partition("=")
+    values = _values(key, value)
+    if len(values) != 1:
+        raise ParamsError(f"'{text}' is not a setting with one value: write, for example, train.epochs=5")
+    _check_key(key)
+    return key, values[0]
 
 
 def check(params: Mapping[str, Any]) -> None:

@@ -122,7 +122,7 @@ def test_another_recipe_is_computed_anew(tmp_path, dataset, vgg16, changes):
 
 def test_another_preprocessing_is_computed_anew(tmp_path, dataset, vgg16, monkeypatch):
     dataset.killed(tmp_path / "features", vgg16, after=64)
-    monkeypatch.setattr(backbone, "REVISION", 2)
+    monkeypatch.setattr(backbone, "REVISION", backbone.REVISION + 1)
     dataset.extract(tmp_path / "features")
     assert vgg16.computed == 80
 

@@ -1,0 +1,71 @@
+"""Recipes: settings that belong together, as an experiment of one command; each is a file in ``recipes/``."""
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bottletop import experiments
+from bottletop.config import parse_yaml, read_yaml
+from bottletop.errors import ArtefactError, ParamsError
+from bottletop.grid import check, setting, with_overrides
+from bottletop.paths import PARAMS
+
+FOLDER = Path("recipes")
+
+
+def listing() -> str:
+    """A line for each recipe."""
+    names = [path.stem for path in sorted(FOLDER.glob("*.yaml"))]
+    width = max(map(len, names), default=0)
+    return "\n".join(f"{name:{width}}  {_read(name)['title']}" for name in names)
+
+
+def run(name: str, changes: Sequence[str]) -> None:
+    """Runs the recipe as a DVC experiment of its name, or name-2 and so on where there is one.
+
+    Args:
+        changes: settings that differ from the recipe's, such as ``train.epochs=5``.
+
+    Raises:
+        ParamsError: there is no such recipe, or a setting is not allowed.
+        ArtefactError: there is no commit, or a stage failed.
+    """
+    overrides = {**settings(name), **dict(map(setting, changes))}
+    check(with_overrides(read_yaml(PARAMS), overrides))
+    options = [part for key, value in overrides.items() for part in ("-S", f"{key}={json.dumps(value)}")]
+    command = ["dvc", "exp", "run", "--name", _free(name), *options]
+    print(shlex.join(command), flush=True)
+    if subprocess.run([sys.executable, "-m", *command], check=False).returncode:
+        raise ArtefactError(f"recipe {name} failed, see above")
+
+
+def settings(name: str) -> dict[str, Any]:
+    """What the recipe sets, by setting, such as ``train.epochs``."""
+    found: dict[str, Any] = {}
+    for section, values in _read(name).items():
+        if isinstance(values, Mapping):
+            found |= {f"{section}.{key}": value for key, value in values.items()}
+        elif section != "title":
+            found[section] = values
+    return found
+
+
+def _read(name: str) -> dict[str, Any]:
+    path = FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(each.stem for each in sorted(FOLDER.glob("*.yaml")))
+        raise ParamsError(f"there is no recipe {name!r}, only {known}: add {path} for one of your own")
+    return dict(parse_yaml(path.read_bytes()))
+
+
+def _free(name: str) -> str:
+    """The name, or the first with a number that no experiment on this commit has."""
+    baseline, tried, number = experiments.workspace().baseline, name, 1
+    while experiments.find(baseline, tried) is not None:
+        number += 1
+        tried = f"{name}-{number}"
+    return tried
