@@ -124,11 +124,11 @@ def ours(tars: Path, rows: list[ImageRow], weights: Arrays, compute: backbone.Ex
 
 
 def bare(compute: backbone.Extract, count: int) -> Way:
-    images = np.random.default_rng(0).integers(0, 256, (backbone.BATCH_SIZE, SIDE_PX, SIDE_PX, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (backbone.batch_size(SIDE_PX), SIDE_PX, SIDE_PX, 3), np.uint8)
     compute(images)
 
     def run(_: Path) -> None:
-        for _ in range(count // backbone.BATCH_SIZE):
+        for _ in range(count // backbone.batch_size(SIDE_PX)):
             compute(images)
 
     return run
@@ -139,7 +139,7 @@ def openvino(weights: Arrays) -> backbone.Extract:
     import openvino as ov
     from openvino import opset13 as ops
 
-    images = ops.parameter([backbone.BATCH_SIZE, SIDE_PX, SIDE_PX, 3], np.uint8)
+    images = ops.parameter([backbone.batch_size(SIDE_PX), SIDE_PX, SIDE_PX, 3], np.uint8)
     pixels = ops.subtract(ops.convert(images, "f32"), np.array(MEANS_BGR[::-1], np.float32))
     values, outputs = ops.transpose(pixels, [0, 3, 1, 2]), []
     for position, layer in enumerate(LAYERS):
@@ -156,7 +156,7 @@ def openvino(weights: Arrays) -> backbone.Extract:
     model = ov.compile_model(ov.Model(results, [images]), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
 
     def extract(batch: NDArray[np.uint8]) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
-        full = np.pad(batch, ((0, backbone.BATCH_SIZE - len(batch)), (0, 0), (0, 0), (0, 0)))
+        full = np.pad(batch, ((0, backbone.batch_size(SIDE_PX) - len(batch)), (0, 0), (0, 0), (0, 0)))
         bottleneck, pooled = model([full]).values()
         return bottleneck[: len(batch)].astype(np.float16), pooled[: len(batch)].astype(np.float16)
 

@@ -19,9 +19,9 @@ import numpy as np
 from benchmarks import made_up
 from bottletop.catalogue import Source
 from bottletop.config import parse
-from bottletop.download import AHEAD, DownloadParams, unpack
+from bottletop.download import AHEAD_EACH, DownloadParams, unpack
 from bottletop.images import decode
-from bottletop.threads import map_ahead
+from bottletop.threads import map_ahead, processors
 
 
 def measure(folder: Path, images: int, rounds: int) -> dict[str, tuple[float, float]]:
@@ -38,7 +38,7 @@ def measure(folder: Path, images: int, rounds: int) -> dict[str, tuple[float, fl
                 pass
 
     def decode_all() -> None:
-        for _ in map_ahead(decode, pictures, AHEAD):
+        for _ in map_ahead(decode, pictures, AHEAD_EACH * processors()):
             pass
 
     work: dict[str, Callable[[], object]] = {

@@ -1,5 +1,6 @@
 """A frozen backbone: from images to its features."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -10,13 +11,15 @@ from numpy.typing import NDArray
 from bottletop.errors import ArtefactError
 from bottletop.manifest import Precision
 from bottletop.networks import named
+from bottletop.threads import at_least_one
 from bottletop.vgg16 import Forward
 from bottletop.weights import Arrays
 
 POOLED_FEATURES = 2 * (256 + 512 + 512)  # of VGG16: averages and maxima of the three blocks' pools
 REVISION = 2  # of how images are prepared: raise it when `images.decode` or `images.square` change
 FLOAT16_MAX = 65504.0
-BATCH_SIZE = 8  # fixed, the last batch is padded: so an image's features do not depend on its neighbours
+BATCH_PIXELS = 8 * 224 * 224  # of all images of a batch; `benchmarks/batches.py` compares
+SMALLEST_BATCH, LARGEST_BATCH = 8, 64
 
 Computed = Literal["float32", "bfloat16", "int8"]
 Extract = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float16], NDArray[np.float16]]]
@@ -25,7 +28,7 @@ Extract = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float16], NDArray[np.fl
 def build(weights: Arrays, image_side_px: int, precision: Computed, backbone: str = "vgg16") -> Extract:
     """A function from a batch of images to its features.
 
-    It takes uint8 RGB, (n, side, side, 3) with n up to `BATCH_SIZE`, and returns, rows in input order:
+    It takes uint8 RGB, (n, side, side, 3) with n up to `batch_size(side)`, and returns, rows in input order:
 
     - the bottleneck, what the network puts out: float16, (n, height, width, channels), see `shapes`
     - averages and maxima of the maps of 1/8, 1/16 and 1/32 of the side, side by side: float16, (n, features)
@@ -35,10 +38,12 @@ def build(weights: Arrays, image_side_px: int, precision: Computed, backbone: st
     if not all(np.isfinite(array).all() for array in weights.values()):  # ReLU turns NaN into 0: unseen later on
         raise ArtefactError("the backbone's weights are not finite: run dvc repro weights")
     forward = _forward(weights, image_side_px, precision, backbone)
+    size = batch_size(image_side_px)
 
     def extract(images: NDArray[np.uint8]) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
         count = len(images)
-        bottleneck, pooled = forward(np.pad(images, ((0, BATCH_SIZE - count), (0, 0), (0, 0), (0, 0))))
+        # Padded to one size: an image's features do not depend on its neighbours.
+        bottleneck, pooled = forward(np.pad(images, ((0, size - count), (0, 0), (0, 0), (0, 0))))
         if not np.isfinite(pooled).all():  # an average shows whatever is not finite in its block
             raise ArtefactError("the backbone's features are not finite: the weights are damaged, or use float32")
         return _float16(bottleneck[:count]), _float16(pooled[:count])
@@ -58,6 +63,14 @@ def shapes(backbone: str, image_side_px: int) -> tuple[tuple[int, ...], tuple[in
 def preprocessing(backbone: str) -> str:
     """What is done to images before the backbone sees them."""
     return f"rgb-exif-bilinear-{named(backbone).scheme}-{REVISION}"
+
+
+def batch_size(image_side_px: int) -> int:
+    """How many images are computed at once: ``BOTTLETOP_BATCH_SIZE``, else more of them the smaller they are."""
+    pinned = os.environ.get("BOTTLETOP_BATCH_SIZE")
+    if pinned:
+        return at_least_one("BOTTLETOP_BATCH_SIZE", pinned)
+    return min(LARGEST_BATCH, max(SMALLEST_BATCH, BATCH_PIXELS // image_side_px**2))
 
 
 def best_precision(wanted: Precision) -> Computed:

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import sys
 import tempfile
 from collections import Counter, defaultdict
@@ -26,10 +25,10 @@ from bottletop.files import replacing, write_csv
 from bottletop.images import ImageRow, decode, header, write_index
 from bottletop.progress import bar
 from bottletop.shards import ShardWriter
-from bottletop.threads import map_ahead
+from bottletop.threads import map_ahead, processors
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-AHEAD = 4 * (os.cpu_count() or 1)  # images held at once
+AHEAD_EACH = 4  # images held at once, by a processor
 
 
 class DownloadParams(Params, frozen=True, kw_only=True):
@@ -82,7 +81,7 @@ def _write_shards(
     shards = ShardWriter(folder)
     test_names: set[str] = set()
     with bar("unpack", " images") as shown:
-        for found, looked in map_ahead(_look, _wanted(source, test_names), ahead=AHEAD):
+        for found, looked in map_ahead(_look, _wanted(source, test_names), ahead=AHEAD_EACH * processors()):
             shown.update()
             if isinstance(looked, str) or found.data is None:
                 rejected.append((found.name, found.label, str(looked)))

@@ -18,7 +18,7 @@ from bottletop.files import sha256_text
 from bottletop.images import ImageRow, decode, read_shard, square
 from bottletop.manifest import ExtractParams, Manifest, ShardShape, stem, view_stem
 from bottletop.progress import bar
-from bottletop.threads import map_ahead
+from bottletop.threads import map_ahead, processors
 
 
 def extract(
@@ -40,28 +40,36 @@ def extract(
     manifest = _manifest(images, arrays, image_side_px, precision, params)
     # Takes seconds: only where it is needed.
     build = cache(lambda: backbone.build(arrays, image_side_px, precision, params.backbone))
-    ids = [crops.name(row.id, number, flip=params.flip) for number in range(params.views) for row in images]
-    with reuse.unfinished(folder, manifest, set(ids)) as (work, earlier):
-        known = sum(view in earlier for view in ids)
+    views = list(_views(images, params))
+    with reuse.unfinished(folder, manifest, {view.id for view in views}) as (work, earlier):
+        known = sum(view.id in earlier for view in views)
         unit = "images" if params.views == 1 else "views of images"
         if known:
-            print(f"extract: {known:,} of {len(ids):,} {unit} were computed before", file=sys.stderr)
-        with bar(f"extract ({precision})", f" {unit}", len(ids) - known) as shown:
+            print(f"extract: {known:,} of {len(views):,} {unit} were computed before", file=sys.stderr)
+        with bar(f"extract ({precision})", f" {unit}", len(views) - known) as shown:
             compute = partial(_computed, build, shards, image_side_px, shown)
+            features = _known_or_computed(views, earlier, compute)
             for shard, group in groupby(images, key=lambda row: row.shard):
                 rows = list(group)
                 for number in range(params.views):
-                    views = [row._replace(id=crops.name(row.id, number, flip=params.flip)) for row in rows]
-                    found = _known_or_computed(views, earlier, compute)
-                    work.write([view.id for view in views], view_stem(shard, number), found)
+                    names = [crops.name(row.id, number, flip=params.flip) for row in rows]
+                    work.write(names, view_stem(shard, number), islice(features, len(rows)))
+
+
+def _views(images: Sequence[ImageRow], params: ExtractParams) -> Iterator[ImageRow]:
+    """Every view of the images, in the order of the files; as id, the name of the view."""
+    for _, group in groupby(images, key=lambda row: row.shard):
+        rows = list(group)
+        for number in range(params.views):
+            yield from (row._replace(id=crops.name(row.id, number, flip=params.flip)) for row in rows)
 
 
 def _known_or_computed(
-    rows: Sequence[ImageRow], earlier: reuse.Earlier, compute: Callable[[Sequence[ImageRow]], Iterator[reuse.Row]]
+    images: Sequence[ImageRow], earlier: reuse.Earlier, compute: Callable[[Sequence[ImageRow]], Iterator[reuse.Row]]
 ) -> Iterator[reuse.Row]:
-    """The features of one shard's images, in order."""
-    fresh = compute([row for row in rows if row.id not in earlier])
-    for row in rows:
+    """The features of all images, in order."""
+    fresh = compute([row for row in images if row.id not in earlier])
+    for row in images:
         if row.id in earlier:
             found = earlier.row(row.id)
             yield next(compute([row])) if found is None else found
@@ -72,13 +80,12 @@ def _known_or_computed(
 def _computed(
     build: Callable[[], backbone.Extract], shards: Path, image_side_px: int, shown: Any, rows: Sequence[ImageRow]
 ) -> Iterator[reuse.Row]:
-    """The features of one shard's images, computed in batches; the next images are decoded meanwhile."""
-    if not rows:
-        return
+    """The features of images, computed in batches; the next ones are decoded meanwhile."""
+    size = backbone.batch_size(image_side_px)
     decode_one = partial(_square, shards=shards, image_side_px=image_side_px)
-    decoding = map_ahead(decode_one, rows, ahead=4 * backbone.BATCH_SIZE)
+    decoding = map_ahead(decode_one, rows, ahead=4 * size)
     images = (image for _, image in decoding)
-    while batch := list(islice(images, backbone.BATCH_SIZE)):
+    while batch := list(islice(images, size)):
         bottleneck, pooled = build()(np.stack(batch))
         shown.update(len(batch))
         for position in range(len(batch)):
@@ -107,6 +114,7 @@ def _manifest(
         ids_sha256=sha256_text(row.id for row in images),
         shards=shapes,
         versions=_versions(precision),
+        at_once={"images": backbone.batch_size(image_side_px), "threads": processors()},
         views=params.views,
         flip=params.flip and params.views > 1,
     )

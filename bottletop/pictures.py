@@ -13,6 +13,7 @@ from bottletop.errors import ArtefactError, DataError
 from bottletop.examples import Examples, Rows, labelled
 from bottletop.images import ImageRow, decode, read_shard, square
 from bottletop.split import SplitRow
+from bottletop.threads import processors
 
 PREPROCESSING = "rgb-exif-bilinear-2"  # raise the number when `images.decode` or `images.square` change
 IN_MEMORY_BYTES = 1 << 30  # of decoded images; more are decoded again in each epoch
@@ -58,7 +59,7 @@ class PictureSet(Examples):
 
     @functools.cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor()
+        return ThreadPoolExecutor(processors())
 
     @functools.cached_property
     def _decoded(self) -> NDArray[np.uint8] | None:

@@ -4,7 +4,6 @@ Weights are symmetric int8 with a scale per output channel; what a layer puts ou
 `LARGEST`. Images go in as they are, exactly: the means are taken off in the first layer's bias.
 """
 
-import os
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bottletop.errors import ParamsError
+from bottletop.threads import processors
 from bottletop.vgg16 import MEANS_BGR, POOLED_BLOCKS, Forward
 from bottletop.weights import Arrays, digest
 
@@ -54,7 +54,7 @@ def forward(weights: Arrays, image_side_px: int, largest: Mapping[str, float] | 
             )
         largest = LARGEST
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = os.cpu_count() or 1
+    options.intra_op_num_threads = processors()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave decoding the cores

@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bottletop.threads import processors
+
 __all__ = ["keras", "tf"]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings and errors only, once it is loaded
@@ -45,4 +47,5 @@ with _stderr_held_back(), _left_out(OPTIONAL):
     import keras
     import tensorflow as tf
 
+    tf.config.threading.set_intra_op_parallelism_threads(processors())
     tf.config.list_physical_devices()  # a machine without a GPU complains when first asked

@@ -209,3 +209,20 @@ def test_bfloat16_agrees_with_float32_on_a_photo(china, block):
     exact, rough = (china[kind][1][0, BLOCK_SLICES[block]].astype(np.float64) for kind in ("float32", "bfloat16"))
     assert exact @ rough / np.linalg.norm(exact) / np.linalg.norm(rough) >= 0.999
     assert np.abs(exact - rough).max() <= 0.016 * exact.max()
+
+
+# Batches
+
+
+def test_the_smaller_the_images_the_more_are_computed_at_once():
+    sizes = [backbone.batch_size(side) for side in (32, 96, 224, 352)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[1] * 96**2 == pytest.approx(sizes[2] * 224**2, rel=0.02)
+    assert (sizes[0], sizes[3]) == (backbone.LARGEST_BATCH, backbone.SMALLEST_BATCH)
+
+
+def test_the_batch_size_can_be_pinned(monkeypatch):
+    monkeypatch.setenv("BOTTLETOP_BATCH_SIZE", "3")
+    assert backbone.batch_size(224) == 3
+    with pytest.raises(ValueError, match="negative"):  # four images
+        backbone.build(random_weights(), 32, "float32")(noise(4, 32))

@@ -36,6 +36,7 @@ def params(**changes):
 @pytest.fixture(autouse=True)
 def _own_repository(_at_home, tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("BOTTLETOP_BATCH_SIZE", "8")
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ def test_with_one_view_the_manifest_and_rows_say_nothing_of_views(tmp_path, fake
     assert [line.split(",")[:2] for line in lines[1:]] == [[row.id, "dog-000"] for row in rows]
 
 
-def test_batches_are_full_but_a_shards_last(tmp_path, fake_backbone):
+def test_batches_are_full_across_shards_but_the_last(tmp_path, fake_backbone):
     run(tmp_path, image_shards(tmp_path / "images", [*pictures("dog", 19), *pictures("cat", 8, seed=1)]))
     assert fake_backbone == [8, 8, 8, 3]  # the cats, then the dogs
 
@@ -220,7 +221,7 @@ def test_only_a_few_images_are_decoded_ahead(tmp_path, monkeypatch):
     monkeypatch.setattr(backbone, "build", lambda *_: compute)
     run(tmp_path, image_shards(tmp_path / "images", pictures("dog", 150)))
     assert sum(sizes) == len(decoded) == 150
-    assert max(ahead) <= 5 * backbone.BATCH_SIZE
+    assert max(ahead) <= 5 * 8
 
 
 @pytest.mark.parametrize(
@@ -248,3 +249,9 @@ def test_params_out_of_bounds_are_refused_by_name(tmp_path, changes, named):
     }
     with pytest.raises(ParamsError, match=named):
         parse(ExtractParams, values, "extract", tmp_path / "params.yaml")
+
+
+def test_the_manifest_says_how_many_images_and_threads_there_were_at_once(tmp_path, fake_backbone, monkeypatch):
+    monkeypatch.setenv("BOTTLETOP_THREADS", "3")
+    run(tmp_path, image_shards(tmp_path / "images", pictures("dog", 3)))
+    assert read_manifest(tmp_path / "features").at_once == {"images": 8, "threads": 3}

@@ -31,6 +31,7 @@ class Backbone:
 @pytest.fixture
 def vgg16(_at_home, tmp_path, monkeypatch) -> Backbone:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("BOTTLETOP_BATCH_SIZE", "8")
     fake = Backbone()
     monkeypatch.setattr(backbone, "build", lambda *_: fake)
     return fake

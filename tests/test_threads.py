@@ -1,8 +1,39 @@
+import os
 import time
 
 import pytest
 
-from bottletop.threads import map_ahead
+from bottletop import threads
+from bottletop.errors import ParamsError
+from bottletop.threads import map_ahead, processors
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [("max 100000", 4), ("200000 100000", 2), ("50000 100000", 1), ("900000 100000", 4)]
+)
+def test_a_container_uses_its_share_of_the_processors(share, expected, tmp_path, monkeypatch) -> None:
+    (tmp_path / "cpu.max").write_text(f"{share}\n")
+    monkeypatch.setattr(threads, "CONTAINER", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)))
+    assert processors() == expected
+
+
+def test_a_process_uses_the_processors_that_it_is_bound_to(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(threads, "CONTAINER", tmp_path / "none")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+    assert processors() == 1
+
+
+def test_the_number_of_threads_can_be_pinned(monkeypatch) -> None:
+    monkeypatch.setenv("BOTTLETOP_THREADS", "3")
+    assert processors() == 3
+
+
+@pytest.mark.parametrize("value", ["0", "two", "-1", "1.5"])
+def test_a_pin_that_is_no_number_is_refused_by_name(value, monkeypatch) -> None:
+    monkeypatch.setenv("BOTTLETOP_THREADS", value)
+    with pytest.raises(ParamsError, match=f"BOTTLETOP_THREADS must be a whole number of at least 1, got '{value}'"):
+        processors()
 
 
 def test_results_come_in_the_order_of_their_items() -> None:

@@ -1,0 +1,58 @@
+"""How many images are best computed at once, by precision and side; `backbone.batch_size` should be close to the best.
+
+    python -m benchmarks.batches
+
+The sizes take turns; medians are printed. CPU time is less moved by what else the machine does.
+"""
+
+import argparse
+import time
+from statistics import median
+
+import numpy as np
+
+from bottletop import backbone
+from bottletop.config import load
+from bottletop.paths import CATALOGUE
+from bottletop.weight_sources import WeightsEntry, obtain
+
+SIZES = (4, 8, 16, 32, 64)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sides", type=int, nargs="+", default=[96, 224])
+    parser.add_argument("--precisions", nargs="+", default=["bfloat16", "int8", "float32"])
+    options = parser.parse_args()
+    weights = obtain(load(WeightsEntry, "weights.vgg16", CATALOGUE))
+    print("| precision | side | batch | images/s | CPU ms an image | of the chosen one's |")
+    print("|" + 6 * " --- |", flush=True)
+    for precision in options.precisions:
+        for side in options.sides:
+            chosen = backbone.batch_size(side)
+            images = np.random.default_rng(0).integers(0, 256, (max(*SIZES, chosen), side, side, 3), np.uint8)
+            forward = backbone._forward(weights, side, precision)
+            taken: dict[int, list[tuple[float, float]]] = {size: [] for size in sorted({*SIZES, chosen})}
+            for number in range(1 + options.rounds):
+                for size, times in taken.items():
+                    steps = max(1, options.images // size)
+                    wall, cpu = time.perf_counter(), time.process_time()
+                    for _ in range(steps):
+                        forward(images[:size])
+                    if number:  # the first round builds what is needed
+                        count = steps * size
+                        times.append(((time.perf_counter() - wall) / count, (time.process_time() - cpu) / count))
+            least = median(cpu for _, cpu in taken[chosen])
+            for size, times in taken.items():
+                wall_s, cpu_s = median(wall for wall, _ in times), median(cpu for _, cpu in times)
+                shown = f"{size}, chosen" if size == chosen else size
+                print(
+                    f"| {precision} | {side} | {shown} | {1 / wall_s:.1f} | {cpu_s * 1000:.1f} | {cpu_s / least:.2f} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
