@@ -1,8 +1,8 @@
 """What further views of the images gain: the default top on one to four views, for three seeds of split and training.
 
 Extracts digits and the sample archives with four views of each image in a copy of the project, trains on the first few,
-and tests on the whole images and on the mean over those views. Prints a Markdown table of test accuracy. Give it a
-folder to keep the copy there, and datasets to do no others.
+and tests on the whole images and on the mean over those views. Prints a Markdown table of test accuracy and log loss.
+Give it a folder to keep the copy there, and datasets to do no others.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ import warnings
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from benchmarks import samples
 from benchmarks.accuracy import SEEDS, fields, run, spread
@@ -20,6 +21,7 @@ from bottletop.config import load
 from bottletop.features import FeatureSet, open_features
 from bottletop.images import read_index
 from bottletop.paths import Paths
+from bottletop.scores import MIN_PROBABILITY
 from bottletop.split import SplitParams, split
 from bottletop.top_params import TopParams
 from tests.project import set_param
@@ -45,25 +47,26 @@ def main(scratch: Path, datasets: list[str]) -> None:
         for flip in (False, True) if name == "digits" else (True,):
             set_param(project, "extract.flip", flip)
             run(project, "extract", name)
-            results = zip(*(accuracies(name, seed) for seed in SEEDS), strict=True)
-            print(f"| {name} | {'mirrored' if flip else 'plain'} | {' | '.join(map(spread, results))} |", flush=True)
+            columns = np.array([scores(name, seed) for seed in SEEDS]).transpose(1, 2, 0)
+            cells = (f"{spread(accuracy)}, {np.mean(log_loss):.3f}" for accuracy, log_loss in columns)
+            print(f"| {name} | {'mirrored' if flip else 'plain'} | {' | '.join(cells)} |", flush=True)
 
 
-def accuracies(name: str, seed: int) -> list[float]:
-    """Of the default top on test images, in the order of `COLUMNS`."""
-    from bottletop import top, training  # TensorFlow is not needed before
+def scores(name: str, seed: int) -> list[tuple[float, float]]:
+    """Test accuracy and log loss of the default top, in the order of `COLUMNS`."""
+    from bottletop import training  # TensorFlow is not needed before
 
     params, default = load(SplitParams, "split"), load(TopParams, "train")
     rows = split(read_index(Paths(name).index), type(params)(**{**fields(params), "seed": seed}))
     features = open_features(Paths(name).features, rows, default.features, default.pooling)
-    test, found = features.side("test"), []
+    labels, found = features.labels[features.side("test")], []
     for views in VIEWS:
         some = first_views(features, views)
-        chosen = TopParams(**{**fields(default), "seed": seed, "test_time_views": views > 1})
-        model = training.train(some, chosen).model  # test_time_views changes its temperature alone
         for mean in (False, True)[:views]:
-            predicted = top.predict(model, some, test, all_views=mean).argmax(1)
-            found.append(float((predicted == features.labels[test]).mean()))
+            chosen = TopParams(**{**fields(default), "seed": seed, "test_time_views": mean})
+            probabilities = training.train(some, chosen).probabilities["test"]
+            own = probabilities[np.arange(len(labels)), labels].clip(MIN_PROBABILITY)
+            found.append((float((probabilities.argmax(1) == labels).mean()), -float(np.log(own).mean())))
     return found
 
 

@@ -48,9 +48,7 @@ def read_weights(backbone: str, path: Path) -> Arrays:
     """
     network = _network(backbone, named(backbone).side_px, "float32")
     try:
-        with warnings.catch_warnings(
-            action="error", category=UserWarning
-        ):  # Keras' for arrays that it leaves as they are
+        with warnings.catch_warnings(action="error", category=UserWarning):  # Keras' for arrays left as they were
             network.load_weights(path)
     except (UserWarning, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"not the weights of {backbone} without its top: {str(error).strip()[:300]}") from error

@@ -81,7 +81,7 @@ def test_its_images_are_prepared_in_the_way_that_the_manifest_names(plain):
     assert backbone.preprocessing(plain.name) == f"rgb-exif-bilinear-{scheme}-1"
 
 
-def test_the_maps_are_the_last_of_the_last_three_resolutions(plain):
+def test_the_maps_are_of_an_eighth_a_16th_and_a_32nd_of_the_side(plain):
     side = NETWORKS[plain.name].side_px
     maps = floating._maps(plain.name, floating._network(plain.name, side, "float32"))
     assert [tuple(each.shape[1:]) for each in maps] == MAPS[plain.name]
