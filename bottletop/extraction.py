@@ -48,12 +48,15 @@ def extract(
             print(f"extract: {known:,} of {len(views):,} {unit} were computed before", file=sys.stderr)
         with bar(f"extract ({precision})", f" {unit}", len(views) - known) as shown:
             compute = partial(_computed, build, shards, image_side_px, shown)
-            features = _known_or_computed(views, earlier, compute)
+            fresh = compute([view for view in views if view.id not in earlier])
+            left = iter(views)
             for shard, group in groupby(images, key=lambda row: row.shard):
-                rows = list(group)
-                for number in range(params.views):
-                    names = [crops.name(row.id, number, flip=params.flip) for row in rows]
-                    work.write(names, view_stem(shard, number), islice(features, len(rows)))
+                count = len(list(group))
+                for name in (view_stem(shard, number) for number in range(params.views)):
+                    rows = list(islice(left, count))
+                    ids = [row.id for row in rows]
+                    if not work.link(ids, name, earlier):
+                        work.write(ids, name, _known_or_computed(rows, earlier, fresh, compute))
 
 
 def _views(images: Sequence[ImageRow], params: ExtractParams) -> Iterator[ImageRow]:
@@ -65,11 +68,13 @@ def _views(images: Sequence[ImageRow], params: ExtractParams) -> Iterator[ImageR
 
 
 def _known_or_computed(
-    images: Sequence[ImageRow], earlier: reuse.Earlier, compute: Callable[[Sequence[ImageRow]], Iterator[reuse.Row]]
+    rows: Sequence[ImageRow],
+    earlier: reuse.Earlier,
+    fresh: Iterator[reuse.Row],
+    compute: Callable[[Sequence[ImageRow]], Iterator[reuse.Row]],
 ) -> Iterator[reuse.Row]:
-    """The features of all images, in order."""
-    fresh = compute([row for row in images if row.id not in earlier])
-    for row in images:
+    """The features of one shard's images, in order; `fresh` are those of all images that are not known."""
+    for row in rows:
         if row.id in earlier:
             found = earlier.row(row.id)
             yield next(compute([row])) if found is None else found

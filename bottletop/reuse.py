@@ -2,21 +2,21 @@
 
 An image's features depend on its bytes and on the recipe: backbone, weights, preprocessing, side and precision. Where
 these are the same, they are taken from extractions that were killed, from the version that dvc.lock names, and from the
-commit that experiments start from; the last two are in DVC's cache or on its remote, and are linked, not copied.
+commit that experiments start from; the last two are in DVC's cache or on its remote, and are linked, not copied. A
+shard of the same images in the same order is linked as a whole, once all its rows are verified.
 
 ``rows.csv``, beside the features, has a line per image or view of one, in order: its id, its shard, and a CRC-32 for
 each kind of features, so that a row which a crash has left half-written is not taken for a whole one.
 """
 
 import csv
+import os
 import shutil
-import sys
 import tempfile
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -26,52 +26,10 @@ from bottletop.errors import BottletopError
 from bottletop.files import replacing, write_text
 from bottletop.manifest import Kind, Manifest, feature_file, read_manifest, stem, write_manifest
 from bottletop.paths import repository
+from bottletop.versions import Folder, Local, Version
 
 Row = dict[Kind, NDArray[np.float16]]  # one image's features
 ROWS, LOCK, FEATURES = "rows.csv", "lock", "features"
-
-
-class Folder(Protocol):
-    """Features of some version, complete or not."""
-
-    def file(self, name: str) -> Path:
-        """The local path of one of its files; raises OSError where that can't be had."""
-        ...
-
-
-class Local(NamedTuple):
-    """A folder on this disk."""
-
-    path: Path
-
-    def file(self, name: str) -> Path:
-        return self.path / name
-
-
-class Version:
-    """A features folder as one version of the repository has it, its files fetched as they are asked for."""
-
-    def __init__(self, folder: Path, rev: str | None, scratch: Path) -> None:
-        """The version of a commit, or the one that dvc.lock names if `rev` is None."""
-        from dvc.api import DVCFileSystem  # a second to import, and not needed where nothing was extracted before
-
-        self._versions = DVCFileSystem(str(repository()), rev=rev)
-        self._folder, self._scratch = folder, scratch
-        self._failure: OSError | None = None  # not tried again: a remote that is down takes minutes to say so
-
-    def file(self, name: str) -> Path:
-        local = self._scratch / name
-        if self._failure is None and not local.exists():
-            try:
-                self._versions.get_file(str(self._folder / name), str(local), cache=True)  # a link into DVC's cache
-            except FileNotFoundError as error:  # nobody has it
-                self._failure = error
-            except Exception as error:  # each kind of remote has its own
-                self._failure = OSError(f"{type(error).__name__}: {error}")
-                print(f"earlier features can't be fetched: {self._failure}", file=sys.stderr)
-        if self._failure is not None:
-            raise self._failure
-        return local
 
 
 class Earlier:
@@ -84,23 +42,26 @@ class Earlier:
         self._shard: tuple[Folder, str] | None = None  # the one whose files are open
         self._files: dict[Kind, _File] = {}
 
-    def add(self, folder: Folder) -> None:
-        """Looks up what the folder holds; a half-written one as far as it goes."""
+    def add(self, folder: Folder) -> bool:
+        """Looks up what the folder holds, a half-written one as far as it goes; whether that may be of use later on."""
         try:
             manifest = read_manifest(folder.file("manifest.json").parent)
             rows = folder.file(ROWS).read_text(encoding="utf-8").splitlines()
         except (BottletopError, OSError, ValueError):  # killed before they were written, or of an older program
-            return
+            return True
+        if manifest.recipe() != self._recipe:
+            return True
         counts: dict[str, int] = {}
-        if manifest.recipe() == self._recipe:
-            for row in csv.DictReader(rows):
-                shard = row["shard"]
-                position = counts[shard] = counts.get(shard, -1) + 1
-                try:
-                    checksums = {kind: int(row[kind]) for kind in self._kinds}
-                except (KeyError, TypeError, ValueError):  # the last line, cut off, or this kind was left out
-                    continue
-                self._places.setdefault(row["id"], (folder, shard, position, checksums))
+        known = len(self._places)
+        for row in csv.DictReader(rows):
+            shard = row["shard"]
+            position = counts[shard] = counts.get(shard, -1) + 1
+            try:
+                checksums = {kind: int(row[kind]) for kind in self._kinds}
+            except (KeyError, TypeError, ValueError):  # the last line, cut off, or this kind was left out
+                continue
+            self._places.setdefault(row["id"], (folder, shard, position, checksums))
+        return len(self._places) > known or not set(manifest.shapes()) <= set(self._kinds)
 
     def __contains__(self, image: str) -> bool:
         return image in self._places
@@ -118,6 +79,23 @@ class Earlier:
         if any(zlib.crc32(data[kind]) != checksums[kind] for kind in self._kinds):
             return None
         return {kind: np.frombuffer(data[kind], np.float16).reshape(self._files[kind].shape) for kind in self._kinds}
+
+    def whole(self, images: Sequence[str]) -> dict[Kind, Path] | None:
+        """The files that hold the features of these images, in this order, and of no others; None if there are none."""
+        if any(image not in self._places for image in images):
+            return None
+        folder, shard, *_ = self._places[images[0]]
+        if [self._places[image][:3] for image in images] != [(folder, shard, n) for n in range(len(images))]:
+            return None
+        if any(self.row(image) is None for image in images):  # verified: `row` compares checksums
+            return None
+        if any(file.rows != len(images) for file in self._files.values()):
+            return None
+        return {kind: file.path for kind, file in self._files.items()}
+
+    def checksums(self, image: str) -> dict[Kind, int]:
+        """Of an image that is there."""
+        return self._places[image][3]
 
     def close(self) -> None:
         for file in self._files.values():
@@ -137,10 +115,10 @@ class _File:
     """A .npy file, whole or cut off, read row by row."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
+        self.path, self._file = path, path.open("rb")
         np.lib.format.read_magic(self._file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(self._file)
-        self.shape = shape[1:]
+        self.rows, self.shape = shape[0], shape[1:]
         self._start, self._bytes = self._file.tell(), int(np.prod(self.shape)) * dtype.itemsize
 
     def read(self, position: int) -> bytes:
@@ -174,7 +152,21 @@ class Work:
                 for kind, file in files.items():
                     file.write(data[kind])
                     file.flush()  # before the log says that it is there
-                log.write(f"{image},{stem(shard)},{','.join(str(zlib.crc32(data[kind])) for kind in files)}\n")
+                log.write(self._line(image, shard, {kind: zlib.crc32(data[kind]) for kind in files}))
+
+    def link(self, images: Sequence[str], shard: str, earlier: Earlier) -> bool:
+        """Takes over the files of a whole shard, if there are any; else returns False."""
+        files = earlier.whole(images)
+        if files is None:
+            return False
+        for kind, path in files.items():
+            _link(path, feature_file(self._folder, shard, kind))
+        with (self._folder / ROWS).open("a", encoding="utf-8") as log:
+            log.writelines(self._line(image, shard, earlier.checksums(image)) for image in images)
+        return True
+
+    def _line(self, image: str, shard: str, checksums: dict[Kind, int]) -> str:
+        return f"{image},{stem(shard)},{','.join(str(checksums[kind]) for kind in self._shapes)}\n"
 
 
 @contextmanager
@@ -192,10 +184,12 @@ def unfinished(folder: Path, manifest: Manifest, images: Collection[str]) -> Ite
         stack.enter_context(FileLock(own / LOCK))
         found = Earlier(manifest)
         stack.callback(found.close)
-        of_folder = (path for path in sorted(root.iterdir()) if path.name.rpartition("-")[0] == folder.name)
+        of_folder = (path for path in root.iterdir() if path.name.rpartition("-")[0] == folder.name)
         left = [path for path in of_folder if _is_abandoned(path, stack)]
-        for path in left:
-            found.add(Local(path / FEATURES))
+        for path in sorted(left, key=_most_rows_first):
+            if not found.add(Local(path / FEATURES)):  # so that many kills do not fill the disk
+                shutil.rmtree(path)
+                left.remove(path)
         for rev in (None, "HEAD") if (repository() / "dvc.lock").exists() else ():
             if not all(image in found for image in images):
                 found.add(Version(folder, rev, Path(tempfile.mkdtemp(dir=own))))
@@ -213,3 +207,16 @@ def _is_abandoned(path: Path, stack: ExitStack) -> bool:
     except Timeout:
         return False
     return True
+
+
+def _most_rows_first(path: Path) -> tuple[int, str]:
+    rows = path / FEATURES / ROWS
+    return -rows.stat().st_size if rows.exists() else 0, path.name
+
+
+def _link(path: Path, target: Path) -> None:
+    """A hard link, or a copy where that can't be had, such as between disks."""
+    try:
+        os.link(path.resolve(), target)
+    except OSError:
+        shutil.copyfile(path, target)

@@ -97,6 +97,58 @@ def test_killed_twice_it_still_computes_nothing_twice(tmp_path, dataset, vgg16):
     assert left(tmp_path) == []
 
 
+def test_many_kills_leave_two_folders_at_most(tmp_path, dataset, vgg16):
+    for after in (24, 0, 16, 0, 8):
+        dataset.killed(tmp_path / "features", vgg16, after=after)
+    assert len(left(tmp_path)) <= 2  # the last one's, and what it went on from
+    dataset.extract(tmp_path / "features")
+    assert vgg16.computed == 80 - 24 - 16 - 8
+
+
+def test_a_kill_with_another_recipe_leaves_what_was_there(tmp_path, dataset, vgg16):
+    dataset.killed(tmp_path / "features", vgg16, after=64)
+    dataset.killed(tmp_path / "features", vgg16, after=8, precision="bfloat16")
+    dataset.extract(tmp_path / "features")
+    assert vgg16.computed == 80 - 64
+
+
+def test_a_shard_of_the_same_images_is_linked_and_others_are_not(tmp_path, dataset, vgg16):
+    dataset.killed(tmp_path / "features", vgg16, after=72)
+    [folder] = left(tmp_path)
+    before = {path.name: path.stat().st_ino for path in (folder / "features").iterdir()}
+    found = dataset.extract(tmp_path / "features")
+    same = {path.name for path in (tmp_path / "features").iterdir() if path.stat().st_ino == before[path.name]}
+    assert same == {"cat-000.npy", "cat-000.pooled.npy"}
+    assert found == dataset.extract(tmp_path / "from scratch")
+
+
+def test_where_files_cannot_be_linked_they_are_copied(tmp_path, dataset, vgg16, monkeypatch):
+    def refuse(*_):
+        raise OSError
+
+    dataset.killed(tmp_path / "features", vgg16, after=72)
+    monkeypatch.setattr(os, "link", refuse)
+    assert dataset.extract(tmp_path / "features") == dataset.extract(tmp_path / "from scratch")
+
+
+@pytest.mark.parametrize("damaged", ["cat-000.npy", "cat-000.pooled.npy"])
+def test_a_shard_with_a_damaged_row_is_not_linked(tmp_path, dataset, vgg16, damaged):
+    dataset.killed(tmp_path / "features", vgg16, after=72)
+    [folder] = left(tmp_path)
+    data = bytearray((folder / "features" / damaged).read_bytes())
+    data[-1] ^= 1
+    (folder / "features" / damaged).write_bytes(data)
+    found = dataset.extract(tmp_path / "features")
+    assert vgg16.computed == 8 + 1
+    assert found == dataset.extract(tmp_path / "from scratch")
+
+
+def test_a_shard_whose_first_images_alone_are_wanted_is_not_linked(tmp_path, dataset, vgg16):
+    dataset.killed(tmp_path / "features", vgg16, after=72)
+    some = dataset.rows[:30]
+    assert dataset.extract(tmp_path / "features", rows=some) == dataset.extract(tmp_path / "from scratch", rows=some)
+
+
 @pytest.mark.parametrize("other", ["others", "features-101"])
 def test_what_another_dataset_left_is_not_touched(tmp_path, dataset, vgg16, other):
     dataset.killed(tmp_path / other, vgg16, after=24)
