@@ -10,7 +10,7 @@ from bottletop.pictures import PictureSet
 from bottletop.runtime import keras
 from bottletop.top import classifier
 from bottletop.top_params import TopParams
-from bottletop.training import Trained, fit
+from bottletop.training import Trained, finish, fit
 
 
 def train(
@@ -25,7 +25,7 @@ def train(
     def network() -> keras.Model:
         return build(pictures.side_px, len(pictures.class_names), params, augment, train)
 
-    return fit(pictures, network, train, on_epoch, sections=(params, augment))
+    return finish(*fit(pictures, network, train, on_epoch, sections=(params, augment)))
 
 
 def build(side_px: int, classes: int, params: CnnParams, augment: AugmentParams, train: TopParams) -> keras.Model:

@@ -1,22 +1,29 @@
 """Fine-tuning: the top is trained on features, then the backbone's last layers with it, on the images."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from bottletop import augmentation, floating
+from bottletop import augmentation, backbone, floating
 from bottletop.epochs import Entry
 from bottletop.errors import ParamsError
-from bottletop.features import FeatureSet
+from bottletop.examples import Examples, Rows
+from bottletop.features import FeatureSet, vectors
+from bottletop.manifest import Manifest
 from bottletop.network_params import AugmentParams, FinetuneParams
 from bottletop.networks import named
 from bottletop.pictures import PictureSet
 from bottletop.runtime import keras
 from bottletop.top_params import TopParams
-from bottletop.training import Trained, fit
+from bottletop.training import Trained, finish, fit
 from bottletop.training import train as train_top
-from bottletop.weights import Arrays
+from bottletop.weights import Arrays, digest
+
+BACKBONE = "backbone"  # name of that part of the network
 
 
 def train(
@@ -42,8 +49,42 @@ def train(
 
     changed = {"learning_rate": params.learning_rate, "batch_size": params.batch_size}
     slowly = msgspec.structs.replace(train, **changed, epochs=len(earlier) + params.epochs)
-    tuned = fit(pictures, network, slowly, on_epoch, sections=(params, augment), earlier=earlier)
-    return Trained(tuned.model, msgspec.structs.replace(tuned.record, params=train), tuned.probabilities, tuned.history)
+    tuned, *_, epochs = fit(pictures, network, slowly, on_epoch, sections=(params, augment), earlier=earlier)
+    arrays = {variable.path: variable.numpy() for variable in tuned.get_layer(BACKBONE).weights}
+    return finish(tuned.get_layer("top"), Recomputed.of(features, pictures, arrays), train, epochs, arrays)
+
+
+@dataclass(frozen=True)
+class Recomputed(Examples):
+    """Features of pictures by another backbone than the dataset's were extracted with, computed as they are read."""
+
+    at_once = 32
+
+    pictures: PictureSet
+    features: FeatureSet
+    weights_digest: str
+    extract: backbone.Extract
+
+    @classmethod
+    def of(cls, features: FeatureSet, pictures: PictureSet, arrays: Arrays) -> "Recomputed":
+        made = features.manifest
+        extract = backbone.build(arrays, made.image_side_px, _precision(made), made.backbone)
+        return cls(features.rows, features.class_names, pictures.labels, pictures, features, digest(arrays), extract)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.features.shape
+
+    def recipe(self) -> dict[str, object]:
+        precision = _precision(self.features.manifest)
+        return {**self.features.recipe(), "weights_digest": self.weights_digest, "precision": precision}
+
+    def read(self, rows: Rows) -> NDArray[np.float16]:
+        size = backbone.batch_size(self.pictures.side_px)
+        batches = [self.extract(self.pictures.read(rows[i : i + size])) for i in range(0, len(rows), size)]
+        kind, pooling = self.features.kind, self.features.pooling
+        chosen = [pooled if kind == "pooled" else bottleneck for bottleneck, pooled in batches]
+        return vectors(np.concatenate(chosen), kind, pooling)
 
 
 def build(
@@ -54,15 +95,15 @@ def build(
     Batch normalisation stays as it is. Raises ParamsError where the backbone has no such layer.
     """
     made = features.manifest
-    precision: Literal["float32", "bfloat16"] = "bfloat16" if made.precision == "bfloat16" else "float32"
-    backbone = floating.model(made.backbone, weights, made.image_side_px, precision)
-    names = [layer.name for layer in backbone.layers]
+    network = floating.model(made.backbone, weights, made.image_side_px, _precision(made))
+    network.name = BACKBONE
+    names = [layer.name for layer in network.layers]
     if params.from_layer not in names:
         raise ParamsError(
             f"finetune.from_layer must be a layer of {made.backbone}, such as {', '.join(names[-4:])}, "
             f"got {params.from_layer!r}: edit params.yaml"
         )
-    for position, layer in enumerate(backbone.layers):
+    for position, layer in enumerate(network.layers):
         normalises = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = position >= names.index(params.from_layer) and not normalises
     inputs = keras.Input((made.image_side_px, made.image_side_px, 3), dtype="uint8", name="images")
@@ -70,8 +111,13 @@ def build(
     for layer in augmentation.layers(augment):
         values = layer(values)
     prepare = getattr(keras.applications, named(made.backbone).module).preprocess_input
-    maps = [keras.ops.cast(each, "float32") for each in backbone(prepare(keras.layers.Rescaling(255.0)(values)))]
+    maps = [keras.ops.cast(each, "float32") for each in network(prepare(keras.layers.Rescaling(255.0)(values)))]
     return keras.Model(inputs, top(_features(maps, features)), name="finetuned")
+
+
+def _precision(made: Manifest) -> Literal["float32", "bfloat16"]:
+    """8-bit integers can't be trained."""
+    return "bfloat16" if made.precision == "bfloat16" else "float32"
 
 
 def _features(maps: list[keras.KerasTensor], features: FeatureSet) -> keras.KerasTensor:

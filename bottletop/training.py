@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from bottletop import weights
 from bottletop.config import Params
 from bottletop.epochs import HISTORY, Entry, Epochs, unfinished
 from bottletop.errors import DataError, ParamsError
@@ -26,6 +27,7 @@ from bottletop.split import digest
 from bottletop.top import build, predict
 from bottletop.top_params import TopParams
 from bottletop.trained import PREDICTED_SIDES, Probabilities, TopRecord, write_probabilities
+from bottletop.weights import Arrays
 
 IN_MEMORY_BYTES = 1 << 29  # of one side's float16 features; more are read batch by batch, with the same result
 STEPS_AT_ONCE = 10  # without Python in between, which takes half the time of a small top's step
@@ -40,6 +42,7 @@ class Trained:
     record: TopRecord
     probabilities: Probabilities
     history: tuple[dict[str, float], ...]  # an entry per epoch, keys as in HISTORY
+    arrays: Arrays | None = None  # the backbone's, where it was trained too
 
 
 def train(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], None] = lambda _: None) -> Trained:
@@ -50,7 +53,7 @@ def train(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], N
         moments = _moments(features, rows, params) if params.standardise else None
         return build(features.width, len(features.class_names), params, moments)
 
-    return fit(features, network, params, on_epoch)
+    return finish(*fit(features, network, params, on_epoch))
 
 
 def fit(
@@ -61,8 +64,8 @@ def fit(
     *,
     sections: Sequence[Params] = (),
     earlier: Sequence[Entry] = (),
-) -> Trained:
-    """Trains the network; the epoch with the lowest validation loss is what is returned.
+) -> tuple[keras.Model, Examples, TopParams, Epochs]:
+    """Trains the network; returned at the epoch with the lowest validation loss, with all else that `finish` needs.
 
     The same inputs give the same weights, byte for byte, on one machine; and a killed training goes on where it was.
 
@@ -111,7 +114,19 @@ def fit(
         )
     if not np.isfinite([list(entry.values()) for entry in epochs.history]).all():
         raise ParamsError(f"training diverged: lower train.learning_rate in params.yaml, got {params.learning_rate}")
+    return model, examples, params, epochs
+
+
+def finish(
+    model: keras.Model, examples: Examples, params: TopParams, epochs: Epochs, arrays: Arrays | None = None
+) -> Trained:
+    """Calibrates what `fit` returned, and looks at the images of validation and test.
+
+    Args:
+        arrays: the backbone's, where it was trained too.
+    """
     if params.calibrate:
+        validation = examples.side("validation")
         probabilities = predict(model, examples, validation, all_views=params.test_time_views)
         _calibrate(model, probabilities, examples.labels[validation])
     record = TopRecord(
@@ -126,7 +141,7 @@ def fit(
         side: predict(model, examples, examples.side(side), all_views=params.test_time_views)
         for side in PREDICTED_SIDES
     }
-    return Trained(model, record, predicted, tuple(epochs.history))
+    return Trained(model, record, predicted, tuple(epochs.history), arrays)
 
 
 def save(folder: Path, history: Path, trained: Trained) -> None:
@@ -138,10 +153,12 @@ def save(folder: Path, history: Path, trained: Trained) -> None:
     with replacing(folder) as staging:
         staging.mkdir()
         network = trained.model  # saved without its optimiser, which is as large again, twice
-        keras.Model(network.inputs, network.outputs, name=network.name).save(staging / "saved.keras")
+        keras.Model(network.input, network.output, name=network.name).save(staging / "saved.keras")
         _without_traces(staging / "saved.keras", staging / "top.keras")
         write_json(staging / "top.json", msgspec.to_builtins(trained.record))
         write_probabilities(staging, trained.probabilities)
+        if trained.arrays is not None:
+            weights.save(staging / "weights.npz", trained.arrays)
         write_csv(staging / "history.csv", ("epoch", *HISTORY), rows)
     write_csv(history, ("epoch", *HISTORY), rows)
 
@@ -205,8 +222,7 @@ def _calibrate(model: keras.Model, probabilities: NDArray[np.float32], labels: N
         return float((logsumexp(scaled, axis=1) - own).mean())
 
     temperature = float(np.exp(minimize_scalar(log_loss, bounds=(-3, 3), method="bounded").x))
-    names = [layer.name for layer in model.layers]
-    last = (model if "classes" in names else model.get_layer("top")).get_layer("classes")
+    last = model.get_layer("classes")
     last.set_weights([weights / temperature for weights in last.get_weights()])
 
 
