@@ -78,7 +78,7 @@ def test_its_images_are_prepared_in_the_way_that_the_manifest_names(plain):
     expected = {"caffe": images[..., ::-1] - means, "tf": images / 127.5 - 1, "inside": images}
     scheme = NETWORKS[plain.name].scheme
     np.testing.assert_allclose(plain.prepare(images.copy()), expected[scheme], atol=1e-4)
-    assert backbone.preprocessing(plain.name) == f"rgb-exif-bilinear-{scheme}-1"
+    assert backbone.preprocessing(plain.name) == f"rgb-exif-bilinear-{scheme}-{backbone.REVISION}"
 
 
 def test_the_maps_are_of_an_eighth_a_16th_and_a_32nd_of_the_side(plain):
