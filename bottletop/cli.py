@@ -1,7 +1,10 @@
 """The ``bottletop`` command."""
 
 import argparse
+import os
 import sys
+from pathlib import Path
+from typing import Literal
 
 from bottletop.config import load, read_yaml
 from bottletop.errors import ArtefactError, ParamsError, exit_on_error
@@ -42,12 +45,52 @@ def main(arguments: list[str] | None = None) -> None:
     )
     runs.add_argument("--open", action="store_true", help="show NAME's page of the MLflow UI in the web browser")
     runs.set_defaults(run=print_runs)
+    _add_prediction(commands)
     doctor = commands.add_parser("doctor", help="check this clone, and say what mends what is wrong")
     doctor.add_argument("--quick", action="store_true", help="do not hash the files again")
     doctor.set_defaults(run=run_doctor)
     options = vars(parser.parse_args(arguments))
     with exit_on_error("bottletop"):
         options.pop("run")(**options)
+
+
+def _add_prediction(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="name the classes of images",
+        epilog="example: bottletop predict photos/ https://example.org/cat.jpg --top 3",
+    )
+    predict.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="files, folders, patterns, http(s) addresses; - is standard input"
+    )
+    form = predict.add_mutually_exclusive_group()
+    form.add_argument("--json", dest="form", action="store_const", const="json", help="print JSON")
+    form.add_argument("--csv", dest="form", action="store_const", const="csv", help="print a table, a column a class")
+    predict.add_argument("--top", type=_positive, metavar="K", help="how many classes to print, best first (5)")
+    predict.add_argument(
+        "--explain", action="store_true", help="also write pictures of where the class is seen (Grad-CAM)"
+    )
+    predict.add_argument("--output", default="explained", metavar="FOLDER", help="of those pictures (explained)")
+    model = _add_model(predict)
+    model.add_argument("--registered", metavar="NAME", help="a registered MLflow model: NAME, NAME/2 or NAME@alias")
+    predict.set_defaults(run=run_predict, form="text")
+    export = commands.add_parser(
+        "export", help="write the model as a .keras file that takes images, and as an MLflow model"
+    )
+    export.add_argument("--output", default="exports", metavar="FOLDER", help="where to (exports)")
+    export.add_argument("--only", choices=("keras", "mlflow"), help="one of the two")
+    export.add_argument("--register", metavar="NAME", help="register the MLflow model under this name")
+    _add_model(export)
+    export.set_defaults(run=run_export)
+
+
+def _add_model(command: argparse.ArgumentParser) -> "argparse._MutuallyExclusiveGroup":
+    """The options that say which model; the workspace's without one."""
+    command.add_argument("--dataset", metavar="NAME", help="where params.yaml lists several")
+    model = command.add_mutually_exclusive_group()
+    model.add_argument("--rev", metavar="REV", help="the model of a git revision or DVC experiment")
+    model.add_argument("--run", dest="run_name", metavar="RUN", help="of an MLflow run: its id or experiment's name")
+    return model
 
 
 def print_results() -> None:
@@ -96,6 +139,72 @@ def print_runs(*, name: str | None, all: bool, limit: int, open: bool) -> None: 
         print(f"\n{len(others)} more of that name: {', '.join(other.run_id[:8] or other.dataset for other in others)}")
     if open:
         runs.open_page(record)
+
+
+def run_predict(
+    *,
+    images: list[str],
+    form: Literal["text", "json", "csv"],
+    top: int | None,
+    explain: bool,
+    output: str,
+    dataset: str | None,
+    rev: str | None,
+    run_name: str | None,
+    registered: str | None,
+) -> None:
+    """Prints what each image shows; exits with 1 where one could not be read."""
+    if form == "csv" and top is not None:
+        raise ParamsError("--csv has a column for every class: leave out --top, or use --json")
+    from bottletop import classifier, inputs, model_files, prediction
+
+    with model_files.chosen(dataset, rev, run_name, registered) as files:
+        model = classifier.load(files)
+    names = list(inputs.find(images))
+    outcomes = prediction.predict(names, model, pictures=explain)
+    if explain:
+        from bottletop.explain import explained  # matplotlib takes half a second to import
+
+        outcomes = explained(outcomes, model, Path(output))
+    try:
+        failed = prediction.show(outcomes, model.class_names, form, top)
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    if explain:
+        print(f"pictures of where the classes are seen: {output}", file=sys.stderr)
+    if failed:
+        sys.exit(f"bottletop: {failed} of {len(names)} images could not be read, see above")
+
+
+def run_export(
+    *,
+    output: str,
+    only: Literal["keras", "mlflow"] | None,
+    register: str | None,
+    dataset: str | None,
+    rev: str | None,
+    run_name: str | None,
+) -> None:
+    """Writes the model to files, tries them, and says how to use them."""
+    if register is not None and only == "keras":
+        raise ParamsError("--register needs the MLflow model: leave out --only keras")
+    from bottletop import classifier, export, model_files, registry
+
+    with model_files.chosen(dataset, rev, run_name) as files:
+        whole = classifier.load_whole(files)
+        model = classifier.build(whole)
+        if only != "mlflow":
+            keras_file = Path(output, f"{files.dataset}.keras")
+            export.write(keras_file, whole, model)
+            print(f"{keras_file}: keras.saving.load_model('{keras_file}').predict(images)")
+        if only != "keras":
+            folder = Path(output, f"{files.dataset}-mlflow")
+            registry.write(folder, files, model, int8=whole.precision == "int8")
+            print(f"{folder}: mlflow models serve --env-manager local --model-uri {folder}")
+        if register is not None:
+            version = registry.register(register, folder, files.model)
+            print(f"registered as {register}, version {version}: bottletop predict --registered {register} IMAGE")
 
 
 def run_doctor(*, quick: bool) -> None:

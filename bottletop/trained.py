@@ -15,6 +15,7 @@ from bottletop.files import read_json, replacing
 from bottletop.split import SplitRow, digest
 from bottletop.top_params import TopParams
 
+TUNED = "weights.npz"  # of a backbone that was trained too, beside its top
 PREDICTED_SIDES = ("validation", "test")
 Probabilities = dict[str, NDArray[np.float32]]  # by side: (images of that side in the split's order, classes)
 

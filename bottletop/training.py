@@ -26,7 +26,7 @@ from bottletop.runtime import keras, tf
 from bottletop.split import digest
 from bottletop.top import build, predict
 from bottletop.top_params import TopParams
-from bottletop.trained import PREDICTED_SIDES, Probabilities, TopRecord, write_probabilities
+from bottletop.trained import PREDICTED_SIDES, TUNED, Probabilities, TopRecord, write_probabilities
 from bottletop.weights import Arrays
 
 IN_MEMORY_BYTES = 1 << 29  # of one side's float16 features; more are read batch by batch, with the same result
@@ -158,7 +158,7 @@ def save(folder: Path, history: Path, trained: Trained) -> None:
         write_json(staging / "top.json", msgspec.to_builtins(trained.record))
         write_probabilities(staging, trained.probabilities)
         if trained.arrays is not None:
-            weights.save(staging / "weights.npz", trained.arrays)
+            weights.save(staging / TUNED, trained.arrays)
         write_csv(staging / "history.csv", ("epoch", *HISTORY), rows)
     write_csv(history, ("epoch", *HISTORY), rows)
 

@@ -7,6 +7,7 @@ from bottletop.extraction import extract
 from bottletop.features import open_features
 from bottletop.manifest import ExtractParams
 from bottletop.network_params import FinetuneParams
+from bottletop.trained import TUNED
 from tests.test_cnn import AUGMENT, NO_CHANGE, open_tiny
 from tests.tiny import random_weights, simple_params
 
@@ -67,7 +68,7 @@ def test_what_is_saved_is_the_top_beside_the_backbone_that_it_was_trained_with(t
     found = tuned[0]
     training.save(tmp_path / "model", tmp_path / "history.csv", found)
     model, record = top.load(tmp_path / "model")
-    arrays = weights.load(tmp_path / "model/weights.npz")
+    arrays = weights.load(tmp_path / "model" / TUNED)
     assert record.contract["weights_digest"] == weights.digest(arrays)
     rows = pictures.side("test")
     _, pooled = backbone.build(arrays, 32, "float32")(pictures.read(rows))

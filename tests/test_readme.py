@@ -1,7 +1,10 @@
 """The README tells the truth: its commands run, its settings exist."""
 
+import csv
+import json
 import re
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,9 +14,12 @@ from benchmarks import samples
 from bottletop.catalogue import Dataset
 from bottletop.config import parse
 from tests import project as small
-from tests.project import run, tracked_runs
+from tests.pictures import jpeg, write_folder
+from tests.project import DATASET, run, tracked_runs
+from tests.servers import free_ports, mlflow_server
 
 README = (samples.ROOT / "README.md").read_text()
+PREDICT = (samples.ROOT / "docs/predict.md").read_text()
 COMPARE = (samples.ROOT / "docs/compare.md").read_text()
 
 
@@ -39,7 +45,7 @@ def test_every_dataset_is_in_its_table() -> None:
 
 def test_pictures_are_there_and_small() -> None:
     names = re.findall(r"\]\((docs/.+?\.png)\)", README)
-    names += [f"docs/{name}" for name in re.findall(r"\]\((.+?\.png)\)", COMPARE)]
+    names += [f"docs/{name}" for page in (COMPARE, PREDICT) for name in re.findall(r"\]\((.+?\.png)\)", page)]
     assert len(names) > 2
     for name in names:
         assert (samples.ROOT / name).stat().st_size < 200_000
@@ -91,3 +97,34 @@ def test_the_commands_of_the_page_on_experiments_run_in_the_order_given(tmp_path
     params = yaml.safe_load((project / "params.yaml").read_text())
     assert params["train"]["hidden"] == [256]
     assert {tracked["status"] for tracked in tracked_runs(project)} == {"FINISHED"}
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_the_commands_of_the_page_on_predicting_run_in_the_order_given(tmp_path: Path) -> None:
+    """On patterns, where it speaks of flowers, and at a free port. Its server answers as its file in Python does."""
+    project = small.make(tmp_path)
+    run(project, "dvc", "repro")
+    samples.commit(project, "first results")
+    for number, name in enumerate(("field", "garden")):
+        write_folder(project / "photos", {f"{name}.jpg": jpeg(number)})
+    [port] = free_ports(1)
+    answer = ""
+    with ExitStack() as servers:
+        for command in commands(PREDICT):
+            here = command.replace("flowers-17", DATASET).replace("5001", str(port))
+            if here.startswith("mlflow models serve"):
+                servers.enter_context(mlflow_server(f"cd {project} && exec {here}", port, tmp_path))
+            else:
+                answer = run(project, "bash", "-c", here)
+    served = json.loads(answer)["predictions"][0]
+    [code] = re.findall(r"```python\n(.+?)```", PREDICT, re.DOTALL)
+    code = code.replace("flowers-17", DATASET).replace("photos/garden", "photos/field")
+    printed = run(project, "python", "-c", code).splitlines()[-1]
+    assert printed == f"{served['class']} {max(served['probabilities'].values()):.1%}"
+    predicted = list(csv.DictReader((project / "predictions.csv").open(newline="")))
+    assert [row["path"] for row in predicted] == ["photos/field.jpg", "photos/garden.jpg"]
+    assert {name: float(predicted[0][f"p({name})"]) for name in small.CLASSES} == pytest.approx(
+        served["probabilities"], abs=1e-4
+    )
+    assert (project / "explained/garden.png").exists()

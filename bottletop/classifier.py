@@ -1,0 +1,148 @@
+"""From images to class probabilities: what predicting, exporting and serving see of a trained model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottletop import backbone, gradcam, top, weights
+from bottletop.errors import ArtefactError, ParamsError
+from bottletop.features import vectors
+from bottletop.pictures import PREPROCESSING, PictureSet
+from bottletop.scores import Probabilities
+from bottletop.trained import TopRecord
+
+Images = NDArray[np.uint8]  # RGB, (n, side, side, 3)
+Heat = NDArray[np.float32]  # of one image, (height, width), in [0, 1]
+
+
+class Files(NamedTuple):
+    """The files of a trained model, wherever they came from."""
+
+    dataset: str  # its name
+    model: Path  # the folder with top.keras and top.json
+    weights: Path | None  # of the backbone; None: the model reads the images itself
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained model, ready to use."""
+
+    class_names: tuple[str, ...]  # in the order of the probabilities
+    image_side_px: int  # of the images that it takes, see `images.square`
+    batch_size: int  # as many images at once, at most
+    probabilities: Callable[[Images], Probabilities]
+    heat: Callable[[Images, int], Heat]  # where in one image, (1, side, side, 3), the class of that number is seen
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A model with the frozen backbone that its features came from, if it reads features, checked to fit together."""
+
+    model: Any  # keras.Model: features, or images, -> probabilities
+    record: TopRecord
+    arrays: weights.Arrays | None  # of the backbone; None: the model reads the images itself
+
+    @property
+    def network(self) -> str:
+        """The backbone's name."""
+        return str(self.record.contract.get("backbone"))
+
+    @property
+    def image_side_px(self) -> int:
+        return int(self.record.contract["image_side_px"])
+
+    @property
+    def precision(self) -> backbone.Computed:
+        precision: backbone.Computed = self.record.contract.get("precision", "float32")
+        return precision
+
+
+def load(files: Files) -> Classifier:
+    """The model in these files; see `load_whole`."""
+    return build(load_whole(files))
+
+
+def build(whole: Whole) -> Classifier:
+    """The model as a function."""
+    names, side_px = whole.record.class_names, whole.image_side_px
+    if whole.arrays is None:
+        return Classifier(names, side_px, PictureSet.at_once, lambda images: _predict(whole.model, images), _no_heat)
+    contract, arrays = whole.record.contract, whole.arrays
+    extract = backbone.build(arrays, side_px, whole.precision, whole.network)
+
+    def probabilities(images: Images) -> Probabilities:
+        bottleneck, pooled = extract(images)
+        kind = contract["kind"]
+        return _predict(whole.model, vectors(pooled if kind == "pooled" else bottleneck, kind, contract["pooling"]))
+
+    @cache
+    def followed_back() -> Callable[[Images, int], Heat]:
+        return gradcam.build(whole.model, whole.record, arrays, side_px)
+
+    def heat(image: Images, number: int) -> Heat:
+        return followed_back()(image, number)
+
+    return Classifier(names, side_px, backbone.batch_size(side_px), probabilities, heat)
+
+
+def load_whole(files: Files) -> Whole:
+    """The model and its backbone's weights.
+
+    Raises:
+        ArtefactError: they can't be read, or do not fit together; names what differs.
+    """
+    model, record = top.load(files.model)
+    if files.weights is None:
+        _require(files, record, {"preprocessing": PREPROCESSING})
+        whole = Whole(model, record, None)
+        _require_shapes(files, whole, (whole.image_side_px, whole.image_side_px, 3))
+        return whole
+    if not files.weights.exists():
+        raise ArtefactError(f"{files.weights} is missing: run dvc repro weights, or dvc pull {files.weights}")
+    arrays = weights.load(files.weights)
+    whole = Whole(model, record, arrays)
+    preprocessing = backbone.preprocessing(whole.network)
+    _require(files, record, {"preprocessing": preprocessing, "weights_digest": weights.digest(arrays)})
+    if record.contract.get("precision") not in ("float32", "bfloat16", "int8"):
+        raise ArtefactError(
+            f"{files.model}/top.json does not say in which precision its features were computed "
+            f"(float32, bfloat16 or int8), got {record.contract.get('precision')!r}: run dvc repro"
+        )
+    pooled, bottleneck = backbone.shapes(whole.network, whole.image_side_px)
+    kind = record.contract["kind"]
+    features = np.zeros((1, *(pooled if kind == "pooled" else bottleneck)), np.float16)
+    _require_shapes(files, whole, vectors(features, kind, record.contract["pooling"]).shape[1:])
+    return whole
+
+
+def _require(files: Files, record: TopRecord, expected: dict[str, str]) -> None:
+    for name, value in expected.items():
+        if record.contract.get(name) != value:
+            raise ArtefactError(
+                f"the model in {files.model} was trained with {name} {record.contract.get(name)!r}, here it is "
+                f"{value!r}: run dvc repro, or take the files of one version (--rev)"
+            )
+
+
+def _require_shapes(files: Files, whole: Whole, inputs: tuple[int, ...]) -> None:
+    expected = (inputs, len(whole.record.class_names))
+    found = whole.model.input_shape[1:], whole.model.output_shape[-1]
+    if found != expected:
+        raise ArtefactError(
+            f"{files.model} does not fit together: top.json tells of inputs {expected[0]} from images of "
+            f"{whole.image_side_px} px and {expected[1]} classes, top.keras takes {found[0]} and gives {found[1]}: "
+            "run dvc repro"
+        )
+
+
+def _predict(model: Any, inputs: NDArray[Any]) -> Probabilities:
+    return np.asarray(model.predict_on_batch(inputs), np.float64).reshape(len(inputs), -1)
+
+
+def _no_heat(image: Images, number: int) -> Heat:  # noqa: ARG001
+    raise ParamsError("--explain is for tops on a backbone's features, and this model reads the images itself")

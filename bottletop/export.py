@@ -1,0 +1,122 @@
+"""A trained model as one ``.keras`` file that takes images as they are, and that Keras alone can load."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bottletop import floating, resizing
+from bottletop.backbone import FLOAT16_MAX
+from bottletop.classifier import Classifier, Whole
+from bottletop.errors import ArtefactError, ParamsError
+from bottletop.files import replacing
+from bottletop.images import square
+from bottletop.networks import named
+from bottletop.runtime import keras
+
+TOLERANCE = 1e-4  # of a probability
+PROBES = ((96, 96), (333, 250), (40, 500))  # width and height of the pictures that the export is tried on
+
+
+def build(whole: Whole) -> keras.Model:
+    """The whole network: uint8 RGB, (n, height, width, 3) of any size -> a dictionary of
+
+    - ``class``: the most probable class, text, (n,)
+    - ``probabilities``: float32, (n, classes), in the order of the vocabulary of the layer ``class``
+
+    It resizes as Pillow does and computes as the extraction does, in its precision, rounded to float16 on the way.
+
+    Raises:
+        ParamsError: the features are 8-bit integers, which Keras can't compute.
+    """
+    if whole.precision == "int8":
+        raise ParamsError(
+            "a .keras file can't hold a model on int8 features, which ONNX Runtime computes: leave it out with "
+            "--only mlflow, or set extract.precision to bfloat16 or float32 and dvc repro"
+        )
+    ops = keras.ops
+    features = _backbone(whole)  # first: it starts counting anew, by which operations are named
+    images = keras.Input((None, None, 3), dtype="uint8", name="images")
+    outputs = whole.model(features(resizing.square(images, whole.image_side_px)))
+    [probabilities] = keras.tree.flatten(outputs)  # saved models give a list
+    names = keras.layers.StringLookup(
+        vocabulary=list(whole.record.class_names), num_oov_indices=0, mask_token=None, invert=True, name="class"
+    )
+    named_outputs = {"class": names(ops.argmax(probabilities, axis=-1)), "probabilities": probabilities}
+    return keras.Model(images, named_outputs, name="classifier")
+
+
+def write(path: Path, whole: Whole, classifier: Classifier) -> None:
+    """Writes the file, which then has given the same probabilities as `classifier` for some pictures.
+
+    Raises:
+        ArtefactError: it did not.
+    """
+    with replacing(path) as new:
+        build(whole).save(new)
+        model = keras.saving.load_model(new, safe_mode=True)
+        for picture in probes():
+            found = model.predict_on_batch(np.asarray(picture)[None])["probabilities"]
+            check(found, picture, classifier, path)
+
+
+def probes() -> list[Image.Image]:
+    """Pictures to compare on."""
+    random = np.random.default_rng(0)
+    small = [Image.fromarray(random.integers(0, 256, (9, 9, 3), np.uint8)) for _ in PROBES]
+    return [picture.resize(size) for picture, size in zip(small, PROBES, strict=True)]
+
+
+def check(found: NDArray[np.float64], picture: Image.Image, classifier: Classifier, path: Path) -> None:
+    """Compares probabilities with the classifier's.
+
+    Raises:
+        ArtefactError: they differ by more than `TOLERANCE`.
+    """
+    expected = classifier.probabilities(square(picture, classifier.image_side_px)[None])
+    difference = float(np.abs(found - expected).max())
+    if difference > TOLERANCE:
+        raise ArtefactError(
+            f"{path} was not written: its probabilities differ from the pipeline's by {difference:.1g}, allowed is "
+            f"{TOLERANCE:g}: set extract.precision to float32 and dvc repro"
+        )
+
+
+def _backbone(whole: Whole) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+    """From images of the model's side to what its top takes: features, or the images themselves."""
+    if whole.arrays is None or whole.precision == "int8":
+        return lambda pixels: pixels
+    network = floating.model(whole.network, whole.arrays, whole.image_side_px, whole.precision)
+    network.name = whole.network
+    prepare = getattr(keras.applications, named(whole.network).module).preprocess_input
+
+    def features(pixels: keras.KerasTensor) -> keras.KerasTensor:
+        maps = network(prepare(keras.ops.cast(pixels, "float32")))
+        return _features([keras.ops.cast(each, "float32") for each in maps], whole)
+
+    return features
+
+
+def _features(blocks: list[keras.KerasTensor], whole: Whole) -> keras.KerasTensor:
+    """What `features.vectors` makes of what the backbone gives."""
+    ops, contract = keras.ops, whole.record.contract
+    if contract["kind"] == "pooled":
+        return _float16(
+            ops.concatenate([pool(block, axis=(1, 2)) for block in blocks for pool in (ops.mean, ops.max)], axis=-1)
+        )
+    bottleneck = _float16(blocks[-1])
+    if contract["pooling"] == "flatten":
+        return ops.reshape(bottleneck, (-1, np.prod(bottleneck.shape[1:]).item()))
+    return (
+        ops.max(bottleneck, axis=(1, 2))
+        if contract["pooling"] == "max"
+        else _float16(ops.mean(bottleneck, axis=(1, 2)))
+    )
+
+
+def _float16(values: keras.KerasTensor) -> keras.KerasTensor:
+    """Rounded as features are stored."""
+    ops = keras.ops
+    return ops.cast(ops.cast(ops.clip(values, -FLOAT16_MAX, FLOAT16_MAX), "float16"), "float32")

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from bottletop import backbone, classifier, top, weights
+from bottletop.classifier import Classifier
+from bottletop.errors import ArtefactError
+from bottletop.files import read_json, write_json
+from tests.models import CLASSES, SIDE, write_model
+from tests.pictures import photo
+from tests.tiny import random_weights
+
+KINDS = [("pooled", "flatten"), ("bottleneck", "flatten"), ("bottleneck", "avg"), ("bottleneck", "max")]
+
+
+def images(count):
+    return np.stack([np.asarray(photo(number, (SIDE, SIDE))) for number in range(count)])
+
+
+@pytest.mark.parametrize(("features", "pooling"), KINDS)
+def test_probabilities_are_those_of_the_top_on_features_as_they_are_stored(tmp_path, features, pooling):
+    files = write_model(tmp_path, features=features, pooling=pooling)
+    found = classifier.load(files).probabilities(images(5))
+    bottleneck, pooled = backbone.build(random_weights(), SIDE, "float32")(images(5))
+    stored = pooled if features == "pooled" else bottleneck.reshape(5, 512)  # one place at 32 px, however pooled
+    model, _ = top.load(files.model)
+    np.testing.assert_array_equal(found, model.predict_on_batch(stored))
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
+    assert np.ptp(found, axis=0).min() > 0.01  # images differ
+
+
+def test_class_names_and_side_are_the_models(tmp_path):
+    model = classifier.load(write_model(tmp_path))
+    assert isinstance(model, Classifier)
+    assert (model.class_names, model.image_side_px, model.batch_size) == (CLASSES, SIDE, 64)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_the_backbone_computes_in_the_precision_of_the_features(tmp_path, precision, monkeypatch):
+    asked = []
+    build = backbone.build
+    monkeypatch.setattr(backbone, "build", lambda *arguments: asked.append(arguments[2]) or build(*arguments))
+    classifier.load(write_model(tmp_path, precision=precision))
+    assert asked == [precision]
+
+
+@pytest.mark.parametrize(
+    ("contract", "message"),
+    [
+        ({"backbone": "resnet50"}, r"top\.json tells of inputs \(7168,\) from images of 32 px"),
+        ({"weights_digest": "1" * 64}, f"trained with weights_digest '{'1' * 64}', here it is '"),
+        ({"preprocessing": "rgb-2"}, "trained with preprocessing 'rgb-2', here it is 'rgb-exif"),
+        ({"precision": "float8"}, r"precision its features were computed \(float32, bfloat16 or int8\), got 'float8'"),
+        ({"precision": None}, "got None: run dvc repro"),
+    ],
+)
+def test_a_model_of_another_backbone_weights_or_preprocessing_is_refused(tmp_path, contract, message):
+    with pytest.raises(ArtefactError, match=message):
+        classifier.load(write_model(tmp_path, contract=contract))
+
+
+def test_a_bottleneck_of_another_side_is_refused(tmp_path):
+    files = write_model(tmp_path, features="bottleneck", contract={"image_side_px": 64})
+    with pytest.raises(
+        ArtefactError,
+        match=r"inputs \(2048,\) from images of 64 px and 3 classes, top\.keras takes \(512,\) and gives 3",
+    ):
+        classifier.load(files)
+
+
+def test_other_class_names_are_refused(tmp_path):
+    files = write_model(tmp_path)
+    record = read_json(files.model / "top.json")
+    write_json(files.model / "top.json", {**record, "class_names": ["one", "two"]})
+    with pytest.raises(ArtefactError, match=r"and 2 classes, .* gives 3: run dvc repro"):
+        classifier.load(files)
+
+
+def test_missing_weights_say_how_to_get_them(tmp_path):
+    files = write_model(tmp_path)
+    files.weights.unlink()
+    with pytest.raises(ArtefactError, match=r"vgg16\.npz is missing: run dvc repro weights, or dvc pull"):
+        classifier.load(files)
+
+
+def test_damaged_weights_are_refused(tmp_path):
+    files = write_model(tmp_path)
+    weights.save(files.weights, {**random_weights(), "block1_conv1/bias": np.ones(64, np.float32)})
+    with pytest.raises(ArtefactError, match="weights_digest"):
+        classifier.load(files)

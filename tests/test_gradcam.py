@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from bottletop import classifier, floating, top
+from bottletop.runtime import keras
+from bottletop.vgg16 import MEANS_BGR
+from tests.models import SIDE, write_model
+from tests.pictures import photo
+from tests.tiny import random_weights
+
+IMAGE = np.asarray(photo(3, (SIDE, SIDE)))[None]
+
+
+def last_convolution():
+    network = floating.model("vgg16", random_weights(), SIDE, "float32")
+    cells = keras.Model(network.input, network.get_layer("block5_conv3").output)
+    return cells(IMAGE[..., ::-1].astype(np.float32) - np.float32(MEANS_BGR)).numpy()[0]
+
+
+def test_heat_of_a_linear_top_on_averages_is_the_maps_weighted_as_the_class_weighs_them(tmp_path):
+    """Zhou et al. (2016), of which Grad-CAM is the generalisation."""
+    files = write_model(tmp_path, features="bottleneck", pooling="avg", transform="none", standardise=False)
+    kernel = top.load(files.model)[0].get_layer("classes").kernel.numpy()
+    expected = np.maximum(last_convolution() @ kernel, 0)
+    seen = [number for number in range(3) if expected[..., number].max() > 0]
+    assert seen
+    for number in seen:
+        heat = classifier.load(files).heat(IMAGE, number)
+        np.testing.assert_allclose(heat, expected[..., number] / expected[..., number].max(), atol=1e-4)
+
+
+@pytest.mark.parametrize(("features", "pooling"), [("pooled", "avg"), ("bottleneck", "flatten"), ("bottleneck", "max")])
+def test_heat_is_finite_and_its_highest_is_one_for_every_kind_of_top(tmp_path, features, pooling):
+    model = classifier.load(write_model(tmp_path, features=features, pooling=pooling, hidden=[8], dropout=[0.5]))
+    heats = [model.heat(IMAGE, number) for number in range(3)]
+    for heat in heats:
+        assert heat.shape == (SIDE // 16, SIDE // 16)
+        assert heat.dtype == np.float32
+        assert np.isfinite(heat).all()
+        assert heat.min() >= 0
+        assert heat.max() in (0, 1)
+    assert any(heat.max() == 1 for heat in heats)
+
+
+def test_what_a_black_image_leaves_at_zero_gives_no_heat_that_is_not_a_number(tmp_path):
+    heat = classifier.load(write_model(tmp_path)).heat(np.zeros_like(IMAGE), 0)
+    assert np.isfinite(heat).all()
