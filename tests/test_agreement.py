@@ -15,6 +15,7 @@ import requests
 from benchmarks import samples
 from bottletop.images import decode, read_index, read_shard
 from bottletop.paths import Paths
+from tests import project as small
 from tests.project import run
 from tests.servers import free_ports, mlflow_server
 
@@ -80,3 +81,30 @@ def test_the_server_agrees_with_the_pipeline(project: Path, server: str) -> None
     texts = [base64.b64encode(path.read_bytes()).decode() for path in sorted((project / "seen").iterdir())]
     answer = requests.post(server, json={"dataframe_records": [{"image": text} for text in texts]}, timeout=120)
     np.testing.assert_allclose(shares(answer.json()["predictions"]), expected(project), atol=1e-4)
+
+
+@pytest.fixture(scope="module", params=["cnn", "finetune"])
+def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project whose model reads images, or has a backbone of its own, with results."""
+    project = small.make(tmp_path_factory.mktemp(request.param))
+    small.set_param(project, "train.model", request.param)
+    small.set_param(project, "finetune.learning_rate", 1e-6)
+    run(project, "dvc", "repro")
+    return project
+
+
+def test_other_kinds_of_models_say_the_same_of_an_image_wherever_they_are_used(other: Path) -> None:
+    index = {row.id: row for row in read_index(other / Paths(small.DATASET).index)}
+    with (other / "metrics" / small.DATASET / "predictions.csv").open(newline="") as file:
+        line = next(csv.DictReader(file))
+    row = index[line["id"]]
+    [data] = read_shard(other / Paths(small.DATASET).images / row.shard, [row])
+    (other / "seen.jpg").write_bytes(data)
+    run(other, "bottletop", "export")
+    model = keras.saving.load_model(other / f"exports/{small.DATASET}.keras")
+    exported = model.predict_on_batch(np.asarray(decode(data))[None])["probabilities"][0]
+    printed = json.loads(run(other, "bottletop", "predict", "--json", "seen.jpg"))
+    for number, name in enumerate(sorted(small.CLASSES)):
+        expected = pytest.approx(float(line[f"p({name})"]), abs=1e-4)
+        assert printed[0]["probabilities"][name] == expected
+        assert exported[number] == expected
