@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 import yaml
 
-from bottletop import backbone, top, training, weights
+from bottletop import backbone, cnn, top, training, weights
 from bottletop.classifier import Files
+from bottletop.config import load
 from bottletop.files import read_json
+from bottletop.network_params import AugmentParams, CnnParams
+from bottletop.pictures import PREPROCESSING
 from bottletop.top_params import TopParams
 from bottletop.trained import TopRecord
 from bottletop.weights import Arrays
 from tests.pictures import photo
-from tests.tiny import random_weights, simple_params
+from tests.tiny import random_weights, simple_params, top_params
 
 SIDE = 32
 CLASSES = ("Gänseblümchen", "rose, red", "tulip")
@@ -64,6 +67,25 @@ def write_model(
     training.save(folder / "flowers", folder / "history.csv", training.Trained(model, record, {}, history))
     weights.save(folder / "vgg16.npz", arrays)
     return Files("flowers", folder / "flowers", folder / "vgg16.npz")
+
+
+def write_network(folder: Path) -> Files:
+    """A model that reads the images themselves."""
+    params = top_params(model="cnn", hidden=[], dropout=0.0)
+    network = cnn.build(SIDE, len(CLASSES), load(CnnParams, "cnn"), load(AugmentParams, "augment"), params)
+    last, random = network.get_layer("classes"), np.random.default_rng(0)
+    last.set_weights([random.normal(0, 1, last.kernel.shape), np.zeros(len(CLASSES))])
+    record = TopRecord(
+        class_names=CLASSES,
+        contract={"preprocessing": PREPROCESSING, "image_side_px": SIDE},
+        data_digest="0" * 64,
+        split="0" * 64,
+        best_epoch=1,
+        params=params,
+    )
+    history = ({"loss": 1.0, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5},)
+    training.save(folder / "flowers", folder / "history.csv", training.Trained(network, record, {}, history))
+    return Files("flowers", folder / "flowers", None)
 
 
 @cache

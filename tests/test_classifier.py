@@ -3,9 +3,9 @@ import pytest
 
 from bottletop import backbone, classifier, top, weights
 from bottletop.classifier import Classifier
-from bottletop.errors import ArtefactError
+from bottletop.errors import ArtefactError, ParamsError
 from bottletop.files import read_json, write_json
-from tests.models import CLASSES, SIDE, write_model
+from tests.models import CLASSES, SIDE, write_model, write_network
 from tests.pictures import photo
 from tests.tiny import random_weights
 
@@ -87,3 +87,24 @@ def test_damaged_weights_are_refused(tmp_path):
     weights.save(files.weights, {**random_weights(), "block1_conv1/bias": np.ones(64, np.float32)})
     with pytest.raises(ArtefactError, match="weights_digest"):
         classifier.load(files)
+
+
+def test_a_network_that_reads_the_images_itself_needs_no_backbone(tmp_path):
+    files = write_network(tmp_path)
+    network, _ = top.load(files.model)
+    found = classifier.load(files).probabilities(images(5))
+    assert found.shape == (5, 3)
+    np.testing.assert_array_equal(found, np.reshape(network.predict_on_batch(images(5)), (5, 3)))
+
+
+def test_a_network_of_another_preprocessing_is_refused(tmp_path):
+    files = write_network(tmp_path)
+    record = read_json(files.model / "top.json")
+    write_json(files.model / "top.json", {**record, "contract": {**record["contract"], "preprocessing": "rgb-1"}})
+    with pytest.raises(ArtefactError, match="trained with preprocessing 'rgb-1'"):
+        classifier.load(files)
+
+
+def test_where_a_network_sees_a_class_is_not_known(tmp_path):
+    with pytest.raises(ParamsError, match="--explain is for tops on a backbone's features"):
+        classifier.load(write_network(tmp_path)).heat(images(1), 0)

@@ -10,7 +10,7 @@ from bottletop.classifier import Files
 from bottletop.errors import ArtefactError, ParamsError
 from bottletop.images import square
 from bottletop.runtime import keras
-from tests.models import CLASSES, SIDE, write_model
+from tests.models import CLASSES, SIDE, write_model, write_network
 from tests.pictures import photo
 from tests.test_classifier import KINDS
 from tests.tiny import ROOT
@@ -58,6 +58,12 @@ def test_the_class_names_are_in_the_file_in_the_order_of_the_probabilities(both)
 def test_every_kind_of_top_can_be_exported(tmp_path, features, pooling, transform):
     files = write_model(tmp_path, features=features, pooling=pooling, transform=transform, hidden=[5], dropout=[0.5])
     model, keras_model = exported(files, tmp_path / "a.keras")
+    found = keras_model.predict_on_batch(np.asarray(photo(7))[None])["probabilities"]
+    np.testing.assert_allclose(found, model.probabilities(square(photo(7), SIDE)[None]), atol=1e-5)
+
+
+def test_a_network_that_reads_the_images_itself_can_be_exported(tmp_path):
+    model, keras_model = exported(write_network(tmp_path), tmp_path / "a.keras")
     found = keras_model.predict_on_batch(np.asarray(photo(7))[None])["probabilities"]
     np.testing.assert_allclose(found, model.probabilities(square(photo(7), SIDE)[None]), atol=1e-5)
 
