@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottletop.errors import ArtefactError
+from bottletop.images import REVISION
 from bottletop.manifest import Precision
 from bottletop.networks import named
 from bottletop.threads import at_least_one
@@ -16,7 +17,6 @@ from bottletop.vgg16 import Forward
 from bottletop.weights import Arrays
 
 POOLED_FEATURES = 2 * (256 + 512 + 512)  # of VGG16: averages and maxima of the three blocks' pools
-REVISION = 2  # of how images are prepared: raise it when `images.decode` or `images.square` change
 FLOAT16_MAX = 65504.0
 BATCH_PIXELS = 8 * 224 * 224  # of all images of a batch; `benchmarks/batches.py` compares
 SMALLEST_BATCH, LARGEST_BATCH = 8, 64

@@ -16,6 +16,7 @@ from bottletop.errors import ArtefactError, DataError
 from bottletop.files import read_rows, write_csv
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # MPO, of some cameras, opens as JPEG
+REVISION = 2  # raise it when `decode` or `square` change: features of before are not used any more
 MAX_PIXELS = 64_000_000
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # lower than Pillow's own limit, and an error instead of a warning
 warnings.simplefilter("error", Image.DecompressionBombWarning)

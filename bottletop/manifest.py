@@ -55,9 +55,7 @@ class Manifest(Params, frozen=True, kw_only=True, omit_defaults=True):
     ids_sha256: str  # of all images' ids, in index order
     shards: dict[str, ShardShape]  # by file stem, in index order
     versions: dict[str, str]
-    at_once: dict[str, int] = msgspec.field(
-        default_factory=dict
-    )  # images, and threads
+    at_once: dict[str, int] = msgspec.field(default_factory=dict)  # images, and threads
     views: int = 1  # of each image, the first being the whole; see `crops`
     flip: bool = False  # whether the others may be mirrored
 

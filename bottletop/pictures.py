@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from bottletop.errors import ArtefactError, DataError
 from bottletop.examples import Examples, Rows, labelled
-from bottletop.images import ImageRow, decode, read_shard, square
+from bottletop.images import REVISION, ImageRow, decode, read_shard, square
 from bottletop.split import SplitRow
 from bottletop.threads import processors
 
-PREPROCESSING = "rgb-exif-bilinear-2"  # raise the number when `images.decode` or `images.square` change
+PREPROCESSING = f"rgb-exif-bilinear-{REVISION}"
 IN_MEMORY_BYTES = 1 << 30  # of decoded images; more are decoded again in each epoch
 
 

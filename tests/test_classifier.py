@@ -36,10 +36,11 @@ def test_class_names_and_side_are_the_models(tmp_path):
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float32"])
 def test_the_backbone_computes_in_the_precision_of_the_features(tmp_path, precision, monkeypatch):
+    files = write_model(tmp_path, precision=precision)
     asked = []
     build = backbone.build
     monkeypatch.setattr(backbone, "build", lambda *arguments: asked.append(arguments[2]) or build(*arguments))
-    classifier.load(write_model(tmp_path, precision=precision))
+    classifier.load(files)
     assert asked == [precision]
 
 

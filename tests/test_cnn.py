@@ -40,7 +40,8 @@ def test_layers_are_convolutions_with_pooling_and_dropout_then_those_of_train():
     block = ["Conv2D", "MaxPooling2D", "Dropout"]
     dense = ["Flatten", "Dropout", "Dense", "Activation", "Dropout", "Dense"]
     assert kinds == ["InputLayer", "Rescaling", *block, *block, *dense]
-    assert model.get_layer("flatten").output.shape == (None, 4 * 4 * 8)
+    [flatten] = [layer for layer in model.layers if isinstance(layer, keras.layers.Flatten)]
+    assert flatten.output.shape == (None, 4 * 4 * 8)
     assert [layer.filters for layer in model.layers if isinstance(layer, keras.layers.Conv2D)] == [4, 8]
     assert model.output_shape == (None, 3)
 

@@ -73,7 +73,7 @@ def test_the_signature_says_what_goes_in_and_comes_out(loaded):
 def test_the_requirements_are_all_that_its_code_imports(exported):
     lines = (exported[1] / "requirements.txt").read_text().split()
     listed = {line.partition("==")[0] for line in lines}
-    graph = grimp.build_graph("bottletop", include_external_packages=True)
+    graph = grimp.build_graph("bottletop", include_external_packages=True, cache_dir=None)
     modules = graph.find_upstream_modules("bottletop.served") | {"bottletop.served"}
     packages = {name.partition(".")[0] for name in modules if not name.startswith("bottletop")}
     names = importlib.metadata.packages_distributions()
