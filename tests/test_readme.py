@@ -13,6 +13,8 @@ import yaml
 from benchmarks import samples
 from bottletop.catalogue import Dataset
 from bottletop.config import parse
+from bottletop.networks import NETWORKS
+from bottletop.recipes import listing
 from tests import project as small
 from tests.pictures import jpeg, write_folder
 from tests.project import DATASET, run, tracked_runs
@@ -21,6 +23,8 @@ from tests.servers import free_ports, mlflow_server
 README = (samples.ROOT / "README.md").read_text()
 PREDICT = (samples.ROOT / "docs/predict.md").read_text()
 COMPARE = (samples.ROOT / "docs/compare.md").read_text()
+MODELS = (samples.ROOT / "docs/models.md").read_text()
+ARTICLES = (samples.ROOT / "docs/articles.md").read_text()
 
 
 def commands(page: str) -> list[str]:
@@ -36,6 +40,17 @@ def test_the_example_of_a_folder_is_a_valid_entry() -> None:
 def test_every_make_target_it_names_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (samples.ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|\$ )make ([a-z-]+)", README)) <= targets
+
+
+def test_every_recipe_is_on_the_page_of_the_articles_as_it_is_listed() -> None:
+    assert f"```text\n{listing()}\n```" in ARTICLES
+    for line in listing().splitlines():
+        assert f"| `{line.split()[0]}` |" in ARTICLES
+
+
+def test_every_backbone_is_on_the_page_of_models() -> None:
+    for name in NETWORKS:
+        assert f"| `{name}` |" in MODELS
 
 
 def test_every_dataset_is_in_its_table() -> None:
@@ -75,6 +90,14 @@ def test_its_commands_run_in_the_order_given(tmp_path: Path) -> None:
     assert {tracked["status"] for tracked in tracked_runs(project)} == {"FINISHED"}
     assert len(tracked_runs(project)) == 6  # make run, dvc exp run, four of the sweep
     shutil.rmtree(project)
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_on_models_run(tmp_path: Path) -> None:
+    project = small.make(tmp_path)
+    for command in commands(MODELS):
+        run(project, "bash", "-c", command)
+    assert [tracked["status"] for tracked in tracked_runs(project)] == ["FINISHED"] * 2
 
 
 @pytest.mark.slow
