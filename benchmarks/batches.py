@@ -33,7 +33,7 @@ def main() -> None:
         for side in options.sides:
             chosen = backbone.batch_size(side)
             images = np.random.default_rng(0).integers(0, 256, (max(*SIZES, chosen), side, side, 3), np.uint8)
-            forward = backbone._forward(weights, side, precision)
+            forward = backbone._forward(weights, side, precision, "vgg16")
             taken: dict[int, list[tuple[float, float]]] = {size: [] for size in sorted({*SIZES, chosen})}
             for number in range(1 + options.rounds):
                 for size, times in taken.items():

@@ -24,7 +24,7 @@ from benchmarks.precisions import cosine, pooled, test_accuracy
 from bottletop import extraction, weights
 from bottletop.images import ImageRow, decode, read_index, square
 from bottletop.manifest import ExtractParams
-from bottletop.paths import WEIGHTS, Paths
+from bottletop.paths import Paths, weights_file
 
 DATASETS = ("flowers-17", "food-101")
 
@@ -67,8 +67,10 @@ def accuracy(scratch: Path, side_px: int) -> None:
 
 
 def extract(rows: list[ImageRow], paths: Paths, side_px: int, *, whole: bool) -> None:
-    params = ExtractParams(image_side_px=side_px, precision="auto", bottleneck=False)
-    arrays = weights.load(WEIGHTS)
+    params = ExtractParams(
+        backbone="vgg16", image_side_px=side_px, precision="auto", bottleneck=False, views=1, flip=False
+    )
+    arrays = weights.load(weights_file("vgg16"))
     with patch.object(extraction, "decode", lambda data, side: decode(data, None if whole else side)):
         os.environ["DVC_ROOT"] = tempfile.mkdtemp(dir=".")  # a new one: nothing is found again
         extraction.extract(rows, paths.images, arrays, side_px, params, paths.features)
