@@ -84,6 +84,7 @@ def enter(project: Path, patch: pytest.MonkeyPatch) -> Path:
     patch.delenv("DVC_SITE_CACHE_DIR", raising=False)
     (project / ".dvc/tmp/site").mkdir(mode=0o700, parents=True, exist_ok=True)
     (project / ".dvc/config.local").write_text(f"[core]\n    site_cache_dir = {project}/.dvc/tmp/site\n")
+    patch.setattr(cache, "LITTLE_SPACE_BYTES", 0)  # how full this machine's disk is, is nobody's fault here
     return project
 
 
@@ -842,9 +843,12 @@ class Running(NamedTuple):
         return self.process.pid
 
     def kill_all(self) -> None:
-        for process in [*children(self.pid), psutil.Process(self.pid)]:
-            process.kill()
+        """DVC first: it would note that its stage failed, and might be killed while it does."""
+        stage = children(self.pid)
+        self.process.kill()
         self.process.wait()
+        for process in stage:
+            process.kill()
 
 
 def start_experiment(project: Path, *options: str) -> Running:
