@@ -2,7 +2,7 @@
 
 import io
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,22 +50,31 @@ def features(folder: Path, images: int, classes: int, *, bottleneck: bool, signa
             SplitRow(id_, label, f"{label}-000.tar", id_[:16], side, f"{label}/{id_}.jpg")
             for id_, side in zip(ids, sides, strict=True)
         ]
-    manifest = Manifest(
+    write_manifest(folder, manifest(rows, shards, POOLED, BOTTLENECK if bottleneck else None))
+    return rows
+
+
+def manifest(
+    rows: Sequence[SplitRow],
+    shards: dict[str, ShardShape],
+    pooled_shape: tuple[int, ...],
+    bottleneck_shape: tuple[int, ...] | None,
+) -> Manifest:
+    """Of features that no backbone has computed."""
+    return Manifest(
         backbone="vgg16",
         weights_digest="0" * 64,
         preprocessing="rgb",
-        image_side_px=224,
+        image_side_px=64,
         precision="float32",
         dtype="float16",
-        pooled_shape=POOLED,
-        bottleneck_shape=BOTTLENECK if bottleneck else None,
+        pooled_shape=pooled_shape,
+        bottleneck_shape=bottleneck_shape,
         rows=len(rows),
         ids_sha256=sha256_text(row.id for row in rows),
         shards=shards,
         versions={},
     )
-    write_manifest(folder, manifest)
-    return rows
 
 
 def picture(random: np.random.Generator, width: int, height: int) -> bytes:

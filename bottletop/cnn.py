@@ -25,7 +25,8 @@ def train(
     def network() -> keras.Model:
         return build(pictures.side_px, len(pictures.class_names), params, augment, train)
 
-    return finish(*fit(pictures, network, train, on_epoch, sections=(params, augment)))
+    model, epochs = fit(pictures, network, train, on_epoch, sections=(params, augment))
+    return finish(model, pictures, train, epochs)
 
 
 def build(side_px: int, classes: int, params: CnnParams, augment: AugmentParams, train: TopParams) -> keras.Model:

@@ -6,6 +6,13 @@ features are found again as those of any image are. View 0 is the whole image, u
 
 import hashlib
 import struct
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottletop.errors import ArtefactError, DataError
+from bottletop.images import ImageRow, decode, read_shard, square
 
 REVISION = 1  # raise it when other crops come from the same name
 MIN_AREA = 0.7  # fraction of the image
@@ -31,6 +38,21 @@ def box(view: str, width: int, height: int) -> tuple[float, float, float, float]
 
 def is_mirrored(view: str) -> bool:
     return "-flip" in view and _chances(view)[4] < 0.5
+
+
+def read_square(row: ImageRow, shards: Path, side_px: int) -> NDArray[np.uint8]:
+    """The image, or the view of it that its id names, from its tar: uint8 RGB, (side, side, 3).
+
+    Raises:
+        ArtefactError: it is damaged.
+    """
+    [data] = read_shard(shards / row.shard, [row])
+    try:
+        image = decode(data, side_px)
+        values = square(image, side_px, box(row.id, *image.size))
+        return values[:, ::-1] if is_mirrored(row.id) else values
+    except DataError as error:  # the download took it, so the shard has changed since
+        raise ArtefactError(f"{row.shard}: {row.source} is damaged ({error}): run dvc repro") from error
 
 
 def _chances(view: str) -> list[float]:

@@ -90,30 +90,14 @@ def _backbone(whole: Whole) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
         return lambda pixels: pixels
     network = floating.model(whole.network, whole.arrays, whole.image_side_px, whole.precision)
     network.name = whole.network
+    contract = whole.record.contract
     prepare = getattr(keras.applications, named(whole.network).module).preprocess_input
 
     def features(pixels: keras.KerasTensor) -> keras.KerasTensor:
-        maps = network(prepare(keras.ops.cast(pixels, "float32")))
-        return _features([keras.ops.cast(each, "float32") for each in maps], whole)
+        maps = [keras.ops.cast(each, "float32") for each in network(prepare(keras.ops.cast(pixels, "float32")))]
+        return floating.vectors(maps, contract["kind"], contract["pooling"], store=_float16)
 
     return features
-
-
-def _features(blocks: list[keras.KerasTensor], whole: Whole) -> keras.KerasTensor:
-    """What `features.vectors` makes of what the backbone gives."""
-    ops, contract = keras.ops, whole.record.contract
-    if contract["kind"] == "pooled":
-        return _float16(
-            ops.concatenate([pool(block, axis=(1, 2)) for block in blocks for pool in (ops.mean, ops.max)], axis=-1)
-        )
-    bottleneck = _float16(blocks[-1])
-    if contract["pooling"] == "flatten":
-        return ops.reshape(bottleneck, (-1, np.prod(bottleneck.shape[1:]).item()))
-    return (
-        ops.max(bottleneck, axis=(1, 2))
-        if contract["pooling"] == "max"
-        else _float16(ops.mean(bottleneck, axis=(1, 2)))
-    )
 
 
 def _float16(values: keras.KerasTensor) -> keras.KerasTensor:

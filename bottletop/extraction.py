@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bottletop import backbone, crops, reuse, weights
-from bottletop.errors import ArtefactError, DataError
 from bottletop.files import sha256_text
-from bottletop.images import ImageRow, decode, read_shard, square
+from bottletop.images import ImageRow
 from bottletop.manifest import ExtractParams, Manifest, ShardShape, stem, view_stem
 from bottletop.progress import bar
 from bottletop.threads import map_ahead, processors
@@ -87,7 +85,7 @@ def _computed(
 ) -> Iterator[reuse.Row]:
     """The features of images, computed in batches; the next ones are decoded meanwhile."""
     size = backbone.batch_size(image_side_px)
-    decode_one = partial(_square, shards=shards, image_side_px=image_side_px)
+    decode_one = partial(crops.read_square, shards=shards, side_px=image_side_px)
     decoding = map_ahead(decode_one, rows, ahead=4 * size)
     images = (image for _, image in decoding)
     while batch := list(islice(images, size)):
@@ -123,16 +121,6 @@ def _manifest(
         views=params.views,
         flip=params.flip and params.views > 1,
     )
-
-
-def _square(row: ImageRow, shards: Path, image_side_px: int) -> NDArray[np.uint8]:
-    [data] = read_shard(shards / row.shard, [row])
-    try:
-        picture = decode(data, image_side_px)
-        values = square(picture, image_side_px, crops.box(row.id, *picture.size))
-        return values[:, ::-1] if crops.is_mirrored(row.id) else values
-    except DataError as error:  # the download took it, so the shard has changed since
-        raise ArtefactError(f"{row.shard}: {row.source} is damaged ({error}): run dvc repro") from error
 
 
 def _versions(precision: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from bottletop.errors import ArtefactError
 from bottletop.examples import Examples, Rows, labelled
 from bottletop.files import sha256_text
-from bottletop.manifest import Kind, Manifest, feature_file, read_manifest, view_stem
+from bottletop.manifest import Kind, Manifest, Pooling, feature_file, read_manifest, view_stem
 from bottletop.split import SplitRow
-
-Pooling = Literal["flatten", "avg", "max"]
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def train(
 
     changed = {"learning_rate": params.learning_rate, "batch_size": params.batch_size}
     slowly = msgspec.structs.replace(train, **changed, epochs=len(earlier) + params.epochs)
-    tuned, *_, epochs = fit(pictures, network, slowly, on_epoch, sections=(params, augment), earlier=earlier)
+    tuned, epochs = fit(pictures, network, slowly, on_epoch, sections=(params, augment), earlier=earlier)
     arrays = {variable.path: variable.numpy() for variable in tuned.get_layer(BACKBONE).weights}
     return finish(tuned.get_layer("top"), Recomputed.of(features, pictures, arrays), train, epochs, arrays)
 
@@ -112,19 +112,10 @@ def build(
         values = layer(values)
     prepare = getattr(keras.applications, named(made.backbone).module).preprocess_input
     maps = [keras.ops.cast(each, "float32") for each in network(prepare(keras.layers.Rescaling(255.0)(values)))]
-    return keras.Model(inputs, top(_features(maps, features)), name="finetuned")
+    values = floating.vectors(maps, features.kind, features.pooling)
+    return keras.Model(inputs, top(values), name="finetuned")
 
 
 def _precision(made: Manifest) -> Literal["float32", "bfloat16"]:
     """8-bit integers can't be trained."""
     return "bfloat16" if made.precision == "bfloat16" else "float32"
-
-
-def _features(maps: list[keras.KerasTensor], features: FeatureSet) -> keras.KerasTensor:
-    """What extraction would have written of the maps."""
-    if features.kind == "pooled":
-        pooled = [pool(each, axis=(1, 2)) for each in maps for pool in (keras.ops.mean, keras.ops.max)]
-        return keras.ops.concatenate(pooled, axis=-1)
-    if features.pooling == "flatten":
-        return keras.layers.Flatten()(maps[-1])
-    return (keras.ops.max if features.pooling == "max" else keras.ops.mean)(maps[-1], axis=(1, 2))

@@ -1,7 +1,9 @@
 """The backbones in float32 or bfloat16, by TensorFlow and Keras."""
 
+import math
 import warnings
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottletop.errors import DataError
+from bottletop.manifest import Kind, Pooling
 from bottletop.networks import named
 from bottletop.runtime import keras, tf
 from bottletop.vgg16 import Forward
@@ -24,14 +27,34 @@ def forward(backbone: str, weights: Arrays, image_side_px: int, precision: Liter
     def compute(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         maps = network(prepare(tf.cast(images, tf.float32)), training=False)
         maps = [tf.cast(each, tf.float32) for each in maps]
-        pooled = [pool(each, axis=(1, 2)) for each in maps for pool in (tf.reduce_mean, tf.reduce_max)]
-        return maps[-1], tf.concat(pooled, axis=-1)
+        return maps[-1], _averages_and_maxima(maps)
 
     def run(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         bottleneck, pooled = compute(tf.constant(images))
         return bottleneck.numpy(), pooled.numpy()
 
     return run
+
+
+def vectors(
+    maps: Sequence[keras.KerasTensor],
+    kind: Kind,
+    pooling: Pooling,
+    store: Callable[[keras.KerasTensor], keras.KerasTensor] = lambda values: values,
+) -> keras.KerasTensor:
+    """What a top sees of float32 maps, the bottleneck last, as part of a network: (n, width); see `features.vectors`.
+
+    Args:
+        store: what becomes of values where an extraction stores them.
+    """
+    if kind == "pooled":
+        return store(_averages_and_maxima(maps))
+    bottleneck = store(maps[-1])
+    if pooling == "flatten":
+        return keras.ops.reshape(bottleneck, (-1, math.prod(bottleneck.shape[1:])))
+    if pooling == "max":
+        return keras.ops.max(bottleneck, axis=(1, 2))
+    return store(keras.ops.mean(bottleneck, axis=(1, 2)))
 
 
 def shapes(backbone: str, image_side_px: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -86,6 +109,12 @@ def _network(backbone: str, image_side_px: int, precision: str) -> keras.Model:
         return build(weights=None, include_top=False, input_shape=(image_side_px, image_side_px, 3))
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _averages_and_maxima(maps: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
+    """The pooled features."""
+    pools = (keras.ops.mean, keras.ops.max)
+    return keras.ops.concatenate([pool(each, axis=(1, 2)) for each in maps for pool in pools], axis=-1)
 
 
 def _maps(backbone: str, network: keras.Model) -> list[keras.KerasTensor]:

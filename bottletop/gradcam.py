@@ -16,7 +16,6 @@ from bottletop.trained import TopRecord
 from bottletop.weights import Arrays
 
 BEFORE_POOLING = {"vgg16": "block5_conv3", "vgg19": "block5_conv4"}  # finer than what the network puts out
-POOLS = (tf.reduce_mean, tf.reduce_max)
 
 
 def build(
@@ -27,7 +26,8 @@ def build(
     It takes uint8 RGB, (1, side, side, 3), and returns float32, (height, width) of its maps, in [0, 1]. It computes in
     float32, whatever the features' precision.
     """
-    name = record.contract["backbone"]
+    contract = record.contract
+    name = contract["backbone"]
     network = floating.model(name, arrays, image_side_px, "float32")
     finer = BEFORE_POOLING.get(name)
     network = keras.Model(
@@ -43,7 +43,7 @@ def build(
         with tf.GradientTape() as tape:
             tape.watch(cells)
             blocks[-1] = tf.nn.max_pool2d(cells, 2, 2, "VALID") if finer else tf.identity(cells)
-            features = before(_features(blocks, record), training=False)
+            features = before(floating.vectors(blocks, contract["kind"], contract["pooling"]), training=False)
             score = tf.gather(tf.matmul(features, last.kernel) + last.bias, number, axis=1)
         slopes = tape.gradient(score, cells)
         slopes = tf.where(tf.math.is_finite(slopes), slopes, 0)  # sqrt has none at 0
@@ -55,12 +55,3 @@ def build(
         return np.asarray(values / max(float(values.max()), 1e-12), np.float32)
 
     return heat
-
-
-def _features(blocks: list[tf.Tensor], record: TopRecord) -> tf.Tensor:
-    """What `features.vectors` makes of what the backbone gives, with gradients."""
-    if record.contract["kind"] == "pooled":
-        return tf.concat([pool(block, axis=(1, 2)) for block in blocks for pool in POOLS], axis=-1)
-    if record.contract["pooling"] == "flatten":
-        return tf.reshape(blocks[-1], (1, -1))
-    return (tf.reduce_max if record.contract["pooling"] == "max" else tf.reduce_mean)(blocks[-1], axis=(1, 2))

@@ -12,6 +12,7 @@ from bottletop.files import read_json, write_json
 from bottletop.networks import NETWORKS
 
 Kind = Literal["pooled", "bottleneck"]
+Pooling = Literal["flatten", "avg", "max"]  # of a bottleneck
 Precision = Literal["auto", "float32", "bfloat16", "int8"]
 
 

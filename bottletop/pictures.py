@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bottletop.errors import ArtefactError, DataError
+from bottletop.crops import read_square
+from bottletop.errors import ArtefactError
 from bottletop.examples import Examples, Rows, labelled
-from bottletop.images import REVISION, ImageRow, decode, read_shard, square
+from bottletop.images import REVISION, ImageRow
 from bottletop.split import SplitRow
 from bottletop.threads import processors
 
@@ -50,12 +51,7 @@ class PictureSet(Examples):
         return self._decoded[rows]
 
     def _decode(self, row: int) -> NDArray[np.uint8]:
-        image = self.images[row]
-        [data] = read_shard(self.shards / image.shard, [image])
-        try:
-            return square(decode(data, self.side_px), self.side_px)
-        except DataError as error:  # the download took it, so the shard has changed since
-            raise ArtefactError(f"{image.shard}: {image.source} is damaged ({error}): run dvc repro") from error
+        return read_square(self.images[row], self.shards, self.side_px)
 
     @functools.cached_property
     def _pool(self) -> ThreadPoolExecutor:

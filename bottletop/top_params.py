@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from bottletop.config import Params
-from bottletop.features import Pooling
-from bottletop.manifest import Kind
+from bottletop.manifest import Kind, Pooling
 from bottletop.needs import Model
 
 Fraction = Annotated[float, Meta(ge=0, lt=1)]

@@ -53,7 +53,8 @@ def train(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], N
         moments = _moments(features, rows, params) if params.standardise else None
         return build(features.width, len(features.class_names), params, moments)
 
-    return finish(*fit(features, network, params, on_epoch))
+    model, epochs = fit(features, network, params, on_epoch)
+    return finish(model, features, params, epochs)
 
 
 def fit(
@@ -64,8 +65,8 @@ def fit(
     *,
     sections: Sequence[Params] = (),
     earlier: Sequence[Entry] = (),
-) -> tuple[keras.Model, Examples, TopParams, Epochs]:
-    """Trains the network; returned at the epoch with the lowest validation loss, with all else that `finish` needs.
+) -> tuple[keras.Model, Epochs]:
+    """Trains the network; returned at the epoch with the lowest validation loss, with the history of all epochs.
 
     The same inputs give the same weights, byte for byte, on one machine; and a killed training goes on where it was.
 
@@ -114,7 +115,7 @@ def fit(
         )
     if not np.isfinite([list(entry.values()) for entry in epochs.history]).all():
         raise ParamsError(f"training diverged: lower train.learning_rate in params.yaml, got {params.learning_rate}")
-    return model, examples, params, epochs
+    return model, epochs
 
 
 def finish(

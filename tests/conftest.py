@@ -1,5 +1,6 @@
 """What every test shares: no traffic beyond this machine, and the repository's root as the working directory."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from bottletop.config import load, read_yaml
 from bottletop.paths import CATALOGUE
 from bottletop.weight_sources import WeightsEntry, obtain
 from bottletop.weights import Arrays
+from tests import project
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +22,18 @@ def _at_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name, raising=False)
     yield
     read_yaml.cache_clear()  # keyed by relative paths
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> project.Finished:
+    """A small project whose pipeline has run once, its results committed."""
+    return project.finish(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture(name="project")
+def _project(finished: project.Finished, tmp_path: Path) -> Path:
+    """A copy of the finished project, with its cache, for a test to change."""
+    return Path(shutil.copytree(finished.folder, tmp_path / "project", symlinks=True))
 
 
 @pytest.fixture(scope="session")

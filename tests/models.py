@@ -13,6 +13,7 @@ from bottletop.config import load
 from bottletop.files import read_json
 from bottletop.network_params import AugmentParams, CnnParams
 from bottletop.pictures import PREPROCESSING
+from bottletop.runtime import keras
 from bottletop.top_params import TopParams
 from bottletop.trained import TopRecord
 from bottletop.weights import Arrays
@@ -55,16 +56,7 @@ def write_model(
         "kind": params.features,
         "pooling": params.pooling,
     }
-    record = TopRecord(
-        class_names=CLASSES,
-        contract={**expected, **(contract or {})},
-        data_digest="0" * 64,
-        split="0" * 64,
-        best_epoch=1,
-        params=params,
-    )
-    history = ({"loss": 1.0, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5},)
-    training.save(folder / "flowers", folder / "history.csv", training.Trained(model, record, {}, history))
+    _save(folder, model, {**expected, **(contract or {})}, params)
     weights.save(folder / "vgg16.npz", arrays)
     return Files("flowers", folder / "flowers", folder / "vgg16.npz")
 
@@ -75,17 +67,21 @@ def write_network(folder: Path) -> Files:
     network = cnn.build(SIDE, len(CLASSES), load(CnnParams, "cnn"), load(AugmentParams, "augment"), params)
     last, random = network.get_layer("classes"), np.random.default_rng(0)
     last.set_weights([random.normal(0, 1, last.kernel.shape), np.zeros(len(CLASSES))])
+    _save(folder, network, {"preprocessing": PREPROCESSING, "image_side_px": SIDE}, params)
+    return Files("flowers", folder / "flowers", None)
+
+
+def _save(folder: Path, model: keras.Model, contract: dict[str, Any], params: TopParams) -> None:
     record = TopRecord(
         class_names=CLASSES,
-        contract={"preprocessing": PREPROCESSING, "image_side_px": SIDE},
+        contract=contract,
         data_digest="0" * 64,
         split="0" * 64,
         best_epoch=1,
         params=params,
     )
     history = ({"loss": 1.0, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5},)
-    training.save(folder / "flowers", folder / "history.csv", training.Trained(network, record, {}, history))
-    return Files("flowers", folder / "flowers", None)
+    training.save(folder / "flowers", folder / "history.csv", training.Trained(model, record, {}, history))
 
 
 @cache

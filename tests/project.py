@@ -5,7 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import psutil
@@ -39,6 +39,21 @@ def make(folder: Path) -> Path:
     set_param(project, "train.epochs", 5)
     samples.commit(project, "patterns")
     return project
+
+
+class Finished(NamedTuple):
+    """A project whose pipeline has run once."""
+
+    folder: Path
+    output: str  # what DVC printed
+
+
+def finish(folder: Path) -> Finished:
+    """A project as of `make`, run, its results committed."""
+    project = make(folder)
+    output = run(project, "dvc", "repro")
+    samples.commit(project, "first results")
+    return Finished(project, output)
 
 
 def draw(folder: Path, per_class: int) -> None:

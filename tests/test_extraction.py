@@ -6,31 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from bottletop import backbone, crops, extraction
-from bottletop.config import parse
+from bottletop import backbone, crops
 from bottletop.errors import ArtefactError, ParamsError
 from bottletop.extraction import extract
 from bottletop.files import read_json, sha256_text
 from bottletop.images import decode, read_shard, square
-from bottletop.manifest import ExtractParams, read_manifest
+from bottletop.manifest import read_manifest
 from bottletop.weights import digest
-from tests.tiny import image_shards, pictures, random_weights
+from tests.tiny import extract_params, image_shards, pictures, random_weights
 
 SIDE = 32
-
-
-def params(**changes):
-    return ExtractParams(
-        **{
-            "backbone": "vgg16",
-            "image_side_px": SIDE,
-            "precision": "float32",
-            "views": 1,
-            "flip": False,
-            "bottleneck": True,
-            **changes,
-        }
-    )
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +39,7 @@ def fake_backbone(monkeypatch):
 
 
 def run(tmp_path, rows, **changes):
-    extract(rows, tmp_path / "images", random_weights(), SIDE, params(**changes), tmp_path / "features")
+    extract(rows, tmp_path / "images", random_weights(), SIDE, extract_params(**changes), tmp_path / "features")
     return {path.name: np.load(path) for path in (tmp_path / "features").glob("*.npy")}
 
 
@@ -217,7 +202,7 @@ def test_only_a_few_images_are_decoded_ahead(tmp_path, monkeypatch):
         return np.zeros((len(images), 1, 1, 512)), np.zeros((len(images), 2560))
 
     sizes = []
-    monkeypatch.setattr(extraction, "decode", count)
+    monkeypatch.setattr(crops, "decode", count)
     monkeypatch.setattr(backbone, "build", lambda *_: compute)
     run(tmp_path, image_shards(tmp_path / "images", pictures("dog", 150)))
     assert sum(sizes) == len(decoded) == 150
@@ -237,18 +222,9 @@ def test_only_a_few_images_are_decoded_ahead(tmp_path, monkeypatch):
         ({"side": 32}, "side"),
     ],
 )
-def test_params_out_of_bounds_are_refused_by_name(tmp_path, changes, named):
-    values = {
-        "backbone": "vgg16",
-        "image_side_px": "auto",
-        "precision": "auto",
-        "views": 1,
-        "flip": False,
-        "bottleneck": True,
-        **changes,
-    }
+def test_params_out_of_bounds_are_refused_by_name(changes, named):
     with pytest.raises(ParamsError, match=named):
-        parse(ExtractParams, values, "extract", tmp_path / "params.yaml")
+        extract_params(**changes)
 
 
 def test_the_manifest_says_how_many_images_and_threads_there_were_at_once(tmp_path, fake_backbone, monkeypatch):

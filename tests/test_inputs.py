@@ -1,12 +1,12 @@
 import io
 import os
-import threading
 import time
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from benchmarks.samples import answering
 from bottletop import inputs
 from bottletop.errors import DataError
 from tests.pictures import png, write_folder
@@ -34,13 +34,8 @@ def server(answers):
         def log_message(self, *_):
             pass
 
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{running.server_address[1]}"
-    finally:
-        running.shutdown()
-        running.server_close()
+    with answering(Handler) as address:
+        yield address
 
 
 def send(data, status=200, **headers):

@@ -5,22 +5,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bottletop.config import load, parse
+from bottletop.config import load
 from bottletop.errors import ParamsError
-from bottletop.manifest import ExtractParams
 from bottletop.networks import NETWORKS, named, side_px
 from bottletop.weight_sources import WeightsEntry
-from tests.tiny import ROOT
+from tests.tiny import ROOT, extract_params
 
 ALLOWED = "vgg16, vgg19, resnet50, xception, inception_v3, efficientnet_v2_b0, efficientnet_v2_s, convnext_tiny"
-EXTRACT = {
-    "backbone": "vgg16",
-    "image_side_px": "auto",
-    "precision": "auto",
-    "views": 1,
-    "flip": False,
-    "bottleneck": True,
-}
 
 
 def test_an_unknown_backbone_is_refused_with_the_known_ones():
@@ -28,18 +19,15 @@ def test_an_unknown_backbone_is_refused_with_the_known_ones():
         named("vgg61")
 
 
-def test_so_it_is_in_params_yaml(tmp_path):
+def test_so_it_is_in_params_yaml():
     with pytest.raises(ParamsError, match=f"backbone must be one of {ALLOWED}, got 'vgg61': edit .*params.yaml"):
-        parse(ExtractParams, {**EXTRACT, "backbone": "vgg61"}, "extract", tmp_path / "params.yaml")
+        extract_params(backbone="vgg61")
 
 
-def test_int8_is_refused_for_another_backbone_than_vgg16(tmp_path):
-    values = {**EXTRACT, "backbone": "resnet50", "precision": "int8"}
+def test_int8_is_refused_for_another_backbone_than_vgg16():
     with pytest.raises(ParamsError, match="int8 is for vgg16 alone, got resnet50: take bfloat16 or float32"):
-        parse(ExtractParams, values, "extract", tmp_path / "params.yaml")
-    assert (
-        parse(ExtractParams, {**values, "backbone": "vgg16"}, "extract", tmp_path / "params.yaml").precision == "int8"
-    )
+        extract_params(backbone="resnet50", precision="int8")
+    assert extract_params(backbone="vgg16", precision="int8").precision == "int8"
 
 
 def test_params_yaml_names_every_backbone():

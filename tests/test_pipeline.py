@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import grimp
@@ -61,21 +60,6 @@ def test_stages_are_thin() -> None:
         assert len(path.read_text().splitlines()) <= 40, path
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A project whose pipeline has run once, and what DVC printed."""
-    project = small.make(tmp_path_factory.mktemp("finished"))
-    output = run(project, "dvc", "repro")
-    samples.commit(project, "first results")
-    return project, output
-
-
-@pytest.fixture
-def project(finished: tuple[Path, str], tmp_path: Path) -> Path:
-    """A copy of the finished project, with its cache, for a test to change."""
-    return Path(shutil.copytree(finished[0], tmp_path / "project", symlinks=True))
-
-
 def edit_extraction(project: Path) -> None:
     with (project / "bottletop/extraction.py").open("a") as file:
         file.write("# a remark\n")
@@ -83,7 +67,7 @@ def edit_extraction(project: Path) -> None:
 
 @pytest.mark.slow
 class TestRepro:
-    def test_first_run_runs_every_stage_and_tracks_one_finished_run(self, finished: tuple[Path, str]) -> None:
+    def test_first_run_runs_every_stage_and_tracks_one_finished_run(self, finished: small.Finished) -> None:
         project, output = finished
         assert sorted(stages_run(output)) == sorted(ALL)
         metrics = json.loads((project / "metrics" / DATASET / "metrics.json").read_text())
@@ -151,8 +135,8 @@ class TestRepro:
         assert set(stages_run(run(project, "dvc", "repro"))) <= {"track"}
         assert (project / "metrics" / "others" / "metrics.json").exists()
 
-    def test_a_new_picture_in_ones_own_folder_is_noticed(self, project: Path, finished: tuple[Path, str]) -> None:
-        pictures = finished[0].parent / "pictures"
+    def test_a_new_picture_in_ones_own_folder_is_noticed(self, project: Path, finished: small.Finished) -> None:
+        pictures = finished.folder.parent / "pictures"
         new = pictures / "noise" / "new.jpg"
         new.write_bytes(jpeg(99_999, (48, 48)))
         try:

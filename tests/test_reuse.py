@@ -8,8 +8,7 @@ import pytest
 from bottletop import backbone
 from bottletop.extraction import extract
 from bottletop.images import ImageRow
-from bottletop.manifest import ExtractParams
-from tests.tiny import image_shards, pictures, random_weights
+from tests.tiny import extract_params, image_shards, pictures, random_weights
 
 SIDE = 32
 
@@ -45,17 +44,7 @@ class Dataset:
 
     def extract(self, target: Path, rows: list[ImageRow] | None = None, **changes) -> dict[str, bytes]:
         """The bytes of each file written."""
-        params = ExtractParams(
-            **{
-                "backbone": "vgg16",
-                "image_side_px": SIDE,
-                "precision": "float32",
-                "views": 1,
-                "flip": False,
-                "bottleneck": True,
-                **changes,
-            }
-        )
+        params = extract_params(**{"image_side_px": SIDE, **changes})
         side = params.image_side_px
         extract(self.rows if rows is None else rows, self.folder, random_weights(), side, params, target)
         return {path.name: path.read_bytes() for path in target.iterdir()}

@@ -4,10 +4,9 @@ import shlex
 import socket
 import subprocess
 import sys
-import threading
 import time
 import webbrowser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -312,17 +311,11 @@ def test_opening_shows_the_page_in_the_browser(monkeypatch, tmp_path):
     script = tmp_path / "browser"
     script.write_text(f'#!/bin/sh\necho "$1" > {shlex.quote(str(tmp_path / "opened"))}\n')
     script.chmod(0o755)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Healthy)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        monkeypatch.setenv("PORT", str(server.server_address[1]))
+    with samples.answering(Healthy) as address:
+        monkeypatch.setenv("PORT", address.rpartition(":")[2])
         monkeypatch.setattr(webbrowser, "_tryorder", None)  # read BROWSER anew
         monkeypatch.setenv("BROWSER", f"{script} %s")
         main(["runs", "tidy-otter", "--open"])
-        address = f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
     assert (
         tmp_path / "opened"
     ).read_text() == f"{address}/#/experiments/2/runs/{run_id}?workflowType=machine_learning\n"

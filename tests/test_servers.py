@@ -20,20 +20,6 @@ from tests.project import DATASET, run, set_param, stages_run
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose pipeline has run once, tracked in its own database."""
-    project = small.make(tmp_path_factory.mktemp("finished"))
-    run(project, "dvc", "repro")
-    samples.commit(project, "first results")
-    return project
-
-
-@pytest.fixture
-def project(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
-
-
 def sqlite_server(folder: Path, port: int | None = None) -> AbstractContextManager[str]:
     """A server as a team would run one: it alone has the database and the files."""
     folder.mkdir(exist_ok=True)

@@ -1,7 +1,6 @@
 """Sweeps as users run them, on a copy of the project with a small dataset of its own."""
 
 import re
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -14,20 +13,6 @@ from tests import project as small
 from tests.project import DATASET, run, set_param
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose pipeline has run once, its results committed."""
-    project = small.make(tmp_path_factory.mktemp("finished"))
-    run(project, "dvc", "repro")
-    samples.commit(project, "first results")
-    return project
-
-
-@pytest.fixture
-def project(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
 
 
 def names(project: Path) -> set[str]:

@@ -9,10 +9,20 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from benchmarks import made_up
 from bottletop.config import parse, read_yaml
 from bottletop.files import sha256_text
 from bottletop.images import ImageRow
-from bottletop.manifest import Manifest, ShardShape, feature_file, read_manifest, stem, view_stem, write_manifest
+from bottletop.manifest import (
+    ExtractParams,
+    Manifest,
+    ShardShape,
+    feature_file,
+    read_manifest,
+    stem,
+    view_stem,
+    write_manifest,
+)
 from bottletop.shards import ShardWriter
 from bottletop.split import SplitRow
 from bottletop.top_params import TopParams
@@ -77,20 +87,7 @@ def write_features(folder: Path, rows: Sequence[SplitRow], bottleneck: np.ndarra
         np.save(feature_file(folder, shard, "pooled"), pooled[here].astype(np.float16))
         ids = sha256_text([rows[i].id for i in here])
         shards[stem(shard)] = ShardShape(label=rows[here[0]].label, rows=len(here), ids_sha256=ids)
-    manifest = Manifest(
-        backbone="vgg16",
-        weights_digest="0" * 64,
-        preprocessing="rgb",
-        image_side_px=64,
-        precision="float32",
-        dtype="float16",
-        pooled_shape=pooled.shape[1:],
-        bottleneck_shape=bottleneck.shape[1:],
-        rows=len(rows),
-        ids_sha256=sha256_text([row.id for row in rows]),
-        shards=shards,
-        versions={},
-    )
+    manifest = made_up.manifest(rows, shards, pooled.shape[1:], bottleneck.shape[1:])
     write_manifest(folder, manifest)
     return manifest
 
@@ -124,6 +121,21 @@ def top_params(**changes: Any) -> TopParams:
     """The section ``train`` of params.yaml with changes."""
     path = ROOT / "params.yaml"
     return parse(TopParams, {**read_yaml(path)["train"], **changes}, "train", path)
+
+
+EXTRACT = {
+    "backbone": "vgg16",
+    "image_side_px": "auto",
+    "precision": "float32",
+    "views": 1,
+    "flip": False,
+    "bottleneck": True,
+}
+
+
+def extract_params(**changes: Any) -> ExtractParams:
+    """A section ``extract`` of params.yaml with changes."""
+    return parse(ExtractParams, {**EXTRACT, **changes}, "extract", ROOT / "params.yaml")
 
 
 SIMPLE = {
