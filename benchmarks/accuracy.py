@@ -13,6 +13,7 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,10 +76,10 @@ def accuracies(name: str, seed: int) -> tuple[float, float]:
 
     paths = Paths(name)
     params = load(SplitParams, "split")
-    rows = split(read_index(paths.index), type(params)(**{**fields(params), "seed": seed}))
+    rows = split(read_index(paths.index), msgspec.structs.replace(params, seed=seed))
     default = load(TopParams, "train")
     features = open_features(paths.features, rows, default.features, default.pooling)
-    trained = training.train(features, TopParams(**{**fields(default), "seed": seed}))
+    trained = training.train(features, msgspec.structs.replace(default, seed=seed))
     test = features.side("test")
     predicted = top.predict(trained.model, features, test).argmax(1)
     return float((predicted == features.labels[test]).mean()), logistic_regression(features)
@@ -101,10 +102,6 @@ def logistic_regression(features: FeatureSet) -> float:
         scores = [model.score(scaler.transform(values[name]), labels[name]) for name in ("validation", "test")]
         best = max(best, (scores[0], scores[1]), key=lambda pair: pair[0])
     return best[1]
-
-
-def fields(params: object) -> dict[str, object]:
-    return {name: getattr(params, name) for name in params.__struct_fields__}  # type: ignore[attr-defined]
 
 
 def spread(values: tuple[float, ...]) -> str:

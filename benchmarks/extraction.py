@@ -128,7 +128,7 @@ def bare(compute: backbone.Extract, count: int) -> Way:
     compute(images)
 
     def run(_: Path) -> None:
-        for _ in range(count // backbone.batch_size(SIDE_PX)):
+        for _batch in range(count // backbone.batch_size(SIDE_PX)):
             compute(images)
 
     return run

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from bottletop.files import sha256_text
-from bottletop.manifest import Manifest, ShardShape, feature_file, write_manifest
+from bottletop.manifest import Kind, Manifest, ShardShape, feature_file, write_manifest
 from bottletop.split import SplitRow
 
 SIDES = ("train",) * 8 + ("validation", "test")  # of a class's images in turn
@@ -33,7 +33,7 @@ def features(folder: Path, images: int, classes: int, *, bottleneck: bool, signa
         count = len(range(number, images, classes))
         ids = [f"{number:08x}{position:056x}" for position in range(count)]
         centre = signal * random.standard_normal(shape, np.float32)
-        kind = "bottleneck" if bottleneck else "pooled"
+        kind: Kind = "bottleneck" if bottleneck else "pooled"
         file = feature_file(folder, f"{label}-000", kind)
         array = np.lib.format.open_memmap(file, "w+", np.float16, (count, *shape))
         for start in range(0, count, 500):

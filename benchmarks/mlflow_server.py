@@ -26,7 +26,7 @@ def free_port() -> int:
 def serving(folder: Path, store: str, *arguments: str, port: int | None = None) -> Iterator[str]:
     """The address of a server whose log is `folder`/server.log; it is stopped at the end, with all its workers."""
     port = port or free_port()
-    command = [Path(sys.executable).parent / "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command = [str(Path(sys.executable).parent / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1", "--backend-store-uri", store, *arguments]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     environment.pop("MLFLOW_TRACKING_URI", None)

@@ -10,11 +10,12 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import samples
-from benchmarks.accuracy import SEEDS, fields, run
+from benchmarks.accuracy import SEEDS, run
 from bottletop.config import load
 from bottletop.features import open_features
 from bottletop.files import read_json
@@ -57,9 +58,9 @@ def test_accuracy(name: str, seed: int) -> tuple[float, int]:
     from bottletop import top, training  # TensorFlow is not needed before
 
     params, default = load(SplitParams, "split"), load(TopParams, "train")
-    rows = split(read_index(Paths(name).index), type(params)(**{**fields(params), "seed": seed}))
+    rows = split(read_index(Paths(name).index), msgspec.structs.replace(params, seed=seed))
     features = open_features(Paths(name).features, rows, default.features, default.pooling)
-    trained = training.train(features, TopParams(**{**fields(default), "seed": seed}))
+    trained = training.train(features, msgspec.structs.replace(default, seed=seed))
     test = features.side("test")
     predicted = top.predict(trained.model, features, test).argmax(1)
     return float((predicted == features.labels[test]).mean()), len(test)

@@ -24,6 +24,9 @@ from bottletop.manifest import ExtractParams
 from tests.tiny import random_weights
 
 CLASSES, SIDE_PX = 101, 224
+PARAMS = ExtractParams(
+    backbone="vgg16", image_side_px=SIDE_PX, precision="bfloat16", bottleneck=True, views=1, flip=False
+)
 
 
 def rows(images: int) -> list[ImageRow]:
@@ -37,7 +40,7 @@ def rows(images: int) -> list[ImageRow]:
 
 def leave(root: Path, images: list[ImageRow]) -> None:
     """What an extraction that was killed at its end has left."""
-    manifest = _manifest(images, random_weights(), SIDE_PX, "bfloat16", bottleneck=True)
+    manifest = _manifest(images, random_weights(), SIDE_PX, "bfloat16", PARAMS)
     folder = root / ".dvc/tmp/bottletop/features/features-killed"
     folder.mkdir(parents=True)
     work = reuse.Work(folder / reuse.FEATURES, manifest)
@@ -52,9 +55,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=20000)
     options = parser.parse_args()
-    params = ExtractParams(
-        backbone="vgg16", image_side_px=SIDE_PX, precision="bfloat16", bottleneck=True, views=1, flip=False
-    )
     images = rows(options.images)
     print("| there already | images | seconds | CPU seconds |\n| --- | --- | --- | --- |", flush=True)
     for name, order in (("in the same order", images), ("in another order", images[::-1])):
@@ -63,7 +63,7 @@ def main() -> None:
             leave(Path(folder), order)
             wanted = [row for row in images if row.label != "class 000"]
             wall, cpu = time.perf_counter(), time.process_time()
-            extract(wanted, Path(folder), random_weights(), SIDE_PX, params, Path(folder, "features"))
+            extract(wanted, Path(folder), random_weights(), SIDE_PX, PARAMS, Path(folder, "features"))
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             print(f"| {name} | {len(wanted):,} | {wall:.1f} | {cpu:.1f} |", flush=True)
 

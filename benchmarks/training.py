@@ -15,6 +15,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,7 @@ import numpy as np
 from benchmarks import made_up
 from bottletop import training
 from bottletop.config import load
+from bottletop.epochs import Entry
 from bottletop.features import FeatureSet, open_features
 from bottletop.paths import PARAMS
 from bottletop.runtime import tf
@@ -58,10 +60,14 @@ def measure(features: FeatureSet, params: TopParams, rounds: int) -> tuple[dict[
         for name, limit in READING.items():
             training.IN_MEMORY_BYTES = limit
             ends: list[tuple[float, float]] = []
-            trained = training.train(features, params, lambda _, ends=ends: ends.append(now()))
+            trained = training.train(features, params, partial(_note, ends))
             taken.setdefault(name, []).extend((b[0] - a[0], b[1] - a[1]) for a, b in pairwise(ends))
             accuracies[name] = trained.history[-1]["val_accuracy"]
     return {name: Measured(*np.median(times, axis=0)) for name, times in taken.items()}, accuracies
+
+
+def _note(ends: list[tuple[float, float]], _: Entry) -> None:
+    ends.append(now())
 
 
 def timed(function: Callable[[], None]) -> list[tuple[float, float]]:

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from benchmarks import samples
-from benchmarks.accuracy import SEEDS, fields, run, spread
+from benchmarks.accuracy import SEEDS, run, spread
 from bottletop.config import load
 from bottletop.features import FeatureSet, open_features
 from bottletop.images import read_index
@@ -57,13 +57,13 @@ def scores(name: str, seed: int) -> list[tuple[float, float]]:
     from bottletop import training  # TensorFlow is not needed before
 
     params, default = load(SplitParams, "split"), load(TopParams, "train")
-    rows = split(read_index(Paths(name).index), type(params)(**{**fields(params), "seed": seed}))
+    rows = split(read_index(Paths(name).index), msgspec.structs.replace(params, seed=seed))
     features = open_features(Paths(name).features, rows, default.features, default.pooling)
     labels, found = features.labels[features.side("test")], []
     for views in VIEWS:
         some = first_views(features, views)
         for mean in (False, True)[:views]:
-            chosen = TopParams(**{**fields(default), "seed": seed, "test_time_views": mean})
+            chosen = msgspec.structs.replace(default, seed=seed, test_time_views=mean)
             probabilities = training.train(some, chosen).probabilities["test"]
             own = probabilities[np.arange(len(labels)), labels].clip(MIN_PROBABILITY)
             found.append((float((probabilities.argmax(1) == labels).mean()), -float(np.log(own).mean())))
