@@ -5,9 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bottletop.errors import ArtefactError
 from bottletop.examples import Examples, Rows
-from bottletop.features import FeatureSet
 from bottletop.runtime import keras
 from bottletop.top_params import TopParams
 from bottletop.trained import TopRecord, read_record, unreadable
@@ -68,18 +66,3 @@ def load(folder: Path) -> tuple[keras.Model, TopRecord]:
         return keras.saving.load_model(folder / "top.keras", safe_mode=True), record
     except (OSError, ValueError) as error:
         raise unreadable(folder, error) from error
-
-
-def require_match(record: TopRecord, features: FeatureSet) -> None:
-    """Refuses features that the top was not trained on.
-
-    Raises:
-        ArtefactError: names what differs.
-    """
-    expected = {**record.contract, "class_names": record.class_names}
-    found = {**features.manifest.contract(), "class_names": features.class_names}
-    for name, value in found.items():
-        if expected.get(name) != value:
-            raise ArtefactError(
-                f"the model expects {name} {expected.get(name)!r}, the features have {value!r}: run dvc repro"
-            )

@@ -3,7 +3,6 @@ import subprocess
 import sys
 import zipfile
 
-import msgspec
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -405,37 +404,6 @@ def test_code_in_a_model_file_is_never_run(trained, tmp_path):
     with pytest.raises(ArtefactError, match="Lambda"):
         top.load(tmp_path / "model")
     assert not (tmp_path / "was run").exists()
-
-
-# Matching
-
-
-def test_the_features_that_a_top_was_trained_on_match(easy, trained, tmp_path):
-    training.save(tmp_path / "model", tmp_path / "history.csv", trained)
-    _, record = top.load(tmp_path / "model")
-    top.require_match(record, easy)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("backbone", "vgg19"),
-        ("weights_digest", "1" * 64),
-        ("preprocessing", "rgb-2"),
-        ("image_side_px", 96),
-        ("precision", "int8"),
-    ],
-)
-def test_features_made_otherwise_are_refused_and_the_difference_named(easy, trained, name, value):
-    contract = {**trained.record.contract, name: value}
-    with pytest.raises(ArtefactError, match=f"the model expects {name} {value!r}.*run dvc repro"):
-        top.require_match(msgspec.structs.replace(trained.record, contract=contract), easy)
-
-
-def test_features_of_other_classes_are_refused(easy, trained):
-    other = msgspec.structs.replace(trained.record, class_names=("class 0", "class 1"))
-    with pytest.raises(ArtefactError, match="expects class_names"):
-        top.require_match(other, easy)
 
 
 # Params
