@@ -1,23 +1,25 @@
 """From images to class probabilities: what predicting, exporting and serving see of a trained model."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from bottletop import backbone, gradcam, top, weights
-from bottletop.errors import ArtefactError, ParamsError
+from bottletop import backbone, crops, gradcam, top, weights
+from bottletop.errors import ArtefactError
 from bottletop.features import vectors
+from bottletop.images import decode
 from bottletop.pictures import PREPROCESSING, PictureSet
 from bottletop.scores import Probabilities
 from bottletop.trained import TopRecord
 
 Images = NDArray[np.uint8]  # RGB, (n, side, side, 3)
-Heat = NDArray[np.float32]  # of one image, (height, width), in [0, 1]
 
 
 class Files(NamedTuple):
@@ -36,7 +38,26 @@ class Classifier:
     image_side_px: int  # of the images that it takes, see `images.square`
     batch_size: int  # as many images at once, at most
     probabilities: Callable[[Images], Probabilities]
-    heat: Callable[[Images, int], Heat]  # where in one image, (1, side, side, 3), the class of that number is seen
+    explain: Callable[[], gradcam.Explain]  # makes, in seconds, what tells where in an image a class is seen
+    views: int = 1  # of each image, see `crops`; what is said of it is the mean over them
+    flip: bool = False
+
+    def look(self, data: bytes) -> tuple[Image.Image, Images]:
+        """An image file's picture, maybe smaller, and the views of it that the model sees, the whole image first.
+
+        Raises:
+            DataError: it is no image; the message is the reason alone.
+        """
+        picture, image = decode(data, self.image_side_px), hashlib.sha256(data).hexdigest()
+        names = [crops.name(image, number, flip=self.flip) for number in range(self.views)]
+        return picture, np.stack([crops.seen(picture, name, self.image_side_px) for name in names])
+
+    def mean_probabilities(self, views: Images) -> Probabilities:
+        """Of images as the views of each, (n, views, side, side, 3): float64, (n, classes)."""
+        images = views.reshape(-1, *views.shape[2:])
+        starts = range(0, len(images), self.batch_size)
+        found = np.concatenate([self.probabilities(images[start : start + self.batch_size]) for start in starts])
+        return np.asarray(found.reshape(len(views), self.views, -1).mean(1))
 
 
 @dataclass(frozen=True)
@@ -71,7 +92,8 @@ def build(whole: Whole) -> Classifier:
     """The model as a function."""
     names, side_px = whole.record.class_names, whole.image_side_px
     if whole.arrays is None:
-        return Classifier(names, side_px, PictureSet.at_once, lambda images: _predict(whole.model, images), _no_heat)
+        explain = partial(gradcam.of_network, whole.model)
+        return Classifier(names, side_px, PictureSet.at_once, partial(_predict, whole.model), explain)
     contract, arrays = whole.record.contract, whole.arrays
     extract = backbone.build(arrays, side_px, whole.precision, whole.network)
 
@@ -80,14 +102,10 @@ def build(whole: Whole) -> Classifier:
         kind = contract["kind"]
         return _predict(whole.model, vectors(pooled if kind == "pooled" else bottleneck, kind, contract["pooling"]))
 
-    @cache
-    def followed_back() -> Callable[[Images, int], Heat]:
-        return gradcam.build(whole.model, whole.record, arrays, side_px)
-
-    def heat(image: Images, number: int) -> Heat:
-        return followed_back()(image, number)
-
-    return Classifier(names, side_px, backbone.batch_size(side_px), probabilities, heat)
+    explain = partial(gradcam.of_top, whole.model, whole.record, arrays, side_px)
+    averaged = whole.record.params.test_time_views
+    views, flip = (contract["views"], contract["flip"]) if averaged else (1, False)
+    return Classifier(names, side_px, backbone.batch_size(side_px), probabilities, explain, views, flip)
 
 
 def load_whole(files: Files) -> Whole:
@@ -142,7 +160,3 @@ def _require_shapes(files: Files, whole: Whole, inputs: tuple[int, ...]) -> None
 
 def _predict(model: Any, inputs: NDArray[Any]) -> Probabilities:
     return np.asarray(model.predict_on_batch(inputs), np.float64).reshape(len(inputs), -1)
-
-
-def _no_heat(image: Images, number: int) -> Heat:  # noqa: ARG001
-    raise ParamsError("--explain is for tops on a backbone's features, and this model reads the images itself")

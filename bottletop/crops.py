@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from bottletop.errors import ArtefactError, DataError
 from bottletop.images import ImageRow, decode, read_shard, square
@@ -40,6 +41,12 @@ def is_mirrored(view: str) -> bool:
     return "-flip" in view and _chances(view)[4] < 0.5
 
 
+def seen(image: Image.Image, view: str, side_px: int) -> NDArray[np.uint8]:
+    """What the view shows of the image: uint8 RGB, (side, side, 3)."""
+    values = square(image, side_px, box(view, *image.size))
+    return values[:, ::-1] if is_mirrored(view) else values
+
+
 def read_square(row: ImageRow, shards: Path, side_px: int) -> NDArray[np.uint8]:
     """The image, or the view of it that its id names, from its tar: uint8 RGB, (side, side, 3).
 
@@ -48,9 +55,7 @@ def read_square(row: ImageRow, shards: Path, side_px: int) -> NDArray[np.uint8]:
     """
     [data] = read_shard(shards / row.shard, [row])
     try:
-        image = decode(data, side_px)
-        values = square(image, side_px, box(row.id, *image.size))
-        return values[:, ::-1] if is_mirrored(row.id) else values
+        return seen(decode(data, side_px), row.id, side_px)
     except DataError as error:  # the download took it, so the shard has changed since
         raise ArtefactError(f"{row.shard}: {row.source} is damaged ({error}): run dvc repro") from error
 

@@ -20,10 +20,11 @@ NOTE = "Warm: what speaks for the class in the last convolution (Grad-CAM)"
 
 def explained(outcomes: Iterable[Outcome], classifier: Classifier, folder: Path) -> Iterator[Outcome]:
     """The outcomes, and a picture of each in the folder, named as the image."""
+    explain = classifier.explain()
     taken: set[str] = set()
     for outcome in outcomes:
         if outcome.probabilities is not None and outcome.pixels is not None and outcome.picture is not None:
-            heat = classifier.heat(outcome.pixels, int(outcome.probabilities.argmax()))
+            heat = explain(outcome.pixels, int(outcome.probabilities.argmax()))
             [(name, share)] = best(outcome.probabilities, classifier.class_names, 1)
             figures.write(folder / _file_name(outcome.name, taken), draw(outcome.picture, heat, name, share))
         yield outcome

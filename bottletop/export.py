@@ -59,7 +59,7 @@ def write(path: Path, whole: Whole, classifier: Classifier) -> None:
         model = keras.saving.load_model(new, safe_mode=True)
         for picture in probes():
             found = model.predict_on_batch(np.asarray(picture)[None])["probabilities"]
-            check(found, picture, classifier, path)
+            check(found, classifier.probabilities(square(picture, classifier.image_side_px)[None]), path)
 
 
 def probes() -> list[Image.Image]:
@@ -69,13 +69,12 @@ def probes() -> list[Image.Image]:
     return [picture.resize(size) for picture, size in zip(small, PROBES, strict=True)]
 
 
-def check(found: NDArray[np.float64], picture: Image.Image, classifier: Classifier, path: Path) -> None:
-    """Compares probabilities with the classifier's.
+def check(found: NDArray[np.float64], expected: NDArray[np.float64], path: Path) -> None:
+    """Compares a saved model's probabilities with the classifier's.
 
     Raises:
         ArtefactError: they differ by more than `TOLERANCE`.
     """
-    expected = classifier.probabilities(square(picture, classifier.image_side_px)[None])
     difference = float(np.abs(found - expected).max())
     if difference > TOLERANCE:
         raise ArtefactError(

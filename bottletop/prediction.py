@@ -15,7 +15,6 @@ from PIL import Image
 from bottletop import inputs
 from bottletop.classifier import Classifier
 from bottletop.errors import DataError
-from bottletop.images import decode, square
 from bottletop.progress import bar
 from bottletop.threads import map_ahead
 
@@ -31,12 +30,12 @@ class Outcome(NamedTuple):
     name: str
     probabilities: NDArray[np.float64] | None = None  # (classes,)
     error: str = ""  # why there are none
-    pixels: NDArray[np.uint8] | None = None  # what the classifier saw, (1, side, side, 3)
+    pixels: NDArray[np.uint8] | None = None  # the whole image as the classifier saw it, (1, side, side, 3)
     picture: Image.Image | None = None  # the image itself, small; where asked for
 
 
 class _Decoded(NamedTuple):
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]  # (views, side, side, 3)
     picture: Image.Image | None
 
 
@@ -45,15 +44,16 @@ def predict(names: Sequence[str], classifier: Classifier, *, pictures: bool = Fa
 
     An image that can't be had or read costs no other. Args: `pictures` keeps the images, small, to be shown.
     """
-    load = partial(_load, side_px=classifier.image_side_px, keep=pictures)
-    decoding = map_ahead(load, names, ahead=4 * classifier.batch_size)
+    load = partial(_load, classifier=classifier, keep=pictures)
+    together = max(1, classifier.batch_size // classifier.views)
+    decoding = map_ahead(load, names, ahead=4 * together)
     with bar("predict", " images", len(names), disable=len(names) < MANY or sys.stdout.isatty()) as shown:
-        while group := list(islice(decoding, classifier.batch_size)):
+        while group := list(islice(decoding, together)):
             batch = [found.pixels for _, found in group if isinstance(found, _Decoded)]
-            rows = iter(classifier.probabilities(np.stack(batch)) if batch else ())
+            rows = iter(classifier.mean_probabilities(np.stack(batch)) if batch else ())
             for name, found in group:
                 if isinstance(found, _Decoded):
-                    yield Outcome(name, next(rows), "", found.pixels[None], found.picture)
+                    yield Outcome(name, next(rows), "", found.pixels[:1], found.picture)
                 else:
                     yield Outcome(name, error=str(found))
             shown.update(len(group))
@@ -89,12 +89,11 @@ def best(probabilities: NDArray[np.float64], class_names: Sequence[str], count: 
     return [(class_names[number], float(probabilities[number])) for number in order]
 
 
-def _load(name: str, side_px: int, keep: bool) -> _Decoded | DataError:
+def _load(name: str, classifier: Classifier, keep: bool) -> _Decoded | DataError:
     try:
-        image = decode(inputs.read(name), side_px)  # as the extraction does, also where it is to be shown
+        image, pixels = classifier.look(inputs.read(name))
     except DataError as error:
         return error
-    pixels = square(image, side_px)
     if keep:
         image.thumbnail((SHOWN_PX, SHOWN_PX))
     return _Decoded(pixels, image if keep else None)

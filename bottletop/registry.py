@@ -43,7 +43,7 @@ def write(folder: Path, files: Files, classifier: Classifier, *, int8: bool) -> 
         Schema([ColSpec("binary", served.COLUMN)]),
         Schema([ColSpec("string", "class"), ColSpec(Map("double"), "probabilities")]),
     )
-    tables = [pd.DataFrame({served.COLUMN: [_png(picture)]}) for picture in export.probes()]
+    pictures = [_png(picture) for picture in export.probes()]
     with tempfile.TemporaryDirectory() as scratch, replacing(folder) as new:
         data = Path(scratch, FOLDER)
         data.mkdir()
@@ -58,14 +58,15 @@ def write(folder: Path, files: Files, classifier: Classifier, *, int8: bool) -> 
             code_paths=[str(Path(__file__).parent)],
             signature=signature,
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in names],
-            input_example=tables[0],
+            input_example=pd.DataFrame({served.COLUMN: pictures[:1]}),
             metadata={"class_names": list(classifier.class_names)},
         )
         model = mlflow.pyfunc.load_model(str(new))
-        for picture, table in zip(export.probes(), tables, strict=True):
-            [shares] = model.predict(table)["probabilities"]
+        for picture in pictures:
+            [shares] = model.predict(pd.DataFrame({served.COLUMN: [picture]}))["probabilities"]
             found = np.array([shares[name] for name in classifier.class_names])
-            export.check(found, picture, classifier, folder)
+            _, views = classifier.look(picture)
+            export.check(found, classifier.mean_probabilities(views[None]), folder)
 
 
 def register(name: str, folder: Path, model: Path) -> str:

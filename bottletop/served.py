@@ -17,7 +17,6 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from bottletop import classifier
 from bottletop.errors import DataError
-from bottletop.images import decode, square
 from bottletop.threads import map_ahead
 
 COLUMN = "image"
@@ -37,19 +36,17 @@ class Model:
         Raises:
             MlflowException: a row is no image; the whole request is refused with status 400.
         """
-        squares = [pixels for _, pixels in map_ahead(self._square, enumerate(table[COLUMN]), ahead=len(table) or 1)]
-        size, names = self._classifier.batch_size, self._classifier.class_names
-        batches = [np.stack(squares[start : start + size]) for start in range(0, len(squares), size)]
-        rows = [shares for batch in batches for shares in self._classifier.probabilities(batch).tolist()]
+        names = self._classifier.class_names
+        seen = [views for _, views in map_ahead(self._look, enumerate(table[COLUMN]), ahead=len(table) or 1)]
+        rows = self._classifier.mean_probabilities(np.stack(seen)).tolist() if seen else []
         classes = [names[int(np.argmax(shares))] for shares in rows]
         probabilities = [dict(zip(names, shares, strict=True)) for shares in rows]
         return pd.DataFrame({"class": classes, "probabilities": probabilities})
 
-    def _square(self, row: tuple[int, bytes | str]) -> classifier.Images:
+    def _look(self, row: tuple[int, bytes | str]) -> classifier.Images:
         number, data = row
         try:
-            side_px = self._classifier.image_side_px
-            return square(decode(_content(data), side_px), side_px)
+            return self._classifier.look(_content(data))[1]
         except DataError as error:
             message = f"row {number}, column {COLUMN!r}: {error}: send an image file's bytes, in JSON as base64"
             raise MlflowException(message, INVALID_PARAMETER_VALUE) from error

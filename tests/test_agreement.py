@@ -93,18 +93,44 @@ def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return project
 
 
-def test_other_kinds_of_models_say_the_same_of_an_image_wherever_they_are_used(other: Path) -> None:
-    index = {row.id: row for row in read_index(other / Paths(small.DATASET).index)}
-    with (other / "metrics" / small.DATASET / "predictions.csv").open(newline="") as file:
+def a_test_image(project: Path) -> tuple[bytes, list[float]]:
+    """An image of a small project, as the file ``seen.jpg`` too, and its probabilities in predictions.csv."""
+    index = {row.id: row for row in read_index(project / Paths(small.DATASET).index)}
+    with (project / "metrics" / small.DATASET / "predictions.csv").open(newline="") as file:
         line = next(csv.DictReader(file))
     row = index[line["id"]]
-    [data] = read_shard(other / Paths(small.DATASET).images / row.shard, [row])
-    (other / "seen.jpg").write_bytes(data)
+    [data] = read_shard(project / Paths(small.DATASET).images / row.shard, [row])
+    (project / "seen.jpg").write_bytes(data)
+    return data, [float(line[f"p({name})"]) for name in sorted(small.CLASSES)]
+
+
+def predicted(project: Path, *options: str) -> list[float]:
+    [entry] = json.loads(run(project, "bottletop", "predict", "--json", "seen.jpg", *options))
+    return [entry["probabilities"][name] for name in sorted(small.CLASSES)]
+
+
+def test_other_kinds_of_models_say_the_same_of_an_image_wherever_they_are_used(other: Path) -> None:
+    data, expected = a_test_image(other)
     run(other, "bottletop", "export")
     model = keras.saving.load_model(other / f"exports/{small.DATASET}.keras")
     exported = model.predict_on_batch(np.asarray(decode(data))[None])["probabilities"][0]
-    printed = json.loads(run(other, "bottletop", "predict", "--json", "seen.jpg"))
-    for number, name in enumerate(sorted(small.CLASSES)):
-        expected = pytest.approx(float(line[f"p({name})"]), abs=1e-4)
-        assert printed[0]["probabilities"][name] == expected
-        assert exported[number] == expected
+    np.testing.assert_allclose(exported, expected, atol=1e-4)
+    np.testing.assert_allclose(predicted(other), expected, atol=1e-4)
+
+
+def test_they_can_be_explained_too(other: Path) -> None:
+    a_test_image(other)
+    run(other, "bottletop", "predict", "--explain", "seen.jpg")
+    assert (other / "explained/seen.png").stat().st_size > 10_000
+
+
+def test_where_the_pipeline_takes_the_mean_over_views_so_do_predict_and_the_mlflow_model(tmp_path: Path) -> None:
+    project = small.make(tmp_path)
+    for name, value in {"extract.views": 3, "extract.flip": True, "train.test_time_views": True}.items():
+        small.set_param(project, name, value)
+    run(project, "dvc", "repro")
+    _, mean = a_test_image(project)
+    np.testing.assert_allclose(predicted(project), mean, atol=1e-4)
+    output = run(project, "bottletop", "export", "--register", "views")
+    assert "sees whole images alone, the pipeline the mean of 3 views" in output
+    np.testing.assert_allclose(predicted(project, "--registered", "views"), mean, atol=1e-4)

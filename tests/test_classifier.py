@@ -1,12 +1,15 @@
+import hashlib
+
 import numpy as np
 import pytest
 
-from bottletop import backbone, classifier, top, weights
+from bottletop import backbone, classifier, crops, top, weights
 from bottletop.classifier import Classifier
-from bottletop.errors import ArtefactError, ParamsError
+from bottletop.errors import ArtefactError
 from bottletop.files import read_json, write_json
+from bottletop.images import square
 from tests.models import CLASSES, SIDE, write_model, write_network
-from tests.pictures import photo
+from tests.pictures import photo, png
 from tests.tiny import random_weights
 
 KINDS = [("pooled", "flatten"), ("bottleneck", "flatten"), ("bottleneck", "avg"), ("bottleneck", "max")]
@@ -26,6 +29,24 @@ def test_probabilities_are_those_of_the_top_on_features_as_they_are_stored(tmp_p
     np.testing.assert_array_equal(found, model.predict_on_batch(stored))
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
     assert np.ptp(found, axis=0).min() > 0.01  # images differ
+
+
+def test_with_test_time_views_the_mean_over_an_images_views_counts(tmp_path):
+    files = write_model(tmp_path, contract={"views": 3, "flip": True}, test_time_views=True)
+    model, data = classifier.load(files), png(1, (40, 30))
+    picture, views = model.look(data)
+    names = [crops.name(hashlib.sha256(data).hexdigest(), number, flip=True) for number in range(3)]
+    np.testing.assert_array_equal(views, [crops.seen(picture, name, SIDE) for name in names])
+    one_by_one = [model.probabilities(view[None])[0] for view in views]
+    found = model.mean_probabilities(np.stack([views] * 50))  # more than are computed at once
+    np.testing.assert_allclose(found, [np.mean(one_by_one, axis=0)] * 50, atol=1e-6)
+    assert np.abs(found[0] - one_by_one[0]).max() > 1e-3
+
+
+def test_without_them_the_whole_image_is_all_that_counts(tmp_path):
+    files = write_model(tmp_path, contract={"views": 3, "flip": True})
+    _, views = classifier.load(files).look(png(1, (40, 30)))
+    np.testing.assert_array_equal(views, [square(photo(1, (40, 30)), SIDE)])
 
 
 def test_class_names_and_side_are_the_models(tmp_path):
@@ -104,8 +125,3 @@ def test_a_network_of_another_preprocessing_is_refused(tmp_path):
     write_json(files.model / "top.json", {**record, "contract": {**record["contract"], "preprocessing": "rgb-1"}})
     with pytest.raises(ArtefactError, match="trained with preprocessing 'rgb-1'"):
         classifier.load(files)
-
-
-def test_where_a_network_sees_a_class_is_not_known(tmp_path):
-    with pytest.raises(ParamsError, match="--explain is for tops on a backbone's features"):
-        classifier.load(write_network(tmp_path)).heat(images(1), 0)

@@ -86,7 +86,7 @@ def test_a_file_that_would_answer_otherwise_than_the_pipeline_is_not_kept(tmp_pa
     whole = classifier.load_whole(write_model(tmp_path))
     model = classifier.build(whole)
     wrong = classifier.Classifier(
-        model.class_names, SIDE, 8, lambda images: model.probabilities(images)[:, ::-1], model.heat
+        model.class_names, SIDE, 8, lambda images: model.probabilities(images)[:, ::-1], model.explain
     )
     with pytest.raises(ArtefactError, match=r"a\.keras was not written: its probabilities differ from the pipeline's"):
         export.write(tmp_path / "a.keras", whole, wrong)

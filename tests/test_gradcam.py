@@ -4,7 +4,7 @@ import pytest
 from bottletop import classifier, floating, top
 from bottletop.runtime import keras
 from bottletop.vgg16 import MEANS_BGR
-from tests.models import SIDE, write_model
+from tests.models import SIDE, write_model, write_network
 from tests.pictures import photo
 from tests.tiny import random_weights
 
@@ -25,14 +25,15 @@ def test_heat_of_a_linear_top_on_averages_is_the_maps_weighted_as_the_class_weig
     seen = [number for number in range(3) if expected[..., number].max() > 0]
     assert seen
     for number in seen:
-        heat = classifier.load(files).heat(IMAGE, number)
+        heat = classifier.load(files).explain()(IMAGE, number)
         np.testing.assert_allclose(heat, expected[..., number] / expected[..., number].max(), atol=1e-4)
 
 
 @pytest.mark.parametrize(("features", "pooling"), [("pooled", "avg"), ("bottleneck", "flatten"), ("bottleneck", "max")])
 def test_heat_is_finite_and_its_highest_is_one_for_every_kind_of_top(tmp_path, features, pooling):
     model = classifier.load(write_model(tmp_path, features=features, pooling=pooling, hidden=[8], dropout=[0.5]))
-    heats = [model.heat(IMAGE, number) for number in range(3)]
+    explain = model.explain()
+    heats = [explain(IMAGE, number) for number in range(3)]
     for heat in heats:
         assert heat.shape == (SIDE // 16, SIDE // 16)
         assert heat.dtype == np.float32
@@ -42,6 +43,26 @@ def test_heat_is_finite_and_its_highest_is_one_for_every_kind_of_top(tmp_path, f
     assert any(heat.max() == 1 for heat in heats)
 
 
+def test_heat_of_a_network_is_its_last_maps_weighted_by_how_the_score_changes_with_them(tmp_path):
+    files = write_network(tmp_path)
+    network = top.load(files.model)[0]
+    convolution = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)][-1]
+    cells = keras.Model(network.input, convolution.output)(IMAGE).numpy()
+    last = network.get_layer("classes")
+    score = keras.Model(convolution.output, last.input)
+    heat = classifier.load(files).explain()(IMAGE, 1)
+    step, slopes = 1e-2, []
+    for channel in range(cells.shape[-1]):  # the mean slope of a map: what adding to all of its cells does
+        more, less = cells.copy(), cells.copy()
+        more[..., channel] += step
+        less[..., channel] -= step
+        change = (score(more).numpy() - score(less).numpy()) @ last.kernel.numpy()[:, 1]
+        slopes.append(change.item() / (2 * step))
+    expected = np.maximum(cells[0] @ np.array(slopes), 0)
+    assert expected.max() > 0
+    np.testing.assert_allclose(heat, expected / expected.max(), atol=1e-3)
+
+
 def test_what_a_black_image_leaves_at_zero_gives_no_heat_that_is_not_a_number(tmp_path):
-    heat = classifier.load(write_model(tmp_path)).heat(np.zeros_like(IMAGE), 0)
+    heat = classifier.load(write_model(tmp_path)).explain()(np.zeros_like(IMAGE), 0)
     assert np.isfinite(heat).all()

@@ -91,7 +91,7 @@ def test_no_address_and_no_path_of_this_machine_is_in_the_model(exported):
 def test_what_differs_from_the_pipeline_is_not_kept(tmp_path):
     files = write_model(tmp_path)
     model = classifier.load(files)
-    wrong = classifier.Classifier(CLASSES, SIDE, 8, lambda images: model.probabilities(images)[:, ::-1], model.heat)
+    wrong = classifier.Classifier(CLASSES, SIDE, 8, lambda images: model.probabilities(images)[:, ::-1], model.explain)
     with pytest.raises(classifier.ArtefactError, match="was not written: its probabilities differ"):
         registry.write(tmp_path / "mlflow", files, wrong, int8=False)
     assert not (tmp_path / "mlflow").exists()
