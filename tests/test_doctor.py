@@ -795,13 +795,18 @@ def lock(pid: int) -> None:
 
 
 class TestLeftovers:
-    def test_what_a_killed_extraction_has_done_is_noted(self, clone):
-        path = Path(".dvc/tmp/bottletop/features/digits-abc/features/rows.csv")
+    @pytest.mark.parametrize(
+        ("work", "file"),
+        [("extraction", "features/digits-abc/features/rows.csv"), ("training", "training/0abc/state/last.weights.h5")],
+    )
+    def test_what_a_killed_extraction_or_training_has_done_is_noted(self, clone, work, file):
+        path = Path(".dvc/tmp/bottletop", file)
         path.parent.mkdir(parents=True)
         path.write_bytes(b"x" * 200_000)
         line = examine("--quick").only("leftovers")
         assert line.level == "note"
-        assert line.text.endswith("digits-abc (0.2 MB): the next one goes on from there")
+        assert line.text.startswith(f"a killed {work} left .dvc/tmp/bottletop/")
+        assert line.text.endswith("abc (0.2 MB): the next one goes on from there")
         paste(line.fix)
         assert examine("--quick").only("leftovers").level == "ok"
 

@@ -58,12 +58,12 @@ def leftovers() -> Iterator[Finding]:
             f"a killed stage left {some(unfinished)} ({_size(unfinished)}): its next run removes it",
             f"rm -rf {_arguments(unfinished)}",
         )
-    extractions = list((TEMPORARY / "bottletop/features").glob("*-*"))
-    if extractions:
-        yield note(
-            f"a killed extraction left {some(extractions)} ({_size(extractions)}): the next one goes on from there",
-            f"rm -rf {_arguments(extractions)}",
-        )
+    for work, kept in (("extraction", "features/*-*"), ("training", "training/*")):
+        if found := list((TEMPORARY / "bottletop").glob(kept)):
+            yield note(
+                f"a killed {work} left {some(found)} ({_size(found)}): the next one goes on from there",
+                f"rm -rf {_arguments(found)}",
+            )
     experiments = [path for place in (".", "standalone") for path in (TEMPORARY / "exps" / place).glob("tmp*")]
     if experiments:
         yield note(
