@@ -7,10 +7,10 @@ export MLFLOW_DISABLE_TELEMETRY := true
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help install run results sweep recipe experiments ui test test-slow test-servers test-all lint format lock clean
+.PHONY: help install run results sweep recipe experiments ui test test-slow test-servers test-all bench bench-full lint format lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(BIN)/.installed ## make .venv from requirements.lock
 
@@ -52,6 +52,12 @@ test-servers: install ## run the tests against real servers and in a browser
 
 test-all: install ## run every test
 	pytest -n 2 --dist loadfile --timeout 900
+
+bench: install ## measure speed and memory, write benchmarks/RESULTS.md (a quarter of an hour)
+	python -m benchmarks.report
+
+bench-full: install ## the same with 101,000 images (hours)
+	python -m benchmarks.report --full
 
 lint: install ## check format, style, types and layers
 	ruff format --check .

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import samples
+from benchmarks.memory import high_water_bytes
 from bottletop.config import load
 from bottletop.features import FeatureSet, open_features
 from bottletop.images import read_index
@@ -64,10 +65,13 @@ def run(project: Path, stage: str, *arguments: str) -> Cost:
         [sys.executable, "-m", f"stages.{stage}", *arguments],
         cwd=project, env=samples.environment(project), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
+    peak_bytes = 0
+    while process.poll() is None:
+        peak_bytes = max(peak_bytes, high_water_bytes(process.pid))
+        time.sleep(0.01)
+    if process.returncode:
         sys.exit(f"{stage} {' '.join(arguments)} failed: run it by hand in a copy of the project")
-    return Cost(time.monotonic() - start, usage.ru_maxrss / 1024)
+    return Cost(time.monotonic() - start, peak_bytes / 1e6)
 
 
 def accuracies(name: str, seed: int) -> tuple[float, float]:

@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks import made_up, samples
 from benchmarks.accuracy import SEEDS, run
 from benchmarks.precisions import cosine, pooled, test_accuracy
-from bottletop import extraction, weights
+from bottletop import crops, extraction, weights
 from bottletop.images import ImageRow, decode, read_index, square
 from bottletop.manifest import ExtractParams
 from bottletop.paths import Paths, weights_file
@@ -49,7 +49,7 @@ def accuracy(scratch: Path, side_px: int) -> None:
     samples.activate(project, list(DATASETS))
     with samples.served(samples.folder()) as address:
         samples.use_samples(project, address)
-        for stage, names in (("sources", [""]), ("weights", [""]), ("download", DATASETS), ("split", DATASETS)):
+        for stage, names in (("sources", [""]), ("weights", ["vgg16"]), ("download", DATASETS), ("split", DATASETS)):
             for name in names:
                 run(project, stage, *filter(None, [name]))
     os.chdir(project)
@@ -71,7 +71,7 @@ def extract(rows: list[ImageRow], paths: Paths, side_px: int, *, whole: bool) ->
         backbone="vgg16", image_side_px=side_px, precision="auto", bottleneck=False, views=1, flip=False
     )
     arrays = weights.load(weights_file("vgg16"))
-    with patch.object(extraction, "decode", lambda data, side: decode(data, None if whole else side)):
+    with patch.object(crops, "decode", lambda data, side: decode(data, None if whole else side)):
         os.environ["DVC_ROOT"] = tempfile.mkdtemp(dir=".")  # a new one: nothing is found again
         extraction.extract(rows, paths.images, arrays, side_px, params, paths.features)
         del os.environ["DVC_ROOT"]

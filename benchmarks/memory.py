@@ -75,9 +75,16 @@ def peak_bytes(function: Callable[..., None], *arguments: object) -> int:
 
 def _called(function: Callable[..., None], arguments: tuple[object, ...]) -> int:
     function(*arguments)
-    # Not `getrusage`, whose peak starts at that of the parent.
-    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(peak.split()[1]) << 10
+    return high_water_bytes(os.getpid())
+
+
+def high_water_bytes(pid: int) -> int:
+    """The most memory that a process has held so far; 0 once it has ended.
+
+    `getrusage` won't do: its peak starts at that of the parent.
+    """
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def _pictures(count: int) -> Iterator[bytes]:
