@@ -18,7 +18,7 @@ from PIL import Image
 from bottletop.archives import MAX_MEMBER_BYTES, Member, members
 from bottletop.catalogue import Source, local_path
 from bottletop.config import Params
-from bottletop.duplicates import Thumbnails, group, near_duplicates, perceptual_hash, thumbnail
+from bottletop.duplicates import THUMBNAIL_PX, Thumbnails, group, near_duplicates, perceptual_hash, thumbnail
 from bottletop.errors import DataError
 from bottletop.fetch import fetch, verify
 from bottletop.files import replacing, write_csv
@@ -169,7 +169,7 @@ def _look(found: _Found) -> _Looked:
     if found.data is None:
         return "file too large"
     try:
-        image = decode(found.data)
+        image = decode(found.data, THUMBNAIL_PX)  # a damaged file is found out at any size
     except DataError as error:
         return str(error)
     width, height, mode = header(found.data)
