@@ -23,6 +23,7 @@ def forward(backbone: str, weights: Arrays, image_side_px: int, precision: Liter
     network = model(backbone, weights, image_side_px, precision)
     prepare = getattr(keras.applications, named(backbone).module).preprocess_input
 
+    devices = _devices()
     groups = (network.trainable_variables, network.non_trainable_variables)
     arrays = [[variable.numpy() for variable in group] for group in groups]
 
@@ -35,10 +36,19 @@ def forward(backbone: str, weights: Arrays, image_side_px: int, precision: Liter
         return maps[-1], _averages_and_maxima(maps)
 
     def run(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        bottleneck, pooled = compute(tf.constant(images))
-        return bottleneck.numpy(), pooled.numpy()
+        found = []
+        for device, part in zip(devices, np.array_split(images, min(len(devices), len(images))), strict=False):
+            with tf.device(device):  # a GPU computes while the next one gets its part
+                found.append(compute(tf.constant(part)))
+        bottleneck, pooled = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return bottleneck, pooled
 
     return run
+
+
+def _devices() -> list[str]:
+    """Every GPU, else the CPU. Several were tried as parts of one CPU alone: no GPU was at hand."""
+    return [gpu.name for gpu in tf.config.list_logical_devices("GPU")] or ["CPU:0"]
 
 
 def vectors(

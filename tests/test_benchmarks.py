@@ -1,10 +1,11 @@
 """The benchmarks run; what they find out is for people to read."""
 
+import re
 import sys
 
 import pytest
 
-from benchmarks import memory, overhead, training, unpacking
+from benchmarks import growth, memory, overhead, report, training, unpacking
 from benchmarks.made_up import features
 from bottletop.features import open_features
 
@@ -54,3 +55,41 @@ def test_commands_with_nothing_to_do_are_compared_with_a_plain_pipeline(monkeypa
     rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert [row[0].strip() for row in rows[2:4]] == ["dvc repro, plain pipeline", "dvc repro, nothing changed"]
     assert len(rows) == 2 + 7
+
+
+def test_each_stage_is_measured_as_a_dataset_grows(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["growth", "--images", "404", "505"])
+    growth.main()
+    header, _, *rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert [name.strip() for name in header] == ["images", "404", "505"]
+    assert [row[0].strip() for row in rows] == [
+        "download", "split", "extract", "train", "evaluate", "track",
+        "dvc commit", "dvc repro, nothing to do", "data/ on disk",
+    ]  # fmt: skip
+    assert all(" s, " in row[2] and row[2].endswith(" MB ") for row in rows[:6])
+
+
+def test_the_report_names_the_machine_and_holds_every_table(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(report, "PARTS", {"reuse": report.Part("Features found again", "--images 202", "--images 303")})
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(sys, "argv", ["report"])
+    report.main()
+    written = (tmp_path / "RESULTS.md").read_text()
+    assert written.startswith("# Results\n\nWritten by `make bench` on 20")
+    assert re.search(
+        r"\d+ processors, \d+ GB of memory, load [\d.]+ before the start; .*tensorflow [\d.]+\.\n", written
+    )
+    assert "## Features found again\n" in written
+    assert "\n| in the same order | 200 | " in written
+    assert re.search(r"\n`python -m benchmarks\.reuse --images 202`, \d+ s\n$", written)
+
+
+def test_a_benchmark_that_fails_leaves_the_last_report_as_it_is(monkeypatch, tmp_path):
+    monkeypatch.setattr(report, "PARTS", {"reuse": report.Part("Features found again", "--images none", "")})
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(sys, "argv", ["report"])
+    with pytest.raises(
+        SystemExit, match=r"benchmarks\.reuse --images none failed with 2, so RESULTS\.md was not written"
+    ):
+        report.main()
+    assert not (tmp_path / "RESULTS.md").exists()

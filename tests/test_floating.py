@@ -1,5 +1,8 @@
 """Each backbone, with random weights: the official files are not at hand where these tests run."""
 
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pytest
@@ -105,6 +108,33 @@ def test_bfloat16_agrees_with_float32(plain):
     for ours, theirs in zip(exact, rough, strict=True):
         assert not np.array_equal(ours, theirs)  # it was indeed computed in another precision
         assert cosine(ours, theirs) > 0.999
+
+
+TWO_DEVICES = """
+import numpy as np
+from bottletop.runtime import tf
+[cpu] = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, 2 * [tf.config.LogicalDeviceConfiguration()])
+from bottletop import floating
+from tests.tiny import random_weights
+for count in (8, 5, 1):
+    images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
+    found = []
+    for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
+        used, device = [], tf.device
+        tf.device = lambda name: used.append(name) or device(name)
+        floating._devices = lambda: devices
+        found.append(floating.forward("vgg16", random_weights(), 32, "float32")(images))
+        tf.device = device
+        assert set(used) >= set(devices[:count]), used
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-3)
+"""
+
+
+def test_several_devices_share_a_batch():
+    done = subprocess.run([sys.executable, "-c", TWO_DEVICES], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def write(plain, path):
