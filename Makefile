@@ -56,7 +56,7 @@ test-all: install ## run every test
 bench: install ## measure speed and memory, write benchmarks/RESULTS.md (a quarter of an hour)
 	python -m benchmarks.report
 
-bench-full: install ## the same with 101,000 images (hours)
+bench-full: install ## the same with 101,000 images (three quarters of an hour)
 	python -m benchmarks.report --full
 
 lint: install ## check format, style, types and layers

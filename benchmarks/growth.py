@@ -8,7 +8,6 @@ import of TensorFlow included; `dvc repro` afterwards finds nothing to do, after
 """
 
 import argparse
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -70,7 +69,6 @@ def main() -> None:
     for images in options.images:
         with tempfile.TemporaryDirectory() as name:
             columns[images] = measure(make(Path(name), images))
-            shutil.rmtree(Path(name, "project"))
     print(f"| images | {' | '.join(f'{images:,}' for images in columns)} |\n|{' --- |' * (1 + len(columns))}")
     for what in next(iter(columns.values())):
         print(f"| {what} | {' | '.join(column[what] for column in columns.values())} |")

@@ -23,17 +23,13 @@ from bottletop import cnn, pictures
 from bottletop.config import parse, read_yaml
 from bottletop.epochs import Entry
 from bottletop.examples import Rows
-from bottletop.files import sha256_text
 from bottletop.grid import with_overrides
-from bottletop.images import ImageRow
 from bottletop.network_params import AugmentParams, CnnParams
 from bottletop.paths import PARAMS
 from bottletop.recipes import settings
-from bottletop.shards import ShardWriter
 from bottletop.split import SplitRow
 from bottletop.top_params import TopParams
-
-SIDES = ("train",) * 8 + ("validation", "test")
+from tests.tiny import image_shards
 
 
 class Repeated(pictures.PictureSet):
@@ -50,23 +46,16 @@ WAYS = {
 }
 
 
-def photos(folder: Path, count: int) -> list[ImageRow]:
-    folder.mkdir()
-    writer, random, rows = ShardWriter(folder), np.random.default_rng(0), []
-    for number in range(count):
-        label, data = ("cats", "dogs")[number // 10 % 2], made_up.picture(random, 512, 384)
-        id_ = sha256_text([str(number)])
-        shard, offset = writer.add(label, f"{number}.jpg", data)
-        rows.append(ImageRow(id_, label, shard, offset, len(data), 512, 384, "RGB", "", id_, "", f"{number}.jpg"))
-    writer.finish()
-    return sorted(rows, key=lambda row: (row.shard, row.offset))
-
-
 def measure(folder: Path, count: int, epochs: int, rounds: int) -> dict[str, float]:
     """Median seconds of an epoch, by way."""
     os.environ["DVC_ROOT"] = str(folder)  # no training is gone on with
-    images = photos(folder / "tars", count)
-    rows = [SplitRow(row.id, row.label, row.shard, row.id, SIDES[n % 10], row.source) for n, row in enumerate(images)]
+    random = np.random.default_rng(0)
+    photos = [(("cats", "dogs")[number // 10 % 2], made_up.picture(random, 512, 384)) for number in range(count)]
+    images = image_shards(folder / "tars", photos)
+    rows = [
+        SplitRow(row.id, row.label, row.shard, row.id, made_up.SIDES[n % 10], row.source)
+        for n, row in enumerate(images)
+    ]
     params = with_overrides(read_yaml(PARAMS), settings("skin-cnn"))
     train = parse(TopParams, {**params["train"], "epochs": epochs}, "train", PARAMS)
     network = parse(CnnParams, params["cnn"], "cnn", PARAMS)
