@@ -44,11 +44,9 @@ class FeatureSet(Examples):
     def read(self, rows: Rows) -> NDArray[np.float16]:
         """Feature vectors in the order asked for: float16, (len(rows), features)."""
         result = np.empty((len(rows), self.width), np.float16)
-        which = np.searchsorted(self._starts, rows, side="right") - 1
-        for shard in np.unique(which):
-            here = np.flatnonzero(which == shard)
-            values = self._files[shard].read(rows[here] - self._starts[shard])
-            result[here] = vectors(values, self.kind, self.pooling)
+        for start in range(0, len(rows), self.at_once):  # maps that are pooled take many times as much memory
+            part = slice(start, start + self.at_once)
+            result[part] = vectors(self._maps(rows[part]), self.kind, self.pooling)
         return result
 
     @property
@@ -58,6 +56,16 @@ class FeatureSet(Examples):
             return self.manifest.pooled_shape[0]
         shape = self.manifest.bottleneck_shape or (0,)
         return math.prod(shape) if self.pooling == "flatten" else shape[-1]
+
+    def _maps(self, rows: Rows) -> NDArray[np.float16]:
+        """What the files hold of these rows, in the order asked for."""
+        values = np.empty((len(rows), *self._files[0].shape[1:]), np.float16)
+        which = np.searchsorted(self._starts, rows, side="right") - 1
+        order = np.argsort(which, kind="stable")
+        shards, starts = np.unique(which[order], return_index=True)
+        for shard, here in zip(shards.tolist(), np.split(order, starts[1:]), strict=True):
+            self._files[shard].read_into(values, here, rows[here] - self._starts[shard])
+        return values
 
     @functools.cached_property
     def _files(self) -> list["_File"]:
@@ -114,14 +122,12 @@ class _File(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
-    def read(self, rows: Rows) -> NDArray[np.float16]:
-        values = np.empty((len(rows), *self.shape[1:]), self.dtype)
+    def read_into(self, values: NDArray[np.float16], positions: Rows, rows: Rows) -> None:
         row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
-        with self.path.open("rb") as file:
-            for position, row in enumerate(rows.tolist()):
+        with self.path.open("rb", buffering=0) as file:
+            for position, row in zip(positions.tolist(), rows.tolist(), strict=True):
                 if os.preadv(file.fileno(), [values[position]], self.start + row * row_bytes) != row_bytes:
                     raise ArtefactError(f"{self.path} ends too early: run dvc repro extract@{self.path.parent.name}")
-        return values
 
 
 def _inspect(path: Path) -> _File:
