@@ -2,8 +2,8 @@
 
     python -m benchmarks.training --images 20000
 
-Two tops, on made-up features: the default one of params.yaml on 2,560 features an image (5 KB), and the classic one,
-[100, 50] on 25,088 (49 KB), VGG16's bottleneck. Features from disk are in its cache once they have been read.
+Two tops, on made-up features: the default one of params.yaml on 2,560 features an image (5 KB), and that of the recipe
+animals-bottleneck, [100, 50] on 25,088 (49 KB). Features from disk are in its cache once they have been read.
 
 The products are those of an epoch, in float32 and on the same threads: of each batch forward, to the weights'
 gradients, and back to all layers but the first; and forward for the validation images. The three take turns, and
@@ -20,21 +20,22 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from benchmarks import made_up
 from bottletop import training
-from bottletop.config import load
+from bottletop.config import parse, read_yaml
 from bottletop.epochs import Entry
 from bottletop.features import FeatureSet, open_features
+from bottletop.grid import with_overrides
 from bottletop.paths import PARAMS
+from bottletop.recipes import settings
 from bottletop.runtime import tf
 from bottletop.top_params import TopParams
 
 CLASSES = 101
 READING = {"in memory": 1 << 62, "from disk": 0}  # bytes that may be held
-CLASSIC = {"features": "bottleneck", "pooling": "flatten", "hidden": (100, 50)}
+RECIPE = "animals-bottleneck"
 
 
 class Measured(NamedTuple):
@@ -102,14 +103,13 @@ def main() -> None:
     options = parser.parse_args()
     print("| top | batch | epoch | seconds | of the products' | CPU seconds | of the products' | validation accuracy |")
     print("|" + 8 * " --- |", flush=True)
-    for top, changes in (("default", {}), ("classic", CLASSIC)):
-        changed = msgspec.structs.replace(
-            load(TopParams, "train", PARAMS), **changes, patience=None, epochs=options.epochs
-        )
+    defaults = read_yaml(PARAMS)
+    for top, sections in (("default", defaults), (RECIPE, with_overrides(defaults, settings(RECIPE)))):
+        train = {**sections["train"], "patience": None, "epochs": options.epochs}
         with tempfile.TemporaryDirectory() as folder:
-            rows = made_up.features(Path(folder, "f"), options.images, CLASSES, bottleneck=top == "classic")
+            rows = made_up.features(Path(folder, "f"), options.images, CLASSES, bottleneck=top == RECIPE)
             for batch_size in options.batch_size:
-                params = msgspec.structs.replace(changed, batch_size=batch_size)
+                params = parse(TopParams, {**train, "batch_size": batch_size}, "train", PARAMS)
                 features = open_features(Path(folder, "f"), rows, params.features, params.pooling)
                 taken, accuracies = measure(features, params, options.rounds)
                 least = taken["matrix products alone"]

@@ -43,11 +43,9 @@ class FeatureSet(Examples):
 
     def read(self, rows: Rows) -> NDArray[np.float16]:
         """Feature vectors in the order asked for: float16, (len(rows), features)."""
-        result = np.empty((len(rows), self.width), np.float16)
-        for start in range(0, len(rows), self.at_once):  # maps that are pooled take many times as much memory
-            part = slice(start, start + self.at_once)
-            result[part] = vectors(self._maps(rows[part]), self.kind, self.pooling)
-        return result
+        blocks = np.split(rows, range(self.at_once, len(rows), self.at_once))  # pooled maps take many times the memory
+        parts = [vectors(self._maps(block), self.kind, self.pooling) for block in blocks]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     @property
     def width(self) -> int:
@@ -61,9 +59,8 @@ class FeatureSet(Examples):
         """What the files hold of these rows, in the order asked for."""
         values = np.empty((len(rows), *self._files[0].shape[1:]), np.float16)
         which = np.searchsorted(self._starts, rows, side="right") - 1
-        order = np.argsort(which, kind="stable")
-        shards, starts = np.unique(which[order], return_index=True)
-        for shard, here in zip(shards.tolist(), np.split(order, starts[1:]), strict=True):
+        for shard in np.unique(which).tolist():
+            here = np.flatnonzero(which == shard)
             self._files[shard].read_into(values, here, rows[here] - self._starts[shard])
         return values
 
@@ -81,7 +78,7 @@ class FeatureSet(Examples):
 def vectors(values: NDArray[np.float16], kind: Kind, pooling: Pooling) -> NDArray[np.float16]:
     """What a top sees of the backbone's features of this kind: float16, (n, width)."""
     if kind == "pooled" or pooling == "flatten":
-        return np.asarray(values.reshape(len(values), -1))
+        return values.reshape(len(values), math.prod(values.shape[1:]))
     if pooling == "max":
         return np.asarray(values.max((1, 2)))
     return np.asarray(values.mean((1, 2), dtype=np.float32), np.float16)

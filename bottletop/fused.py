@@ -1,8 +1,10 @@
-"""Keras' Adam with one operation for each variable: element by element, it costs more than a top's matrix products.
+"""Keras' Adam and RMSprop with one operation for each variable: in many, they cost more than a top's matrix products.
 
 Measured with 25,088 features, a hidden layer of 100 and batches of 32: 13 ms of CPU time a step, 20 with Keras' own, 5
 for the products alone. XLA (`jit_compile=True`) brought nothing.
 """
+
+from collections.abc import Sequence
 
 from bottletop.runtime import keras, tf
 
@@ -22,6 +24,30 @@ class Adam(keras.optimizers.Adam):  # type: ignore[misc]
             lr=tf.cast(learning_rate, kind),
             beta1=self.beta_1,
             beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
+
+
+class RMSprop(keras.optimizers.RMSprop):  # type: ignore[misc]
+    """Keras' own, each variable's update one operation; not for `centered`."""
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        if self.built:
+            return
+        super().build(variables)
+        if self.momentum == 0:  # the operation wants them nevertheless
+            self._momentums = self.add_optimizer_variables(variables, "momentum")
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        position, kind = self._get_variable_index(variable), variable.dtype
+        tf.raw_ops.ResourceApplyRMSProp(
+            var=variable.handle,
+            ms=self._velocities[position].value.handle,
+            mom=self._momentums[position].value.handle,
+            lr=tf.cast(learning_rate, kind),
+            rho=self.rho,
+            momentum=self.momentum,
             epsilon=self.epsilon,
             grad=gradient,
         )

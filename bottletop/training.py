@@ -21,7 +21,7 @@ from bottletop.errors import DataError, ParamsError
 from bottletop.examples import Examples, Rows
 from bottletop.features import FeatureSet
 from bottletop.files import replacing, sha256_text, write_csv, write_json
-from bottletop.fused import Adam
+from bottletop.fused import Adam, RMSprop
 from bottletop.runtime import keras, tf
 from bottletop.split import digest
 from bottletop.top import build, predict
@@ -233,7 +233,7 @@ def _class_weights(labels: NDArray[np.int64], classes: int) -> dict[int, float]:
 
 
 def _optimiser(params: TopParams) -> keras.optimizers.Optimizer:
-    kinds = {"adam": Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
+    kinds = {"adam": Adam, "rmsprop": RMSprop, "sgd": keras.optimizers.SGD}
     return kinds[params.optimiser](params.learning_rate)
 
 

@@ -1,14 +1,16 @@
 import numpy as np
+import pytest
 
 from bottletop import fused
 from bottletop.runtime import keras, tf
 
 
-def test_adam_takes_the_steps_of_keras_adam():
+@pytest.mark.parametrize("name", ["Adam", "RMSprop"])
+def test_an_optimiser_takes_the_steps_of_keras_own(name):
     random = np.random.default_rng(0)
     start, gradients = random.standard_normal((5, 4)), random.standard_normal((20, 5, 4))
     ended = []
-    for kind in (fused.Adam, keras.optimizers.Adam):
+    for kind in (getattr(fused, name), getattr(keras.optimizers, name)):
         variable = keras.Variable(start, dtype="float32")
         optimiser = kind(0.1)
         optimiser.build([variable])
