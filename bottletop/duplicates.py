@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 THUMBNAIL_PX = 32
-MAX_HASH_BITS = 7  # one less than the 8 bytes of a hash: so at least one byte of a pair's is the same
+MAX_HASH_BITS = 7  # over four 16-bit words: so one word of a pair's is the same, or one bit of it differs
+WORD_BITS = 16
 MIN_CORRELATION = 0.99
 MIN_CONTRAST = 2.0  # grey levels, standard deviation; flatter images have no hash to speak of
-BLOCK = 1024  # images or pairs at once: what bounds the memory
+BLOCK = 1024  # pairs of thumbnails at once: what bounds the memory, as does
+COMPARED_AT_ONCE = 1 << 20  # pairs of hashes
 
 
 def perceptual_hash(small: NDArray[np.uint8]) -> str:
@@ -66,7 +68,7 @@ def near_duplicates(hashes: Sequence[str], thumbnails: Thumbnails) -> list[tuple
             first, second = hashed[left[start : start + BLOCK]], hashed[right[start : start + BLOCK]]
             same = _correlation(thumbnails.read(first), thumbnails.read(second)) > MIN_CORRELATION
             pairs.update(zip(first[same].tolist(), second[same].tolist(), strict=True))
-    return sorted((min(pair), max(pair)) for pair in pairs)
+    return sorted(pairs)
 
 
 def group(ids: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[str]:
@@ -90,19 +92,24 @@ def group(ids: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[str]:
 
 
 def _candidates(bits: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Pairs of positions within `MAX_HASH_BITS`, in blocks; a pair may come up to eight times."""
-    for shift in range(0, 64, 8):
-        byte = (bits >> np.uint64(shift)) & np.uint64(0xFF)
-        order = np.argsort(byte, kind="stable")
-        for bucket in np.split(order, np.flatnonzero(np.diff(byte[order])) + 1):
-            for start in range(0, len(bucket), BLOCK):
-                rows = bucket[start : start + BLOCK]
-                for other in range(start, len(bucket), BLOCK):
-                    columns = bucket[other : other + BLOCK]
-                    near = np.bitwise_count(bits[rows, None] ^ bits[None, columns]) <= MAX_HASH_BITS
-                    left, right = np.nonzero(near & (rows[:, None] < columns[None, :]))
-                    if len(left):
-                        yield rows[left], columns[right]
+    """Pairs of positions within `MAX_HASH_BITS`, (smaller, larger), in blocks; a pair may come several times."""
+    for shift in range(0, 64 if len(bits) else 0, WORD_BITS):
+        words = ((bits >> np.uint64(shift)) & np.uint64((1 << WORD_BITS) - 1)).astype(np.int64)
+        order = np.argsort(words, kind="stable")
+        counts = np.bincount(words, minlength=1 << WORD_BITS)
+        starts = np.cumsum(counts) - counts  # of each word, in `order`
+        for flipped in (0, *(1 << bit for bit in range(WORD_BITS))):
+            wanted = words ^ flipped
+            compared = np.cumsum(counts[wanted])
+            ends = np.searchsorted(compared, range(COMPARED_AT_ONCE, compared[-1], COMPARED_AT_ONCE))
+            for rows in np.split(np.arange(len(bits)), ends):
+                partners = counts[wanted[rows]]
+                left = np.repeat(rows, partners)
+                before = np.repeat(np.cumsum(partners) - partners, partners)
+                right = order[starts[wanted[left]] + np.arange(len(left)) - before]
+                near = (left < right) & (np.bitwise_count(bits[left] ^ bits[right]) <= MAX_HASH_BITS)
+                if near.any():
+                    yield left[near], right[near]
 
 
 def _correlation(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float64]:
