@@ -1,8 +1,14 @@
-"""A convolutional network trained from scratch: what a backbone's features are compared with."""
+"""A convolutional network trained from scratch: what a backbone's features are compared with.
+
+Where the processor computes in bfloat16, convolutions are trained in it, with weights in float32 (Micikevicius et al.,
+2018, "Mixed precision training"). The trained network is a float32 one: so it predicts the same anywhere.
+"""
 
 from collections.abc import Callable
+from functools import partial
 
 from bottletop import augmentation
+from bottletop.backbone import best_precision
 from bottletop.epochs import Entry
 from bottletop.errors import ParamsError
 from bottletop.network_params import AugmentParams, CnnParams
@@ -21,16 +27,28 @@ def train(
     on_epoch: Callable[[Entry], None] = lambda _: None,
 ) -> Trained:
     """Trains a network on the training side's images, and returns it at its best epoch; see `training.fit`."""
+    network = partial(build, pictures.side_px, len(pictures.class_names), params, augment, train)
+    precision = best_precision(params.precision)
+    mixed = partial(network, "mixed_bfloat16" if precision == "bfloat16" else "float32")
+    fitted, epochs = fit(pictures, mixed, train, on_epoch, sections=(params, augment))
+    keras.utils.clear_session()  # layers are named by counting
+    model = network()
+    model.set_weights(fitted.get_weights())
+    return finish(model, pictures, train, epochs, precision=precision)
 
-    def network() -> keras.Model:
-        return build(pictures.side_px, len(pictures.class_names), params, augment, train)
 
-    model, epochs = fit(pictures, network, train, on_epoch, sections=(params, augment))
-    return finish(model, pictures, train, epochs)
-
-
-def build(side_px: int, classes: int, params: CnnParams, augment: AugmentParams, train: TopParams) -> keras.Model:
+def build(
+    side_px: int,
+    classes: int,
+    params: CnnParams,
+    augment: AugmentParams,
+    train: TopParams,
+    policy: str = "float32",
+) -> keras.Model:
     """The untrained network: uint8 RGB, (n, side, side, 3), to class probabilities, (n, classes).
+
+    Args:
+        policy: Keras' name of the convolutions' precision.
 
     Raises:
         ParamsError: the images are too small for so many poolings.
@@ -45,7 +63,7 @@ def build(side_px: int, classes: int, params: CnnParams, augment: AugmentParams,
                 f"cnn.pooling leaves nothing of {side_px} pixels after {len(params.filters)} convolutions: "
                 "raise cnn.image_side_px or shorten cnn.filters in params.yaml"
             )
-        values = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(values)
-        values = keras.layers.MaxPooling2D(pool)(values)
-        values = keras.layers.Dropout(params.dropout)(values)
+        values = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", dtype=policy)(values)
+        values = keras.layers.MaxPooling2D(pool, dtype=policy)(values)
+        values = keras.layers.Dropout(params.dropout, dtype=policy)(values)
     return keras.Model(inputs, classifier(keras.layers.Flatten()(values), classes, train), name="cnn")

@@ -17,6 +17,7 @@ class CnnParams(Params, frozen=True, kw_only=True):
     filters: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=1)]  # of each 3 x 3 convolution
     pooling: Pool | tuple[Pool, ...]  # side of the max pooling after every convolution, or after each
     dropout: Fraction  # fraction dropped after each pooling
+    precision: Literal["auto", "float32", "bfloat16"]  # of the convolutions while they are trained; see `cnn`
 
     def __post_init__(self) -> None:
         if isinstance(self.pooling, tuple) and len(self.pooling) != len(self.filters):

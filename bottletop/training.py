@@ -119,12 +119,19 @@ def fit(
 
 
 def finish(
-    model: keras.Model, examples: Examples, params: TopParams, epochs: Epochs, arrays: Arrays | None = None
+    model: keras.Model,
+    examples: Examples,
+    params: TopParams,
+    epochs: Epochs,
+    arrays: Arrays | None = None,
+    *,
+    precision: str = "float32",
 ) -> Trained:
     """Calibrates what `fit` returned, and looks at the images of validation and test.
 
     Args:
         arrays: the backbone's, where it was trained too.
+        precision: in which the model was trained.
     """
     if params.calibrate:
         validation = examples.side("validation")
@@ -137,6 +144,7 @@ def finish(
         split=digest(examples.rows),
         best_epoch=epochs.best + 1,
         params=params,
+        precision=precision,
     )
     predicted = {
         side: predict(model, examples, examples.side(side), all_views=params.test_time_views)

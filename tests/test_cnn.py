@@ -1,3 +1,4 @@
+import msgspec
 import numpy as np
 import pytest
 
@@ -15,7 +16,8 @@ from tests.tiny import pictures as photos
 
 NO_CHANGE = dict.fromkeys(AugmentParams.__struct_fields__, 0.0) | {"flip": "none"}
 AUGMENT = AugmentParams(**{**NO_CHANGE, "flip": "horizontal", "zoom": 0.2, "shear": 0.1, "shift": 0.1, "contrast": 0.2})
-LAYERS = CnnParams(image_side_px=16, filters=(4, 6), pooling=2, dropout=0.1)
+LAYERS = CnnParams(image_side_px=16, filters=(4, 6), pooling=2, dropout=0.1, precision="float32")
+IN_BFLOAT16 = msgspec.structs.replace(LAYERS, precision="bfloat16")
 
 
 def open_tiny(folder, per_class=10, side_px=16):
@@ -34,7 +36,7 @@ def pictures(tmp_path_factory):
 
 
 def test_layers_are_convolutions_with_pooling_and_dropout_then_those_of_train():
-    params = CnnParams(image_side_px=24, filters=(4, 8), pooling=(3, 2), dropout=0.25)
+    params = CnnParams(image_side_px=24, filters=(4, 8), pooling=(3, 2), dropout=0.25, precision="float32")
     model = cnn.build(24, 3, params, AugmentParams(**NO_CHANGE), simple_params(hidden=[5], dropout=0.4, l2=0.01))
     kinds = [type(layer).__name__ for layer in model.layers]
     block = ["Conv2D", "MaxPooling2D", "Dropout"]
@@ -53,16 +55,28 @@ def test_images_go_in_as_bytes_and_probabilities_come_out(pictures):
     np.testing.assert_allclose(values.sum(1), 1, rtol=1e-5)
 
 
-def test_the_same_seed_gives_the_same_network(pictures):
+@pytest.mark.parametrize("layers", [LAYERS, IN_BFLOAT16])
+def test_the_same_seed_gives_the_same_network(pictures, layers):
     params = simple_params(model="cnn", epochs=2)
-    one, two = (cnn.train(pictures, LAYERS, AUGMENT, params) for _ in range(2))
+    one, two = (cnn.train(pictures, layers, AUGMENT, params) for _ in range(2))
     assert one.history == two.history
     for mine, theirs in zip(one.model.get_weights(), two.model.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_network_learns_training_images_by_heart(pictures):
-    layers = CnnParams(image_side_px=16, filters=(16, 16), pooling=2, dropout=0.0)
+def test_training_in_bfloat16_gives_almost_the_same_network_and_it_predicts_in_float32(pictures):
+    params = simple_params(model="cnn", epochs=2)
+    exact, mixed = (cnn.train(pictures, layers, AUGMENT, params) for layers in (LAYERS, IN_BFLOAT16))
+    assert mixed.history != exact.history
+    assert {layer.compute_dtype for layer in mixed.model.layers} == {"float32"}
+    assert (exact.record.precision, mixed.record.precision) == ("float32", "bfloat16")
+    for side, expected in exact.probabilities.items():
+        np.testing.assert_allclose(mixed.probabilities[side], expected, atol=0.02)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_network_learns_training_images_by_heart(pictures, precision):
+    layers = CnnParams(image_side_px=16, filters=(16, 16), pooling=2, dropout=0.0, precision=precision)
     params = simple_params(model="cnn", epochs=60, learning_rate=0.005, hidden=[], dropout=0)
     trained = cnn.train(pictures, layers, AugmentParams(**NO_CHANGE), params)
     assert trained.history[-1]["accuracy"] == 1.0
@@ -88,7 +102,7 @@ def test_each_augmentation_changes_training_images_and_stays_in_range(pictures, 
 
 
 def test_images_too_small_for_so_many_poolings_are_refused():
-    params = CnnParams(image_side_px=8, filters=(4, 4, 4, 4), pooling=2, dropout=0.0)
+    params = CnnParams(image_side_px=8, filters=(4, 4, 4, 4), pooling=2, dropout=0.0, precision="float32")
     with pytest.raises(ParamsError, match=r"leaves nothing of 8 pixels after 4 convolutions: raise cnn\.image_side_px"):
         cnn.build(8, 2, params, AugmentParams(**NO_CHANGE), simple_params())
 
@@ -96,9 +110,7 @@ def test_images_too_small_for_so_many_poolings_are_refused():
 def test_a_pooling_for_each_convolution_or_one_for_all():
     assert LAYERS.layers == [(4, 2), (6, 2)]
     with pytest.raises(ParamsError, match="a side per convolution, 2, got 3"):
-        parse(
-            CnnParams, {"image_side_px": "auto", "filters": [4, 4], "pooling": [2, 2, 2], "dropout": 0}, "cnn", PARAMS
-        )
+        parse(CnnParams, {**msgspec.to_builtins(LAYERS), "pooling": [2, 2, 2]}, "cnn", PARAMS)
 
 
 # Reading
