@@ -20,8 +20,8 @@ MAX_HASH_BITS = 7  # over four 16-bit words: so one word of a pair's is the same
 WORD_BITS = 16
 MIN_CORRELATION = 0.99
 MIN_CONTRAST = 2.0  # grey levels, standard deviation; flatter images have no hash to speak of
-BLOCK = 1024  # pairs of thumbnails at once: what bounds the memory, as does
-COMPARED_AT_ONCE = 1 << 20  # pairs of hashes
+BLOCK = 1024  # pairs of thumbnails compared at once: what bounds the memory
+COMPARED_AT_ONCE = 1 << 20  # pairs of hashes, likewise
 
 
 def perceptual_hash(small: NDArray[np.uint8]) -> str:

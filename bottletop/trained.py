@@ -29,7 +29,7 @@ class TopRecord(Params, frozen=True, kw_only=True):
     split: str  # digest of the split that it was trained on
     best_epoch: int  # counted from 1
     params: TopParams
-    precision: str = "float32"  # in which the model was trained; it predicts in float32
+    precision: str = "float32"  # of a cnn's convolutions in training; it predicts in float32
 
 
 def read_record(folder: Path) -> TopRecord:

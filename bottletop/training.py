@@ -131,7 +131,7 @@ def finish(
 
     Args:
         arrays: the backbone's, where it was trained too.
-        precision: in which the model was trained.
+        precision: of a cnn's convolutions in training.
     """
     if params.calibrate:
         validation = examples.side("validation")
