@@ -24,6 +24,7 @@ from bottletop.cli import main
 from bottletop.config import read_yaml
 from bottletop.doctor import cache, remote
 from bottletop.files import write_json
+from bottletop.needs import write_needs
 from bottletop.owner import owner_tags
 from tests import project as small
 from tests import servers
@@ -708,6 +709,14 @@ class TestWeights:
         assert report.code == 1
         assert re.search(r"expected digest a72a2735161573ac…, got \w+…", report.only("weights").text)
         assert "dvc repro --force --single-item weights" in report.only("weights").fix
+
+    def test_no_arrays_are_right_for_a_model_that_reads_the_images_itself_alone(self, clone):
+        Path("data/weights").mkdir(parents=True)
+        np.savez("data/weights/vgg16.npz")
+        write_needs("cnn")
+        assert examine().only("weights") == Line("ok", "none: train.model reads the images itself", "")
+        write_needs("top")
+        assert examine().only("weights").level == "problem"
 
     def test_a_damaged_file_is_a_problem(self, clone):
         Path("data/weights").mkdir(parents=True)
