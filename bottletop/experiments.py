@@ -115,7 +115,8 @@ def start(name: str, overrides: Mapping[str, Any], log: IO[bytes], keep_open: in
         keep_open: a file descriptor that stays open as long as it runs.
     """
     settings = [part for key, value in overrides.items() for part in ("-S", f"{key}={json.dumps(value)}")]
-    command = _dvc("exp", "run", "--temp", "--name", name, *settings)
+    alone = [sys.executable, "-m", "bottletop.alone", "dvc"]
+    command = [*alone, "exp", "run", "--temp", "--name", name, *settings]
     return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, pass_fds=[keep_open])
 
 

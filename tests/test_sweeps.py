@@ -51,6 +51,15 @@ def test_every_combination_is_one_experiment_and_one_finished_run_and_nothing_is
     assert (params["epochs"], params["batch_size"]) == (5, 32)
 
 
+def test_an_experiment_that_another_command_has_just_queued_is_left_to_it(project: Path) -> None:
+    queue = "from dvc.repo import Repo; e = Repo().experiments; e.queue_one(e.tempdir_queue, name='others')"
+    run(project, "python", "-c", queue)
+    command = "dvc exp run --temp --name mine -S train.epochs=2"
+    run(project, "python", "-m", "bottletop.alone", *command.split())
+    assert names(project) == {"mine"}
+    assert tracked(project) == [("mine", "FINISHED")]
+
+
 def test_the_ranking_is_by_validation_and_its_last_line_applies_the_best(project: Path) -> None:
     set_param(project, "train.learning_rate", 1e-7)
     output = run(project, "bottletop", "sweep", "train.learning_rate=1e-6,0.003")
