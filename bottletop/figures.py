@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import rcParams
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -54,19 +56,28 @@ def curves(history: Sequence[dict[str, float]], best_epoch: int) -> Figure:
 
 
 def confusion(matrix: NDArray[np.int64], class_names: Sequence[str], *, normalised: bool) -> Figure:
-    """A row per true class, a column per predicted one; numbers in the cells up to 30 classes."""
+    """A row per true class, a column per predicted one; numbers in the cells up to 30 classes.
+
+    Laid out by hand: matplotlib measures hundreds of names again and again, which took as long as drawing them.
+    """
     names, count = [_short(name) for name in class_names], len(class_names)
     rows = matrix.sum(1, keepdims=True)
     values = matrix / np.maximum(rows, 1) if normalised else matrix
     size = 9 if count <= 30 else 7
-    side = max(2.5, 0.5 * count) if count <= 30 else 0.17 * count  # inches, of all cells
-    longest = 0.0085 * size * max(map(len, names))  # inches, of a name
-    figure = Figure(figsize=(side + longest + 2, side + longest + 1), layout="constrained")
-    axes = figure.subplots()
+    side = max(2.5, 0.5 * count) if count <= 30 else 0.17 * count  # inches, of all cells; so are those that follow
+    longest = max(_widths(names, size))
+    upright = longest > 0.9 * side / count
+    left, below = longest + 0.6, (longest if upright else 0.15) + 0.6
+    figure = Figure(figsize=(left + side + 1.2, below + side + 0.5))
+    axes = _inches(figure, left, below, side, side)
+    scale = _inches(figure, left + side + 0.25, below + 0.15 * side, 0.2, 0.7 * side)
     picture = axes.imshow(values, cmap="Blues", vmin=0, vmax=1 if normalised else None)
-    axes.set_xticks(range(count), names, rotation=90 if longest > side / count else 0, fontsize=size)
+    axes.set_xticks(range(count), names, rotation=90 if upright else 0, fontsize=size)
     axes.set_yticks(range(count), names, fontsize=size)
-    axes.set(xlabel="predicted", ylabel="true", title="Share of the true class" if normalised else "Test images")
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_title("Share of the true class" if normalised else "Test images", y=1)
+    axes.xaxis.set_label_coords(0.5, 0.25 / side - below / side)
+    axes.yaxis.set_label_coords(0.25 / side - left / side, 0.5)
     if count <= 30:
         dark = values.max() / 2
         for (row, column), value in np.ndenumerate(values):
@@ -75,8 +86,20 @@ def confusion(matrix: NDArray[np.int64], class_names: Sequence[str], *, normalis
                 axes.text(
                     column, row, text, ha="center", va="center", fontsize=8, color="white" if value > dark else "black"
                 )
-    figure.colorbar(picture, ax=axes, shrink=0.7)
+    figure.colorbar(picture, cax=scale)
     return figure
+
+
+def _widths(texts: Sequence[str], size: int) -> list[float]:
+    """In inches, at a size in points."""
+    figure, font = Figure(), FontProperties(size=size)
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    return [renderer.get_text_width_height_descent(text, font, ismath=False)[0] / figure.dpi for text in texts]
+
+
+def _inches(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    across, up = figure.get_size_inches()
+    return figure.add_axes((left / across, bottom / up, width / across, height / up))
 
 
 def reliability(bins: NDArray[np.float64], error: float) -> Figure:

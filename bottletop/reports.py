@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import classification_report
 
 from bottletop import figures
 from bottletop.files import read_numbers, write_csv, write_json, write_text
@@ -22,11 +21,13 @@ from bottletop.scores import (
     choose_threshold,
     confusion_matrix,
     evaluate,
+    per_class,
 )
 from bottletop.split import SplitRow
 from bottletop.trained import TopRecord
 
 COMPARED = ("accuracy", "macro_f1", "log_loss", "top5_accuracy", "roc_auc", "sensitivity", "specificity")
+COLUMNS = ("precision", "recall", "f1-score", "support")
 GALLERY = 12
 
 
@@ -89,22 +90,10 @@ def write_tables(folder: Path, report: Report) -> None:
     write_json(folder / "metrics.json", _metrics(report))
     write_json(folder / "details.json", _details(report))
     names = list(report.class_names)
-    arguments: dict[str, Any] = {
-        "y_true": report.test.labels,
-        "y_pred": report.predicted,
-        "labels": range(len(names)),
-        "target_names": names,
-        "zero_division": 0,
-    }
-    write_text(
-        folder / "classification_report.txt", classification_report(**arguments, digits=3) + _binary_text(report)
-    )
-    # By number: a class may be called "accuracy", which is a row of its own here.
-    table = classification_report(**{**arguments, "target_names": list(map(str, range(len(names))))}, output_dict=True)
-    columns = ("precision", "recall", "f1-score", "support")
-    rows = (table[str(number)] for number in range(len(names)))
-    per_class = ([name, *(round(row[column], 6) for column in columns)] for name, row in zip(names, rows, strict=True))
-    write_csv(folder / "classification_report.csv", ("class", *columns), per_class)
+    table = per_class(confusion_matrix(report.predicted, report.test.labels, len(names)))
+    write_text(folder / "classification_report.txt", _per_class_text(report, table) + _binary_text(report))
+    per_class_rows = ([name, *map(_round, row)] for name, row in zip(names, table, strict=True))
+    write_csv(folder / "classification_report.csv", ("class", *COLUMNS), per_class_rows)
     predicted = [names[i] for i in report.predicted]
     true = [names[i] for i in report.test.labels]
     write_csv(folder / "confusion.csv", ("actual", "predicted"), zip(true, predicted, strict=True))
@@ -169,6 +158,23 @@ def _details(report: Report) -> dict[str, Any]:
     if report.positive is not None:
         binary = {"positive_class": report.class_names[report.positive], "threshold": _round(report.threshold or 0.0)}
     return {"scores": scores, **binary, "best_epoch": report.record.best_epoch, "images": report.sides}
+
+
+def _per_class_text(report: Report, table: NDArray[np.float64]) -> str:
+    """As scikit-learn prints it, which takes a second to import."""
+    width, images = max(map(len, [*report.class_names, "weighted avg"])), int(table[:, 3].sum())
+    accuracy = ["", "", f"{report.scores['accuracy'].value:.3f}", images]
+
+    def line(name: str, cells: Iterable[object]) -> str:
+        return f"{name:>{width}}  " + " ".join(f"{cell:>9}" for cell in cells) + "\n"
+
+    def numbers(row: NDArray[np.float64], images: float) -> list[object]:
+        return [*(f"{value:.3f}" for value in row[:3]), int(images)]
+
+    lines = [line(name, numbers(row, row[3])) for name, row in zip(report.class_names, table, strict=True)]
+    macro = line("macro avg", numbers(table.mean(0), images))
+    weighted = line("weighted avg", numbers(np.average(table, axis=0, weights=table[:, 3]), images))
+    return "\n".join([line("", COLUMNS), "".join(lines), line("accuracy", accuracy) + macro + weighted])
 
 
 def _binary_text(report: Report) -> str:

@@ -104,6 +104,13 @@ def confusion_matrix(predicted: Labels, labels: Labels, classes: int) -> NDArray
     return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
+def per_class(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Precision, recall, F1 and number of images, (classes, 4), of a confusion matrix; 0 where undefined."""
+    hits, true, called = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    precision, recall = hits / np.maximum(called, 1), hits / np.maximum(true, 1)
+    return np.stack([precision, recall, 2 * hits / np.maximum(true + called, 1), true], 1)
+
+
 def calibration(probabilities: Probabilities, labels: Labels) -> NDArray[np.float64]:
     """A row per bin of confidence that holds images: mean confidence, accuracy, number of images."""
     confidence, correct, bins = _bins(probabilities, labels)

@@ -4,7 +4,14 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    classification_report,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
 
 from bottletop import reports
 from bottletop.figures import Mistake
@@ -185,8 +192,7 @@ def test_the_classification_report_is_scikit_learns(tmp_path, three):
     found = [[float(row[name]) for name in ("precision", "recall", "f1-score", "support")] for row in rows]
     np.testing.assert_allclose(found, expected, atol=1e-6)
     text = (tmp_path / "report/classification_report.txt").read_text()
-    assert f"{expected[0, 0]:.3f}" in text
-    assert "macro avg" in text
+    assert text == classification_report(three.test.labels, three.predicted, target_names=three.class_names, digits=3)
 
 
 def test_a_class_that_is_never_predicted_scores_zero_without_a_warning(tmp_path, recwarn):

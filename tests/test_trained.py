@@ -46,7 +46,7 @@ def test_a_record_that_is_missing_names_the_stage_that_makes_it(folder):
         read_record(folder)
 
 
-def test_evaluation_does_not_import_tensorflow():
-    code = "import stages.evaluate, sys; print(sorted({'tensorflow', 'keras', 'mlflow'} & sys.modules.keys()))"
+def test_evaluation_imports_none_of_the_large_libraries():
+    code = "import stages.evaluate, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert not {"tensorflow", "keras", "mlflow", "pandas", "sklearn"} & set(done.stdout.split())
