@@ -11,8 +11,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
 
 from bottletop import weights
 from bottletop.config import Params
@@ -24,6 +22,7 @@ from bottletop.files import replacing, sha256_text, write_csv, write_json
 from bottletop.fused import Adam, RMSprop
 from bottletop.runtime import keras, tf
 from bottletop.split import digest
+from bottletop.temperature import best_temperature
 from bottletop.top import build, predict
 from bottletop.top_params import TopParams
 from bottletop.trained import PREDICTED_SIDES, TUNED, Probabilities, TopRecord, write_probabilities
@@ -136,7 +135,9 @@ def finish(
     if params.calibrate:
         validation = examples.side("validation")
         probabilities = predict(model, examples, validation, all_views=params.test_time_views)
-        _calibrate(model, probabilities, examples.labels[validation])
+        last = model.get_layer("classes")
+        temperature = best_temperature(probabilities, examples.labels[validation])
+        last.set_weights([weights / temperature for weights in last.get_weights()])
     record = TopRecord(
         class_names=examples.class_names,
         contract=examples.recipe(),
@@ -215,24 +216,6 @@ def _moments(features: FeatureSet, rows: Rows, params: TopParams) -> tuple[NDArr
 
 def _signed_sqrt(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.copysign(np.sqrt(np.abs(values)), values)
-
-
-def _calibrate(model: keras.Model, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
-    """Divides the logits by the temperature that suits these images best (Guo et al., 2017); ranks stay as they are.
-
-    A few images that are all classified right would ask for certainty: so one more counts that could be of any class.
-    """
-    logits = np.log(probabilities.astype(np.float64).clip(1e-12))
-    any_class = 1 / (len(labels) + 1)
-
-    def log_loss(log_temperature: float) -> float:
-        scaled = logits / np.exp(log_temperature)
-        own = (1 - any_class) * scaled[np.arange(len(labels)), labels] + any_class * scaled.mean(1)
-        return float((logsumexp(scaled, axis=1) - own).mean())
-
-    temperature = float(np.exp(minimize_scalar(log_loss, bounds=(-3, 3), method="bounded").x))
-    last = model.get_layer("classes")
-    last.set_weights([weights / temperature for weights in last.get_weights()])
 
 
 def _class_weights(labels: NDArray[np.int64], classes: int) -> dict[int, float]:

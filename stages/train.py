@@ -2,22 +2,21 @@
 
 import sys
 
-from bottletop import models
 from bottletop.config import load, unedited
 from bottletop.errors import exit_on_error
 from bottletop.files import file_digest
 from bottletop.paths import Paths
-from bottletop.provenance import tracked_params
 from bottletop.top_params import TopParams
-from bottletop.tracking import LiveRun
-from bottletop.training import save
+from bottletop.watcher import Watcher
 
 
 def run(params: TopParams, paths: Paths) -> None:
-    sections = ("train", "cnn", "finetune", "augment")
-    with LiveRun(paths.dataset, tracked_params(paths.dataset)) as live, unedited(*sections):
-        save(paths.model, paths.history, models.train(params, paths, live.log_epoch))
-        live.trained(file_digest(paths.model / "top.keras"))
+    with Watcher(paths.dataset) as watcher, unedited("train", "cnn", "finetune", "augment"):
+        from bottletop import models, training  # TensorFlow: imported while the watcher imports MLflow
+
+        watcher.opened()
+        training.save(paths.model, paths.history, models.train(params, paths, watcher.log_epoch))
+        watcher.trained(file_digest(paths.model / "top.keras"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,136 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from mlflow import MlflowClient
+
+from bottletop.errors import ArtefactError
+from bottletop.files import read_json, write_text
+from bottletop.tracking import tracking_uri
+from bottletop.watcher import Watcher
+from tests.tiny import ROOT
+
+EPOCH = {"epoch": 1.0, "loss": 2.0, "val_loss": 2.5}
+DATASETS = ("watched", "failed", "stopped", "killed", "orphaned")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Creating a database takes a second, so that the tests share one."""
+    folder = tmp_path_factory.mktemp("repository")
+    write_text(folder / "params.yaml", "train: {epochs: 3}")
+    write_text(
+        folder / "datasets.yaml", "datasets: {" + ", ".join(f"{name}: {{source: {{}}}}" for name in DATASETS) + "}"
+    )
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def store(_at_home, folder, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def only_run(dataset):
+    client = MlflowClient(tracking_uri())
+    [run] = client.search_runs([client.get_experiment_by_name(f"bottletop/{dataset}").experiment_id])
+    return run
+
+
+def wait_for_status(dataset, expected):
+    until = time.monotonic() + 60
+    while only_run(dataset).info.status != expected:
+        assert time.monotonic() < until, only_run(dataset).info.status
+        time.sleep(0.1)
+
+
+def test_training_opens_a_run_logs_its_epochs_and_leaves_it_to_be_finished(store):
+    with Watcher("watched") as watcher:
+        watcher.opened()
+        assert (only_run("watched").info.status, only_run("watched").data.params) == (
+            "RUNNING",
+            {"train.epochs": "3", "source": "{}"},
+        )
+        watcher.log_epoch(EPOCH)
+        watcher.trained("this model")
+    assert only_run("watched").data.metrics == {"epoch_loss": 2.0, "epoch_val_loss": 2.5}
+    assert only_run("watched").info.status == "RUNNING"
+    link = {"run_id": only_run("watched").info.run_id, "model_digest": "this model"}
+    assert read_json(store / ".dvc/tmp/bottletop/watched.json") == link
+
+
+@pytest.mark.parametrize(
+    ("error", "dataset", "status"), [(ValueError, "failed", "FAILED"), (KeyboardInterrupt, "stopped", "KILLED")]
+)
+def test_a_training_that_fails_or_is_stopped_has_ended_its_run_before_it_ends(error, dataset, status):
+    def train():
+        with Watcher(dataset) as watcher:
+            watcher.opened()
+            watcher.trained("this model")  # even so late
+            raise error
+
+    with pytest.raises(error):
+        train()
+    assert only_run(dataset).info.status == status
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_trainings_run_is_closed_at_once(folder, how):
+    dataset = "killed"
+    code = f"""
+import time
+from bottletop.watcher import Watcher
+with Watcher({dataset!r}) as watcher:
+    watcher.opened()
+    print("open", flush=True)
+    time.sleep(99)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], cwd=folder, stdout=subprocess.PIPE) as training:
+        assert training.stdout.readline() == b"open\n"
+        training.send_signal(how)
+    wait_for_status(dataset, "KILLED")
+    MlflowClient(tracking_uri()).delete_run(only_run(dataset).info.run_id)
+
+
+def test_a_killed_watcher_does_not_stop_training():
+    with Watcher("orphaned") as watcher:
+        watcher.opened()
+        os.kill(watcher._process.pid, signal.SIGKILL)
+        watcher._process.wait()
+        watcher.log_epoch(EPOCH)
+        watcher.trained("this model")
+    assert only_run("orphaned").data.metrics == {}
+
+
+@pytest.mark.timeout(120)
+def test_a_store_that_cannot_be_reached_is_named_before_any_training(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    with (
+        pytest.raises(ArtefactError, match=r"the MLflow store http://127.0.0.1:9 failed .*") as raised,
+        Watcher("watched") as watcher,
+    ):
+        watcher.opened()
+    assert "secret" not in str(raised.value)
+
+
+def test_a_watcher_that_breaks_says_so_and_training_does_not_begin(capfd):
+    with (
+        pytest.raises(ArtefactError, match="the process that watches training for MLflow ended"),
+        Watcher("?") as watcher,
+    ):
+        watcher.opened()
+    assert "KeyError: '?'" in capfd.readouterr().err
+
+
+def test_training_does_not_import_mlflow():
+    code = "import stages.train, bottletop.models, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "tensorflow" in done.stdout.split()
+    assert not {"mlflow", "pandas", "sklearn"} & set(done.stdout.split())
