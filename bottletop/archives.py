@@ -3,7 +3,6 @@
 import gzip
 import io
 import lzma
-import os
 import stat
 import tarfile
 import zipfile
@@ -13,10 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-import msgspec
-
 from bottletop.errors import WHERE_ELSE, DataError
-from bottletop.files import sha256_text
+from bottletop.fingerprints import files_below
 
 BUFFER_BYTES = 1 << 16  # read at once; tarfile moves what is left of it for each header
 MAX_MEMBERS = 20_000_000
@@ -52,31 +49,6 @@ def members(path: Path) -> Iterator[Member]:
             yield member
 
 
-def fingerprint(path: Path) -> str:
-    """Changes when a file of the folder, or the archive itself, is added, removed, resized or written to."""
-    if not path.exists():
-        raise DataError(f"{path} is missing: {WHERE_ELSE}")
-    files = _files(path) if path.is_dir() else [path]
-    states = ((os.fsencode(file.relative_to(path)), file.stat()) for file in files)
-    return sha256_text(f"{name!r}\t{state.st_size}\t{state.st_mtime_ns}" for name, state in states)
-
-
-def fingerprints(places: dict[str, Path], record: Path) -> dict[str, str]:
-    """Each place's fingerprint, by its name; of one that is not on this machine, the one that is in `record`, if any.
-
-    Raises:
-        DataError: the record is needed and can't be read.
-    """
-    here = {name: fingerprint(path) for name, path in places.items() if path.exists()}
-    elsewhere: dict[str, str] = {}
-    if len(here) < len(places) and record.exists():
-        try:
-            elsewhere = msgspec.json.decode(record.read_bytes(), type=dict[str, str])
-        except msgspec.DecodeError as error:
-            raise DataError(f"{record} is damaged ({error}): git checkout HEAD -- {record}") from error
-    return {name: (elsewhere | here)[name] for name in places if name in elsewhere | here}
-
-
 @contextmanager
 def _damage_explained(path: Path) -> Iterator[None]:
     """Around everything that reads the archive: `members` and each member's `read`."""
@@ -97,24 +69,8 @@ def _damage_explained(path: Path) -> Iterator[None]:
 
 
 def _folder(root: Path) -> Iterator[Member]:
-    for file in _files(root):
+    for file in files_below(root):
         yield Member(_readable(file.relative_to(root).as_posix()), file.stat().st_size, file.read_bytes)
-
-
-def _files(root: Path) -> Iterator[Path]:
-    """Files below `root`; linked folders are followed once, hidden ones are left out."""
-    seen = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(name for name in names if not name.startswith(".")):
-            file = Path(folder, name)
-            if file.is_file():
-                yield file
 
 
 def _zip(path: Path) -> Iterator[Member]:

@@ -4,7 +4,7 @@ import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.request import url2pathname
+from urllib.parse import unquote
 
 from msgspec import Meta
 
@@ -109,5 +109,5 @@ def image_side_px(name: str, wanted: int | Literal["auto"]) -> int:
 def local_path(path: str) -> Path:
     """A path or ``file:`` address of the catalogue, resolved against the main repository's root."""
     if path.startswith("file:"):
-        path = url2pathname(path.removeprefix("file:").removeprefix("//"))
+        path = unquote(path.removeprefix("file:").removeprefix("//"))
     return repository() / Path(path).expanduser()

@@ -1,10 +1,6 @@
 """The MLflow server that a web address names: whether it is there, and how to show its address."""
 
-import ssl
 import sys
-import urllib.error
-import urllib.request
-from http.client import HTTPException
 from urllib.parse import urlsplit
 
 TIMEOUT_S = 2
@@ -17,6 +13,11 @@ def is_server(uri: str) -> bool:
 
 def answers(address: str) -> bool:
     """Whether a server answers there in time, if only to ask for a password or to show a certificate of its own."""
+    import ssl  # these take 20 ms, and `sources`, which every command runs, rarely needs them
+    import urllib.error
+    import urllib.request
+    from http.client import HTTPException
+
     try:
         with urllib.request.urlopen(f"{without_password(address)}/health", timeout=TIMEOUT_S):
             return True

@@ -191,9 +191,11 @@ def _batches(examples: Examples, rows: Rows, batch_size: int, seed: int | None, 
         values = tf.numpy_function(lambda wanted: examples.read(rows[wanted]), [positions], dtype)
         return tf.ensure_shape(values, (None, *examples.shape)), tf.gather(labels, positions)
 
+    at_once = max(1, examples.at_once // batch_size) * batch_size  # are read, then cut: small reads are slow
     orders = tf.data.Dataset.from_generator(order, output_signature=tf.TensorSpec((len(rows),), tf.int64))
-    data = orders.flat_map(lambda order: tf.data.Dataset.from_tensor_slices(order).batch(batch_size)).map(batch)
-    return data.apply(tf.data.experimental.assert_cardinality(math.ceil(len(rows) / batch_size))).prefetch(2)
+    blocks = orders.flat_map(lambda order: tf.data.Dataset.from_tensor_slices(order).batch(at_once))
+    batches = blocks.map(batch).prefetch(1).rebatch(batch_size)
+    return batches.apply(tf.data.experimental.assert_cardinality(math.ceil(len(rows) / batch_size))).prefetch(2)
 
 
 def _moments(features: FeatureSet, rows: Rows, params: TopParams) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -2,11 +2,11 @@
 
 import os
 
-from bottletop.archives import fingerprints
 from bottletop.catalogue import dataset, local_path
 from bottletop.config import load, read_yaml
 from bottletop.errors import ParamsError, exit_on_error
 from bottletop.files import write_json
+from bottletop.fingerprints import fingerprints
 from bottletop.manifest import ExtractParams
 from bottletop.needs import Model, write_needs
 from bottletop.paths import PARAMS, Paths

@@ -26,7 +26,7 @@ def definition() -> dict[str, dict[str, object]]:
     return yaml.safe_load((samples.ROOT / "dvc.yaml").read_text())["stages"]
 
 
-@pytest.mark.parametrize("stage", definition())
+@pytest.mark.parametrize("stage", sorted(definition().keys() - {"sources"}))  # which always runs
 def test_a_stage_depends_on_every_module_that_it_imports(stage: str) -> None:
     graph = grimp.build_graph("bottletop", "stages", cache_dir=None)
     imported = graph.find_upstream_modules(f"stages.{stage}") | {f"stages.{stage}"}
