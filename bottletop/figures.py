@@ -143,4 +143,5 @@ def _show(axes: Axes, mistake: Mistake) -> None:
 
 
 def _short(name: str) -> str:
+    name = " ".join(name.split())
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

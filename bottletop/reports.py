@@ -161,7 +161,7 @@ def _details(report: Report) -> dict[str, Any]:
 
 
 def _per_class_text(report: Report, table: NDArray[np.float64]) -> str:
-    """As scikit-learn prints it, which takes a second to import."""
+    """Laid out as by scikit-learn, which takes a second to import."""
     width, images = max(map(len, [*report.class_names, "weighted avg"])), int(table[:, 3].sum())
     accuracy = ["", "", f"{report.scores['accuracy'].value:.3f}", images]
 

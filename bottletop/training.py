@@ -137,7 +137,7 @@ def finish(
         probabilities = predict(model, examples, validation, all_views=params.test_time_views)
         last = model.get_layer("classes")
         temperature = best_temperature(probabilities, examples.labels[validation])
-        last.set_weights([weights / temperature for weights in last.get_weights()])
+        last.set_weights([values / temperature for values in last.get_weights()])
     record = TopRecord(
         class_names=examples.class_names,
         contract=examples.recipe(),
@@ -194,7 +194,9 @@ def _batches(examples: Examples, rows: Rows, batch_size: int, seed: int | None, 
     at_once = max(1, examples.at_once // batch_size) * batch_size  # are read, then cut: small reads are slow
     orders = tf.data.Dataset.from_generator(order, output_signature=tf.TensorSpec((len(rows),), tf.int64))
     blocks = orders.flat_map(lambda order: tf.data.Dataset.from_tensor_slices(order).batch(at_once))
-    batches = blocks.map(batch).prefetch(1).rebatch(batch_size)
+    batches = blocks.map(batch)
+    if at_once > batch_size:
+        batches = batches.prefetch(1).rebatch(batch_size)
     return batches.apply(tf.data.experimental.assert_cardinality(math.ceil(len(rows) / batch_size))).prefetch(2)
 
 

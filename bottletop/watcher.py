@@ -4,6 +4,7 @@ The two share a pipe of lines of JSON. It ends when training does, however that 
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import IO, cast
 
-from bottletop.errors import ArtefactError, BottletopError
+from bottletop.errors import ArtefactError, BottletopError, exit_on_error
 
 ENDED = "the process that watches training for MLflow ended, see above: dvc repro"
 
@@ -30,6 +31,7 @@ class Watcher:
             start_new_session=True,  # a Ctrl-C is for training, which then closes the pipe
         )
         self._pipe, self._answer = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
+        self._opened = False
 
     def opened(self) -> None:
         """Waits until the run is there.
@@ -40,6 +42,7 @@ class Watcher:
         problem = json.loads(self._answer.readline() or json.dumps(ENDED))
         if problem:
             raise ArtefactError(problem)
+        self._opened = True
 
     def log_epoch(self, entry: Mapping[str, float]) -> None:
         """Passes on an epoch's entry of the history, its number under "epoch"."""
@@ -58,7 +61,10 @@ class Watcher:
             self._send("failed" if issubclass(kind, Exception) else "stopped", None)
         with suppress(BrokenPipeError):
             self._pipe.close()
-        self._process.wait()
+        if not self._opened:  # it may wait for a server, and ends by itself
+            return
+        if self._process.wait() and kind is None:
+            print("live logging ended early: track will log a run of its own", file=sys.stderr)
 
     def _send(self, what: str, value: object) -> None:
         with suppress(BrokenPipeError):  # the watcher was killed, which is no reason for training to end
@@ -70,16 +76,19 @@ class _FailedError(Exception):
 
 
 def _watch(dataset: str) -> None:
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # MLflow prints where runs can be seen
     from bottletop.provenance import tracked_params
     from bottletop.tracking import LiveRun  # MLflow, which only this process imports
 
     try:
         run = LiveRun(dataset, tracked_params(dataset))
-    except BottletopError as error:
-        print(json.dumps(str(error)), flush=True)
+    except (BottletopError, OSError) as error:
+        print(json.dumps(str(error)), file=answer, flush=True)
         return
     with suppress(_FailedError), run:
-        print(json.dumps(None), flush=True)
+        with suppress(BrokenPipeError):  # training was killed meanwhile
+            print(json.dumps(None), file=answer, flush=True)
         what = None
         for line in sys.stdin:
             what, value = json.loads(line)
@@ -92,4 +101,5 @@ def _watch(dataset: str) -> None:
 
 
 if __name__ == "__main__":
-    _watch(sys.argv[1])
+    with exit_on_error(f"train@{sys.argv[1]}"):
+        _watch(sys.argv[1])

@@ -136,6 +136,18 @@ def test_epochs_are_seen_on_the_server_while_training_goes_on(project: Path, ser
         started.wait()
 
 
+def test_a_run_that_a_kill_left_on_the_server_is_closed_by_the_next_training(project: Path, server: str) -> None:
+    set_param(project, "train.epochs", 100_000)
+    set_param(project, "train.patience", None)
+    started = small.start(project, "dvc", "repro")
+    small.wait_for(lambda: epochs(server) > 1)
+    small.kill_stage(started)
+    started.wait()
+    set_param(project, "train.epochs", 3)
+    run(project, "dvc", "repro")
+    assert sorted(tracked.info.status for tracked in runs(server)) == ["FINISHED", "KILLED"]
+
+
 def test_a_pipeline_without_changes_needs_no_server(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)

@@ -10,7 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from bottletop import top, training
 from bottletop.errors import ArtefactError, ParamsError
-from bottletop.features import open_features
+from bottletop.features import FeatureSet, open_features
 from bottletop.files import read_numbers
 from bottletop.runtime import keras
 from tests.tiny import ROOT, add_view, feature_folder, simple_params, split_rows, write_features
@@ -181,8 +181,14 @@ def test_label_smoothing_keeps_confidence_below_its_target(easy):
 # Batches
 
 
+@pytest.fixture(params=[10, 16, 33, 512])
+def at_once(request, monkeypatch):
+    """Images read together, in batches of 16: less than one, one, several with the last block short, all."""
+    monkeypatch.setattr(FeatureSet, "at_once", request.param)
+
+
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 40])
-def test_every_image_is_in_one_batch_and_the_last_may_be_short(easy, memory, count):
+def test_every_image_is_in_one_batch_and_the_last_may_be_short(easy, memory, at_once, count):
     rows = easy.side("train")[:count]
     batches = [(np.array(x), np.array(y)) for x, y in training._batches(easy, rows, 16, None)]
     assert [len(x) for x, _ in batches] == [16] * (count // 16) + [count % 16] * (count % 16 > 0)
@@ -190,7 +196,17 @@ def test_every_image_is_in_one_batch_and_the_last_may_be_short(easy, memory, cou
     np.testing.assert_array_equal(np.concatenate([y for _, y in batches]).argmax(1), easy.labels[rows])
 
 
-def test_shuffling_keeps_features_and_labels_together_and_differs_by_epoch(easy, memory):
+@pytest.mark.parametrize("done", [0, 2])
+def test_the_order_of_an_epoch_follows_from_the_seed_and_its_number(easy, memory, at_once, done):
+    rows = easy.side("train")
+    data = training._batches(easy, rows, 16, 3, done)
+    for epoch in (done, done + 1):
+        found = np.concatenate([np.array(x) for x, _ in data])
+        order = np.random.default_rng([3, epoch]).permutation(len(rows))
+        np.testing.assert_array_equal(found, easy.read(rows[order]))
+
+
+def test_shuffling_keeps_features_and_labels_together_and_differs_by_epoch(easy, memory, at_once):
     rows = easy.side("train")
     known = {tuple(x): label for x, label in zip(easy.read(rows), easy.labels[rows], strict=True)}
     data = training._batches(easy, rows, 16, 0)

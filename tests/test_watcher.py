@@ -38,16 +38,21 @@ def store(_at_home, folder, monkeypatch):
     return folder
 
 
-def only_run(dataset):
+def runs(dataset):
     client = MlflowClient(tracking_uri())
-    [run] = client.search_runs([client.get_experiment_by_name(f"bottletop/{dataset}").experiment_id])
+    experiment = client.get_experiment_by_name(f"bottletop/{dataset}")
+    return client.search_runs([experiment.experiment_id]) if experiment else []
+
+
+def only_run(dataset):
+    [run] = runs(dataset)
     return run
 
 
 def wait_for_status(dataset, expected):
     until = time.monotonic() + 60
-    while only_run(dataset).info.status != expected:
-        assert time.monotonic() < until, only_run(dataset).info.status
+    while [run.info.status for run in runs(dataset)] != [expected]:
+        assert time.monotonic() < until, runs(dataset)
         time.sleep(0.1)
 
 
@@ -82,24 +87,24 @@ def test_a_training_that_fails_or_is_stopped_has_ended_its_run_before_it_ends(er
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_trainings_run_is_closed_at_once(folder, how):
-    dataset = "killed"
+@pytest.mark.parametrize("when", ["watcher.opened()", "pass"], ids=["open", "not yet open"])
+def test_a_killed_trainings_run_is_closed_at_once(folder, how, when):
     code = f"""
 import time
 from bottletop.watcher import Watcher
-with Watcher({dataset!r}) as watcher:
-    watcher.opened()
-    print("open", flush=True)
+with Watcher("killed") as watcher:
+    {when}
+    print("now", flush=True)
     time.sleep(99)
 """
     with subprocess.Popen([sys.executable, "-c", code], cwd=folder, stdout=subprocess.PIPE) as training:
-        assert training.stdout.readline() == b"open\n"
+        assert training.stdout.readline() == b"now\n"
         training.send_signal(how)
-    wait_for_status(dataset, "KILLED")
-    MlflowClient(tracking_uri()).delete_run(only_run(dataset).info.run_id)
+    wait_for_status("killed", "KILLED")
+    MlflowClient(tracking_uri()).delete_run(only_run("killed").info.run_id)
 
 
-def test_a_killed_watcher_does_not_stop_training():
+def test_a_killed_watcher_is_mentioned_and_does_not_stop_training(capsys):
     with Watcher("orphaned") as watcher:
         watcher.opened()
         os.kill(watcher._process.pid, signal.SIGKILL)
@@ -107,6 +112,7 @@ def test_a_killed_watcher_does_not_stop_training():
         watcher.log_epoch(EPOCH)
         watcher.trained("this model")
     assert only_run("orphaned").data.metrics == {}
+    assert "live logging ended early: track will log a run of its own" in capsys.readouterr().err
 
 
 @pytest.mark.timeout(120)
@@ -127,6 +133,18 @@ def test_a_watcher_that_breaks_says_so_and_training_does_not_begin(capfd):
     ):
         watcher.opened()
     assert "KeyError: '?'" in capfd.readouterr().err
+
+
+def test_a_store_whose_lock_cannot_be_written_is_named_without_a_traceback(store, capfd):
+    lock = store / "mlflow.db.lock"
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+    try:
+        with pytest.raises(ArtefactError, match=r"mlflow\.db\.lock"), Watcher("watched") as watcher:
+            watcher.opened()
+    finally:
+        lock.rmdir()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_training_does_not_import_mlflow():
