@@ -98,6 +98,7 @@ def _widths(texts: Sequence[str], size: int) -> list[float]:
 
 
 def _inches(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """New axes there, all in inches."""
     across, up = figure.get_size_inches()
     return figure.add_axes((left / across, bottom / up, width / across, height / up))
 

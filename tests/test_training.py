@@ -13,6 +13,7 @@ from bottletop.errors import ArtefactError, ParamsError
 from bottletop.features import FeatureSet, open_features
 from bottletop.files import read_numbers
 from bottletop.runtime import keras
+from bottletop.temperature import best_temperature
 from tests.tiny import ROOT, add_view, feature_folder, simple_params, split_rows, write_features
 
 
@@ -301,6 +302,16 @@ def test_calibration_never_worsens_validation_and_keeps_every_decision(data, cha
     everything = np.arange(len(features.rows))
     before, after = (top.predict(each.model, features, everything) for each in (raw, calibrated))
     np.testing.assert_array_equal(before.argmax(1), after.argmax(1))
+
+
+def test_calibration_divides_the_last_layer_by_the_temperature_that_suits_validation(easy):
+    raw, calibrated = (training.train(easy, simple_params(calibrate=choice)) for choice in (False, True))
+    validation = easy.side("validation")
+    temperature = best_temperature(top.predict(raw.model, easy, validation), easy.labels[validation])
+    assert abs(temperature - 1) > 0.05
+    before, after = (each.model.get_layer("classes").get_weights() for each in (raw, calibrated))
+    for wanted, found in zip(before, after, strict=True):
+        np.testing.assert_allclose(found, wanted / temperature, rtol=1e-5)
 
 
 # Further views
