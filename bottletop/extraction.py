@@ -3,9 +3,9 @@
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from bottletop.threads import map_ahead, processors
 
 
 def extract(
-    images: Sequence[ImageRow],
+    images: Iterable[ImageRow],
     shards: Path,
     arrays: weights.Arrays,
     image_side_px: int,
@@ -31,6 +31,9 @@ def extract(
 
     Features that were computed before are found again, see `reuse`; each view of an image is computed once.
 
+    Args:
+        images: looped over several times, such as a list, or an `Index` where there are more than memory holds.
+
     Raises:
         ArtefactError: a shard is damaged, or features are not finite.
     """
@@ -38,38 +41,40 @@ def extract(
     manifest = _manifest(images, arrays, image_side_px, precision, params)
     # Takes seconds: only where it is needed.
     build = cache(lambda: backbone.build(arrays, image_side_px, precision, params.backbone))
-    views = list(_views(images, params))
-    with reuse.unfinished(folder, manifest, {view.id for view in views}) as (work, earlier):
-        known = sum(view.id in earlier for view in views)
+    files = partial(_files, images, params)
+
+    def views() -> Iterator[ImageRow]:
+        return chain.from_iterable(rows for _, rows in files())
+
+    with reuse.unfinished(folder, manifest, views) as (work, earlier):
+        total = manifest.rows * params.views
+        known = sum(view.id in earlier for view in views())
         unit = "images" if params.views == 1 else "views of images"
         if known:
-            print(f"extract: {known:,} of {len(views):,} {unit} were computed before", file=sys.stderr)
-        with bar(f"extract ({precision})", f" {unit}", len(views) - known) as shown:
+            print(f"extract: {known:,} of {total:,} {unit} were computed before", file=sys.stderr)
+        with bar(f"extract ({precision})", f" {unit}", total - known) as shown:
             compute = partial(_computed, build, shards, image_side_px, shown)
-            fresh = compute([view for view in views if view.id not in earlier])
-            left = iter(views)
-            for shard, group in groupby(images, key=lambda row: row.shard):
-                count = len(list(group))
-                for name in (view_stem(shard, number) for number in range(params.views)):
-                    rows = list(islice(left, count))
-                    ids = [row.id for row in rows]
-                    if not work.link(ids, name, earlier):
-                        work.write(ids, name, _known_or_computed(rows, earlier, fresh, compute))
+            fresh = compute(view for view in views() if view.id not in earlier)
+            for name, rows in files():
+                ids = [row.id for row in rows]
+                if not work.link(ids, name, earlier):
+                    work.write(ids, name, _known_or_computed(rows, earlier, fresh, compute))
 
 
-def _views(images: Sequence[ImageRow], params: ExtractParams) -> Iterator[ImageRow]:
-    """Every view of the images, in the order of the files; as id, the name of the view."""
-    for _, group in groupby(images, key=lambda row: row.shard):
+def _files(images: Iterable[ImageRow], params: ExtractParams) -> Iterator[tuple[str, list[ImageRow]]]:
+    """Each file of features by name, with its views of images: rows whose id is the name of the view."""
+    for shard, group in groupby(images, key=lambda row: row.shard):
         rows = list(group)
         for number in range(params.views):
-            yield from (row._replace(id=crops.name(row.id, number, flip=params.flip)) for row in rows)
+            views = [row._replace(id=crops.name(row.id, number, flip=params.flip)) for row in rows]
+            yield view_stem(shard, number), views
 
 
 def _known_or_computed(
     rows: Sequence[ImageRow],
     earlier: reuse.Earlier,
     fresh: Iterator[reuse.Row],
-    compute: Callable[[Sequence[ImageRow]], Iterator[reuse.Row]],
+    compute: Callable[[Iterable[ImageRow]], Iterator[reuse.Row]],
 ) -> Iterator[reuse.Row]:
     """The features of one shard's images, in order; `fresh` are those of all images that are not known."""
     for row in rows:
@@ -81,7 +86,7 @@ def _known_or_computed(
 
 
 def _computed(
-    build: Callable[[], backbone.Extract], shards: Path, image_side_px: int, shown: Any, rows: Sequence[ImageRow]
+    build: Callable[[], backbone.Extract], shards: Path, image_side_px: int, shown: Any, rows: Iterable[ImageRow]
 ) -> Iterator[reuse.Row]:
     """The features of images, computed in batches; the next ones are decoded meanwhile."""
     size = backbone.batch_size(image_side_px)
@@ -96,7 +101,7 @@ def _computed(
 
 
 def _manifest(
-    images: Sequence[ImageRow], arrays: weights.Arrays, image_side_px: int, precision: str, params: ExtractParams
+    images: Iterable[ImageRow], arrays: weights.Arrays, image_side_px: int, precision: str, params: ExtractParams
 ) -> Manifest:
     pooled_shape, bottleneck_shape = backbone.shapes(params.backbone, image_side_px)
     shapes = {}
@@ -113,7 +118,7 @@ def _manifest(
         dtype="float16",
         pooled_shape=pooled_shape,
         bottleneck_shape=bottleneck_shape if params.bottleneck else None,
-        rows=len(images),
+        rows=sum(shape.rows for shape in shapes.values()),
         ids_sha256=sha256_text(row.id for row in images),
         shards=shapes,
         versions=_versions(precision),

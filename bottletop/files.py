@@ -74,7 +74,7 @@ def read_numbers(path: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def read_rows(path: Path, kind: type[Row]) -> list[Row]:
+def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
     """A CSV file's rows as named tuples, whose fields, text or whole numbers, are its columns.
 
     Raises:
@@ -85,7 +85,8 @@ def read_rows(path: Path, kind: type[Row]) -> list[Row]:
         reader = csv.reader(file)
         if tuple(next(reader, ())) != kind._fields:
             raise ArtefactError(f"{path} has other columns than {', '.join(kind._fields)}: run dvc repro")
-        return [kind(*(convert(cell) for convert, cell in zip(kinds, row, strict=True))) for row in reader]
+        for row in reader:
+            yield kind(*(convert(cell) for convert, cell in zip(kinds, row, strict=True)))
 
 
 def sha256_text(lines: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ import os
 import struct
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,7 +46,17 @@ def write_index(path: Path, rows: Iterable[ImageRow]) -> None:
 
 def read_index(path: Path) -> list[ImageRow]:
     """The rows in the order of the shards and of the images within them."""
-    return read_rows(path, ImageRow)
+    return list(Index(path))
+
+
+@dataclass(frozen=True)
+class Index:
+    """The same rows, read from the file in each loop over them: they take no memory."""
+
+    path: Path
+
+    def __iter__(self) -> Iterator[ImageRow]:
+        return read_rows(self.path, ImageRow)
 
 
 def read_shard(path: Path, rows: Sequence[ImageRow]) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from bottletop.errors import BottletopError
 from bottletop.files import replacing, write_text
+from bottletop.images import ImageRow
 from bottletop.manifest import Kind, Manifest, feature_file, read_manifest, stem, write_manifest
 from bottletop.paths import repository
 from bottletop.versions import Folder, Local, Version
@@ -170,8 +171,10 @@ class Work:
 
 
 @contextmanager
-def unfinished(folder: Path, manifest: Manifest, images: Collection[str]) -> Iterator[tuple[Work, Earlier]]:
-    """Where to write features to, and what there is of `images`, by id, already.
+def unfinished(
+    folder: Path, manifest: Manifest, views: Callable[[], Iterator[ImageRow]]
+) -> Iterator[tuple[Work, Earlier]]:
+    """Where to write features to, and what there is already of the `views`, by id.
 
     If the block succeeds, the features take the place of `folder`, and what killed extractions of it left is removed.
     If the process is killed, the next one finds what it has done.
@@ -191,7 +194,7 @@ def unfinished(folder: Path, manifest: Manifest, images: Collection[str]) -> Ite
                 shutil.rmtree(path)
                 left.remove(path)
         for rev in (None, "HEAD") if (repository() / "dvc.lock").exists() else ():
-            if not all(image in found for image in images):
+            if not all(view.id in found for view in views()):
                 found.add(Version(folder, rev, Path(tempfile.mkdtemp(dir=own))))
         yield Work(own / FEATURES, manifest), found
         with replacing(folder) as staging:

@@ -77,7 +77,7 @@ def write_split(path: Path, rows: Iterable[SplitRow]) -> None:
 
 def read_split(path: Path) -> list[SplitRow]:
     """The rows in the order of the index."""
-    return read_rows(path, SplitRow)
+    return list(read_rows(path, SplitRow))
 
 
 def digest(rows: Iterable[SplitRow]) -> str:

@@ -5,15 +5,13 @@ that came of it. An experiment that DVC restored from its run cache has no such 
 """
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before MLflow is imported
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 take minutes to say that a server can't be reached
@@ -54,7 +52,7 @@ def tracking_uri() -> str:
 
 
 class LiveRun:
-    """A run that training writes to; as a context it ends FAILED or KILLED if the block does."""
+    """A run that training writes to."""
 
     def __init__(self, dataset: str, params: Mapping[str, Any]) -> None:
         """Opens the run, before anything expensive.
@@ -69,16 +67,6 @@ class LiveRun:
         self._logging = True
         write_json(self._link, {"run_id": self._run_id, "model_digest": None})
 
-    def __enter__(self) -> "LiveRun":
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `__exit__` is reached
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if kind is not None:
-            self._link.unlink(missing_ok=True)
-            with store() as client:
-                client.set_terminated(self._run_id, "FAILED" if issubclass(kind, Exception) else "KILLED")
-
     def log_epoch(self, entry: Mapping[str, float]) -> None:
         """Logs one epoch; a store that stops answering costs the live curves, not the training."""
         if self._logging:
@@ -91,6 +79,12 @@ class LiveRun:
     def trained(self, model_digest: str) -> None:
         """Remembers which model came of this run, for `finish` to recognise."""
         write_json(self._link, {"run_id": self._run_id, "model_digest": model_digest})
+
+    def end(self, status: Literal["FAILED", "KILLED"]) -> None:
+        """Ends the run of a training that no model came of."""
+        self._link.unlink(missing_ok=True)
+        with store() as client:
+            client.set_terminated(self._run_id, status)
 
 
 def finish(dataset: str, params: Mapping[str, Any], result: Result) -> str:

@@ -71,11 +71,8 @@ class Watcher:
             print(json.dumps([what, value]), file=self._pipe, flush=True)
 
 
-class _FailedError(Exception):
-    """Training did."""
-
-
 def _watch(dataset: str) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has the run to end: training is told, too, and ends the pipe
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # MLflow prints where runs can be seen
     from bottletop.provenance import tracked_params
@@ -86,18 +83,17 @@ def _watch(dataset: str) -> None:
     except (BottletopError, OSError) as error:
         print(json.dumps(str(error)), file=answer, flush=True)
         return
-    with suppress(_FailedError), run:
+    what = None
+    try:
         with suppress(BrokenPipeError):  # training was killed meanwhile
             print(json.dumps(None), file=answer, flush=True)
-        what = None
         for line in sys.stdin:
             what, value = json.loads(line)
-            if what == "failed":
-                raise _FailedError
             if what in ("log_epoch", "trained"):
                 getattr(run, what)(value)
+    finally:
         if what != "trained":
-            sys.exit(1)  # training was stopped or killed
+            run.end("FAILED" if what == "failed" else "KILLED")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from bottletop.catalogue import dataset
 from bottletop.config import load, unedited
 from bottletop.errors import exit_on_error
 from bottletop.extraction import extract
-from bottletop.images import read_index
+from bottletop.images import Index
 from bottletop.manifest import ExtractParams
 from bottletop.needs import features_are_needed, leave_out
 from bottletop.networks import side_px
@@ -20,7 +20,7 @@ def run(params: ExtractParams, paths: Paths) -> None:
         return
     side = side_px(params.backbone, params.image_side_px, dataset(paths.dataset).image_side_px)
     arrays = weights.load(weights_file(params.backbone))
-    extract(read_index(paths.index), paths.images, arrays, side, params, paths.features)
+    extract(Index(paths.index), paths.images, arrays, side, params, paths.features)
 
 
 if __name__ == "__main__":

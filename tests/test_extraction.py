@@ -1,3 +1,4 @@
+import gc
 import importlib.metadata
 from collections import Counter
 
@@ -10,7 +11,7 @@ from bottletop import backbone, crops
 from bottletop.errors import ArtefactError, ParamsError
 from bottletop.extraction import extract
 from bottletop.files import read_json, sha256_text
-from bottletop.images import decode, read_shard, square
+from bottletop.images import ImageRow, Index, decode, read_shard, square, write_index
 from bottletop.manifest import read_manifest
 from bottletop.weights import digest
 from tests.tiny import extract_params, image_shards, pictures, random_weights
@@ -207,6 +208,25 @@ def test_only_a_few_images_are_decoded_ahead(tmp_path, monkeypatch):
     run(tmp_path, image_shards(tmp_path / "images", pictures("dog", 150)))
     assert sum(sizes) == len(decoded) == 150
     assert max(ahead) <= 5 * 8
+
+
+def test_of_the_index_only_the_rows_at_hand_are_in_memory(tmp_path, monkeypatch):
+    def rows():
+        return sum(isinstance(each, ImageRow) for each in gc.get_objects())
+
+    def compute(images):
+        held.append(rows() - before)
+        return np.zeros((len(images), 1, 1, 512)), np.zeros((len(images), 2560))
+
+    held = []
+    monkeypatch.setattr(backbone, "build", lambda *_: compute)
+    labels = [f"class {number:02}" for number in range(20)]
+    photos = [(label, data) for label in labels for _, data in pictures(label, 20, seed=int(label[-2:]))]
+    write_index(tmp_path / "index.csv", image_shards(tmp_path / "images", photos))
+    before = rows()  # other tests' fixtures
+    run(tmp_path, Index(tmp_path / "index.csv"))
+    assert len(held) == 20 * 20 / 8
+    assert max(held) <= 4 * 20 + 5 * 8  # two shards and their views, and what is decoded ahead
 
 
 @pytest.mark.parametrize(

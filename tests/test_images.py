@@ -8,7 +8,7 @@ from PIL import Image
 
 from bottletop import images
 from bottletop.errors import ArtefactError, DataError
-from bottletop.images import ImageRow, decode, header, read_index, read_shard, square, write_index
+from bottletop.images import ImageRow, Index, decode, header, read_index, read_shard, square, write_index
 from tests.pictures import encode, jpeg, photo, png
 
 JPEG_LOSS = 10  # grey levels, on average
@@ -265,6 +265,12 @@ def test_the_index_comes_back_as_it_was(tmp_path):
     ]
     write_index(tmp_path / "index.csv", rows)
     assert read_index(tmp_path / "index.csv") == rows
+
+
+def test_an_index_can_be_looped_over_again(tmp_path):
+    write_index(tmp_path / "index.csv", [ROW])
+    index = Index(tmp_path / "index.csv")
+    assert [list(index), list(index)] == [[ROW], [ROW]]
 
 
 def test_the_index_names_its_columns(tmp_path):

@@ -7,9 +7,9 @@ import time
 import pytest
 from mlflow import MlflowClient
 
+from bottletop import tracking
 from bottletop.errors import ArtefactError
 from bottletop.files import read_json, write_text
-from bottletop.tracking import tracking_uri
 from bottletop.watcher import Watcher
 from tests.tiny import ROOT
 
@@ -39,9 +39,9 @@ def store(_at_home, folder, monkeypatch):
 
 
 def runs(dataset):
-    client = MlflowClient(tracking_uri())
-    experiment = client.get_experiment_by_name(f"bottletop/{dataset}")
-    return client.search_runs([experiment.experiment_id]) if experiment else []
+    with tracking.store() as client:  # its lock: a watcher may be creating the database
+        experiment = client.get_experiment_by_name(f"bottletop/{dataset}")
+        return client.search_runs([experiment.experiment_id]) if experiment else []
 
 
 def only_run(dataset):
@@ -101,7 +101,7 @@ with Watcher("killed") as watcher:
         assert training.stdout.readline() == b"now\n"
         training.send_signal(how)
     wait_for_status("killed", "KILLED")
-    MlflowClient(tracking_uri()).delete_run(only_run("killed").info.run_id)
+    MlflowClient(tracking.tracking_uri()).delete_run(only_run("killed").info.run_id)
 
 
 def test_a_killed_watcher_is_mentioned_and_does_not_stop_training(capsys):
