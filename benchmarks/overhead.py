@@ -39,17 +39,19 @@ def make(folder: Path, classes: int) -> Path:
 def plain(project: Path, target: Path) -> Path:
     """The same files, stage by stage, in a repository whose stages only name them."""
     shutil.copytree(project, target, symlinks=True)
-    lock = yaml.safe_load((project / "dvc.lock").read_text())
+    locks = [project / "dvc.lock", project / "stages/dvc.lock"]
     stages = {
         name.replace("@", "-"): {
             "cmd": "true",
             "deps": [item["path"] for item in stage.get("deps", [])],
             "outs": [item["path"] for item in stage.get("outs", [])],
         }
-        for name, stage in lock["stages"].items()
+        for lock in locks
+        for name, stage in yaml.safe_load(lock.read_text())["stages"].items()
     }
     (target / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    (target / "dvc.lock").unlink()
+    for name in ("dvc.lock", "stages/dvc.lock", "stages/dvc.yaml"):
+        (target / name).unlink()
     samples.git(target, "rm", "--quiet", "-r", "--cached", "metrics", "fingerprints")
     projects.run(target, "dvc", "commit", "--force")
     samples.commit(target, "plain")

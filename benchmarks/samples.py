@@ -20,6 +20,7 @@ ARCHIVES = {
     "skin-cancer": "skin-cancer-malignant-vs-benign.zip",
     "flowers-17": "17flowers.tgz",
 }
+RESULTS = ("dvc.lock", "stages/dvc.lock", "fingerprints/", "metrics/")  # in git, as users commit them
 
 
 def folder() -> Path:
@@ -34,7 +35,7 @@ def copy_project(target: Path) -> Path:
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith(("metrics/", "fingerprints/")):
+        if (ROOT / name).is_file() and not name.startswith(RESULTS):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
     git(target, "init", "--quiet", "--initial-branch=main")

@@ -90,7 +90,7 @@ def run(project: Path, *command: str, check: bool = True) -> str:
 def stages_run(output: str) -> list[str]:
     """The stages that a `dvc repro` ran, the dataset's name left out; `sources`, which always runs, too."""
     lines = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
-    return [name.split("@")[0] for name in lines if name != "sources"]
+    return [name.split("@")[0] for name in lines if name != "stages/dvc.yaml:sources"]
 
 
 def tracked_runs(project: Path) -> list[dict[str, Any]]:

@@ -111,6 +111,7 @@ def first_results(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     project = copied(fresh, tmp_path_factory.mktemp("made"))
     (project / ".dvc/tmp/site").mkdir(mode=0o700, parents=True)
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": PIPELINE}))
+    (project / "stages/dvc.yaml").unlink()
     (project / "data").mkdir()
     run(project, "dvc", "repro")
     run(project, "dvc", "checkout", "--relink")

@@ -8,7 +8,7 @@ from typing import Any
 
 from bottletop.config import read_yaml
 
-LOCK = Path("dvc.lock")
+LOCKS = Path("dvc.lock"), Path("stages/dvc.lock")  # with paths from the root, both
 
 
 def settings() -> dict[str, Any]:
@@ -47,10 +47,10 @@ def cache_objects() -> dict[str, Path]:
 
 
 def outputs(objects: dict[str, Path]) -> dict[Path, str]:
-    """The MD5 of each file in the workspace that dvc.lock names; folders are spelt out by their listings."""
-    stages = (read_yaml(LOCK) or {}).get("stages", {}) if LOCK.exists() else {}
+    """The MD5 of each file in the workspace that a lock names; folders are spelt out by their listings."""
+    stages = [stage for lock in LOCKS if lock.exists() for stage in (read_yaml(lock) or {}).get("stages", {}).values()]
     expected: dict[Path, str] = {}
-    for out in (out for stage in stages.values() for out in stage.get("outs", [])):
+    for out in (out for stage in stages for out in stage.get("outs", [])):
         md5, path = out.get("md5", ""), Path(out["path"])
         if not md5.endswith(".dir"):
             expected[path] = md5

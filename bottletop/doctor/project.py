@@ -26,8 +26,8 @@ from bottletop.weights import load as read_weights
 
 PINS = Path("requirements.lock")
 REINSTALL = "rm -f .venv/bin/.installed; make install"
-INPUTS = ("dvc.yaml", "params.yaml", "datasets.yaml", "stages", "bottletop")  # what makes results
-RESULTS = ("dvc.lock", "fingerprints", "metrics")  # what git keeps of them
+INPUTS = ("dvc.yaml", "params.yaml", "datasets.yaml", "stages", ":!stages/dvc.lock", "bottletop")  # what makes results
+RESULTS = ("dvc.lock", "stages/dvc.lock", "fingerprints", "metrics")  # what git keeps of them
 LARGE_BYTES = 10e6
 
 
