@@ -1,4 +1,4 @@
-"""The peak resident memory of training, unpacking and extraction, for two sizes each: none may grow with the dataset.
+"""The peak resident memory of training, unpacking and extraction, for two sizes each.
 
     python -m benchmarks.memory --images 20000 101000 --photos 50 200
 

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from bottletop.errors import ArtefactError
 from bottletop.images import REVISION
 from bottletop.manifest import Precision
-from bottletop.networks import named
+from bottletop.networks import Forward, named
 from bottletop.threads import at_least_one
-from bottletop.vgg16 import Forward
 from bottletop.weights import Arrays
 
 POOLED_FEATURES = 2 * (256 + 512 + 512)  # of VGG16: averages and maxima of the three blocks' pools

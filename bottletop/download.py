@@ -106,7 +106,7 @@ def _wanted(source: Source, test_names: set[str]) -> Iterator[_Found]:
     chosen = None if source.max_per_class is None else _choose(source, opened())
     for member in opened():
         if member.name == source.test_list:
-            test_names.update(member.read().decode().splitlines())
+            test_names.update(_text(member).splitlines())
         labelled = source.label(member.name)
         if not source.matches(member.name) and PurePosixPath(member.name).suffix.lower() in IMAGE_SUFFIXES:
             unmatched.append(member.name)
@@ -115,6 +115,13 @@ def _wanted(source: Source, test_names: set[str]) -> Iterator[_Found]:
             yield _Found(member.name, *labelled, data)
     if unmatched:
         print(f"{len(unmatched)} image files are not of the form {source.images!r}, so not taken: {unmatched[0]} …")
+
+
+def _text(member: Member) -> str:
+    try:
+        return member.read().decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{member.name}, the list of official test images, is not UTF-8 text") from error
 
 
 def _opener(source: Source) -> Callable[[], Iterator[Member]]:

@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +32,9 @@ def unfinished(training: object) -> Iterator[Path | None]:
     sources = [path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))]
     root = repository() / ".dvc/tmp/bottletop/training"  # of a killed `dvc exp run --temp`, nothing else is found again
     for state in root.glob("*/state"):
-        if time.time() - state.stat().st_mtime > WEEK_S:
-            shutil.rmtree(state.parent)
+        with suppress(FileNotFoundError):  # its training has just ended
+            if time.time() - state.stat().st_mtime > WEEK_S:
+                shutil.rmtree(state.parent)
     folder = root / sha256_text([json.dumps(training), keras.__version__, *sources])[:16]
     with ExitStack() as stack:
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,7 @@ def unfinished(training: object) -> Iterator[Path | None]:
             return
         try:
             yield folder / "state"
-            shutil.rmtree(folder)
+            shutil.rmtree(folder / "state", ignore_errors=True)
         finally:
             if not (folder / "state").exists():
                 shutil.rmtree(folder, ignore_errors=True)

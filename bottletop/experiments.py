@@ -103,7 +103,7 @@ def reproduce() -> None:
     Raises:
         ArtefactError: a stage failed, or another command is running here.
     """
-    if subprocess.run(_dvc("repro", "--quiet"), check=False).returncode:
+    if subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], check=False).returncode:
         raise ArtefactError("dvc repro failed, see above: no experiment was started")
 
 
@@ -114,10 +114,15 @@ def start(name: str, overrides: Mapping[str, Any], log: IO[bytes], keep_open: in
         log: takes all that it prints.
         keep_open: a file descriptor that stays open as long as it runs.
     """
-    settings = [part for key, value in overrides.items() for part in ("-S", f"{key}={json.dumps(value)}")]
     alone = [sys.executable, "-m", "bottletop.alone", "dvc"]
-    command = [*alone, "exp", "run", "--temp", "--name", name, *settings]
+    command = [*alone, "exp", "run", "--temp", "--name", name, *options(overrides)]
     return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, pass_fds=[keep_open])
+
+
+def options(overrides: Mapping[str, Any]) -> list[str]:
+    """The settings as `dvc exp run` takes them; it would write escapes such as ``\\u00e9`` as they are."""
+    written = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in overrides.items()]
+    return [part for each in written for part in ("-S", each)]
 
 
 def _listed(pattern: str) -> list[Experiment]:
@@ -129,7 +134,3 @@ def _listed(pattern: str) -> list[Experiment]:
 
 def _ref(baseline: str, name: str) -> str:
     return f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}"
-
-
-def _dvc(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "dvc", *arguments]

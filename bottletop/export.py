@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,6 @@ from bottletop.classifier import Classifier, Whole
 from bottletop.errors import ArtefactError, ParamsError
 from bottletop.files import replacing
 from bottletop.images import square
-from bottletop.networks import named
 from bottletop.runtime import keras
 
 TOLERANCE = 1e-4  # of a probability
@@ -37,7 +37,7 @@ def build(whole: Whole) -> keras.Model:
             "--only mlflow, or set extract.precision to bfloat16 or float32 and dvc repro"
         )
     ops = keras.ops
-    features = _backbone(whole)  # first: it starts counting anew, by which operations are named
+    features = _backbone(whole, whole.precision)  # first: it starts counting anew, by which operations are named
     images = keras.Input((None, None, 3), dtype="uint8", name="images")
     outputs = whole.model(features(resizing.square(images, whole.image_side_px)))
     [probabilities] = keras.tree.flatten(outputs)  # saved models give a list
@@ -83,14 +83,16 @@ def check(found: NDArray[np.float64], expected: NDArray[np.float64], path: Path)
         )
 
 
-def _backbone(whole: Whole) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+def _backbone(
+    whole: Whole, precision: Literal["float32", "bfloat16"]
+) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
     """From images of the model's side to what its top takes: features, or the images themselves."""
-    if whole.arrays is None or whole.precision == "int8":
+    if whole.arrays is None:
         return lambda pixels: pixels
-    network = floating.model(whole.network, whole.arrays, whole.image_side_px, whole.precision)
+    network = floating.model(whole.network, whole.arrays, whole.image_side_px, precision)
     network.name = whole.network
     contract = whole.record.contract
-    prepare = getattr(keras.applications, named(whole.network).module).preprocess_input
+    prepare = floating.preparation(whole.network)
 
     def features(pixels: keras.KerasTensor) -> keras.KerasTensor:
         maps = [keras.ops.cast(each, "float32") for each in network(prepare(keras.ops.cast(pixels, "float32")))]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bottletop import backbone, crops, reuse, weights
+from bottletop.errors import ArtefactError
 from bottletop.files import sha256_text
 from bottletop.images import ImageRow
 from bottletop.manifest import ExtractParams, Manifest, ShardShape, stem, view_stem
@@ -29,10 +30,10 @@ def extract(
 ) -> None:
     """Writes the features of `images`, whose tars are in `shards`, and their manifest to `folder`, all or nothing.
 
-    Features that were computed before are found again, see `reuse`; each view of an image is computed once.
+    Features that were computed before are found again, see `reuse`.
 
     Args:
-        images: looped over several times, such as a list, or an `Index` where there are more than memory holds.
+        images: looped over several times, a list, or an `Index`, which takes no memory.
 
     Raises:
         ArtefactError: a shard is damaged, or features are not finite.
@@ -73,31 +74,31 @@ def _files(images: Iterable[ImageRow], params: ExtractParams) -> Iterator[tuple[
 def _known_or_computed(
     rows: Sequence[ImageRow],
     earlier: reuse.Earlier,
-    fresh: Iterator[reuse.Row],
-    compute: Callable[[Iterable[ImageRow]], Iterator[reuse.Row]],
+    fresh: Iterator[tuple[str, reuse.Row]],
+    compute: Callable[[Iterable[ImageRow]], Iterator[tuple[str, reuse.Row]]],
 ) -> Iterator[reuse.Row]:
     """The features of one shard's images, in order; `fresh` are those of all images that are not known."""
     for row in rows:
-        if row.id in earlier:
-            found = earlier.row(row.id)
-            yield next(compute([row])) if found is None else found
-        else:
-            yield next(fresh)
+        found = earlier.row(row.id)
+        if found is None:
+            image, found = next(compute([row]) if row.id in earlier else fresh)
+            if image != row.id:
+                raise ArtefactError("the index of the images changed while this ran: dvc repro")
+        yield found
 
 
 def _computed(
     build: Callable[[], backbone.Extract], shards: Path, image_side_px: int, shown: Any, rows: Iterable[ImageRow]
-) -> Iterator[reuse.Row]:
-    """The features of images, computed in batches; the next ones are decoded meanwhile."""
+) -> Iterator[tuple[str, reuse.Row]]:
+    """The id and features of each image, computed in batches; the next ones are decoded meanwhile."""
     size = backbone.batch_size(image_side_px)
     decode_one = partial(crops.read_square, shards=shards, side_px=image_side_px)
     decoding = map_ahead(decode_one, rows, ahead=4 * size)
-    images = (image for _, image in decoding)
-    while batch := list(islice(images, size)):
-        bottleneck, pooled = build()(np.stack(batch))
+    while batch := list(islice(decoding, size)):
+        bottleneck, pooled = build()(np.stack([image for _, image in batch]))
         shown.update(len(batch))
-        for position in range(len(batch)):
-            yield {"bottleneck": bottleneck[position], "pooled": pooled[position]}
+        for position, (row, _) in enumerate(batch):
+            yield row.id, {"bottleneck": bottleneck[position], "pooled": pooled[position]}
 
 
 def _manifest(

@@ -15,7 +15,6 @@ from bottletop.examples import Examples, Rows
 from bottletop.features import FeatureSet, vectors
 from bottletop.manifest import Manifest
 from bottletop.network_params import AugmentParams, FinetuneParams
-from bottletop.networks import named
 from bottletop.pictures import PictureSet
 from bottletop.runtime import keras
 from bottletop.top_params import TopParams
@@ -110,7 +109,7 @@ def build(
     values = keras.layers.Rescaling(1 / 255)(inputs)
     for layer in augmentation.layers(augment):
         values = layer(values)
-    prepare = getattr(keras.applications, named(made.backbone).module).preprocess_input
+    prepare = floating.preparation(made.backbone)
     maps = [keras.ops.cast(each, "float32") for each in network(prepare(keras.layers.Rescaling(255.0)(values)))]
     values = floating.vectors(maps, features.kind, features.pooling)
     return keras.Model(inputs, top(values), name="finetuned")

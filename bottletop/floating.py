@@ -5,24 +5,22 @@ import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bottletop.errors import DataError
 from bottletop.manifest import Kind, Pooling
-from bottletop.networks import named
+from bottletop.networks import Forward, named
 from bottletop.runtime import keras, tf
-from bottletop.vgg16 import Forward
 from bottletop.weights import Arrays
 
 
 def forward(backbone: str, weights: Arrays, image_side_px: int, precision: Literal["float32", "bfloat16"]) -> Forward:
-    """The network as a function; see `vgg16.Forward`."""
+    """The network as a function; see `networks.Forward`."""
     network = model(backbone, weights, image_side_px, precision)
-    prepare = getattr(keras.applications, named(backbone).module).preprocess_input
-
+    prepared = preparation(backbone)
     devices = _devices()
     groups = (network.trainable_variables, network.non_trainable_variables)
 
@@ -41,7 +39,7 @@ def forward(backbone: str, weights: Arrays, image_side_px: int, precision: Liter
 
     @tf.function  # type: ignore[untyped-decorator]
     def compute(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        maps = [tf.cast(each, tf.float32) for each in maps_of(prepare(tf.cast(images, tf.float32)))]
+        maps = [tf.cast(each, tf.float32) for each in maps_of(prepared(tf.cast(images, tf.float32)))]
         return maps[-1], _averages_and_maxima(maps)
 
     def run(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -53,6 +51,14 @@ def forward(backbone: str, weights: Arrays, image_side_px: int, precision: Liter
         return bottleneck, pooled
 
     return run
+
+
+def preparation(backbone: str) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+    """What makes the network's input of images, float32 RGB from 0 to 255."""
+    return cast(
+        Callable[[keras.KerasTensor], keras.KerasTensor],
+        getattr(keras.applications, named(backbone).module).preprocess_input,
+    )
 
 
 def _devices() -> list[str]:

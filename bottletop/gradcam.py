@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottletop import floating
-from bottletop.networks import named
 from bottletop.runtime import keras, tf
 from bottletop.trained import TopRecord
 from bottletop.weights import Arrays
@@ -32,7 +31,7 @@ def of_top(top: keras.Model, record: TopRecord, arrays: Arrays, image_side_px: i
     network = keras.Model(
         network.input, [*network.outputs, network.get_layer(finer).output if finer else network.outputs[-1]]
     )
-    prepare = getattr(keras.applications, named(name).module).preprocess_input
+    prepare = floating.preparation(name)
     last = top.get_layer("classes")
     before = keras.Model(top.input, last.input)  # scores before softmax, which would mix those of other classes in
     kind, pooling = record.contract["kind"], record.contract["pooling"]

@@ -62,7 +62,7 @@ def points(settings: Sequence[str]) -> list[Point]:
             raise ParamsError(f"'{setting}' is not a setting with values: write, for example, train.epochs=5,10,20")
         if key in axes:
             raise ParamsError(f"{key} is given twice: write all its values in one, such as train.epochs=5,10,20")
-        _check_key(key)
+        check_key(key)
         axes[key] = _values(key, text)
     found: dict[str, Point] = {}
     for values in itertools.product(*axes.values()):
@@ -97,18 +97,19 @@ def setting(text: str) -> tuple[str, Any]:
     values = _values(key, value)
     if len(values) != 1:
         raise ParamsError(f"'{text}' is not a setting with one value: write, for example, train.epochs=5")
-    _check_key(key)
+    check_key(key)
     return key, values[0]
 
 
 def check(params: Mapping[str, Any]) -> None:
     """Raises ParamsError unless each section has values that its stage would accept."""
     for section, kind in SECTIONS.items():
-        parse(kind, params[section], section, PARAMS)
+        parse(kind, params.get(section), section, PARAMS)
 
 
-def _check_key(key: str) -> None:
-    known = [f"{section}.{name}" for section in SECTIONS for name in read_yaml(PARAMS).get(section, {})]
+def check_key(key: str) -> None:
+    """Raises ParamsError unless params.yaml has the setting."""
+    known = [f"{section}.{name}" for section in SECTIONS for name in read_yaml(PARAMS).get(section) or {}]
     if key not in known:
         near = difflib.get_close_matches(key, known, n=3, cutoff=0.5) or known
         raise ParamsError(f"params.yaml has no setting '{key}': did you mean {', '.join(near)}?")

@@ -86,8 +86,9 @@ def _limited(file: BinaryIO) -> bytes:
 
 def _download(url: str) -> bytes:
     end = time.monotonic() + MAX_DOWNLOAD_S
-    host = urlsplit(url).hostname
+    host = url
     try:
+        host = urlsplit(url).hostname or url
         check_host(url)
         with requests.get(url, stream=True, timeout=TIMEOUT_S, hooks={"response": check_redirect}) as answer:
             if not answer.ok:

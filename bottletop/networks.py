@@ -3,11 +3,18 @@
 To add one, add a line here and its weights to datasets.yaml.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bottletop.errors import ParamsError
 
 Side = int | Literal["auto"]
+# From a batch of images, uint8 RGB, (n, side, side, 3), to the bottleneck, (n, height, width, channels), and the
+# averages and maxima of three maps side by side, (n, pooled features): float32, neither clipped nor checked.
+Forward = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
 class Network(NamedTuple):

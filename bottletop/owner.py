@@ -10,7 +10,7 @@ HOST, PID, STARTED = "bottletop.host", "bottletop.pid", "bottletop.process_start
 
 
 def owner_tags() -> dict[str, str]:
-    """Names the DVC command that runs this stage, or the stage itself where it is run by hand."""
+    """Names the DVC command that runs this stage, or this process where a stage is run by hand."""
     me = psutil.Process()
     process = next((parent for parent in me.parents() if is_dvc(parent)), me)
     return {HOST: socket.gethostname(), PID: str(process.pid), STARTED: f"{process.create_time():.2f}"}

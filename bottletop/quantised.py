@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bottletop.errors import ParamsError
+from bottletop.networks import Forward
 from bottletop.threads import processors
-from bottletop.vgg16 import MEANS_BGR, POOLED_BLOCKS, Forward
+from bottletop.vgg16 import MEANS_BGR, POOLED_BLOCKS
 from bottletop.weights import Arrays, digest
 
 FIRST = "block1_conv1"
@@ -41,7 +42,7 @@ LARGEST = {  # of what each layer put out for 64 pictures, after ReLU; `benchmar
 
 
 def forward(weights: Arrays, image_side_px: int, largest: Mapping[str, float] | None = None) -> Forward:
-    """The model as a function; see `vgg16.Forward`. What is larger than a layer's `largest` becomes that.
+    """The model as a function; see `networks.Forward`. What is larger than a layer's `largest` becomes that.
 
     Raises:
         ParamsError: there is no `largest`, and the weights are others than those that `LARGEST` was measured with.

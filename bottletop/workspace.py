@@ -23,7 +23,7 @@ def claim() -> None:
         ArtefactError: another command works in this folder.
     """
     own = {process.pid for process in psutil.Process().parents()}
-    others = [pid for pid in lock_holders() - own if psutil.pid_exists(pid)]
+    others = [pid for pid in _holders() - own if psutil.pid_exists(pid)]
     if not others:
         write_text(KEPT, PARAMS.read_text(encoding="utf-8"))
     elif "DVC_EXP_NAME" in os.environ and KEPT.exists():
@@ -32,3 +32,10 @@ def claim() -> None:
             f"another DVC command works in this folder (PID {others[0]}), and its params.yaml was put back: "
             "wait until it ends, or use dvc exp run --temp"
         )
+
+
+def _holders() -> set[int]:
+    try:
+        return lock_holders()
+    except ValueError:  # another command is just writing the lock, which DVC reads itself before anything runs
+        return set()

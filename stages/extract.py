@@ -11,7 +11,7 @@ from bottletop.images import Index
 from bottletop.manifest import ExtractParams
 from bottletop.needs import features_are_needed, leave_out
 from bottletop.networks import side_px
-from bottletop.paths import PARAMS, Paths, weights_file
+from bottletop.paths import CATALOGUE, PARAMS, Paths, weights_file
 
 
 def run(params: ExtractParams, paths: Paths) -> None:
@@ -24,5 +24,9 @@ def run(params: ExtractParams, paths: Paths) -> None:
 
 
 if __name__ == "__main__":
-    with exit_on_error(f"extract@{sys.argv[1]}"), unedited("extract"):
+    with (
+        exit_on_error(f"extract@{sys.argv[1]}"),
+        unedited("extract"),
+        unedited(f"datasets.{sys.argv[1]}.image_side_px", path=CATALOGUE),
+    ):
         run(load(ExtractParams, "extract", PARAMS), Paths(sys.argv[1]))

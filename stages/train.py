@@ -5,13 +5,17 @@ import sys
 from bottletop.config import load, unedited
 from bottletop.errors import exit_on_error
 from bottletop.files import file_digest
-from bottletop.paths import Paths
+from bottletop.paths import CATALOGUE, Paths
 from bottletop.top_params import TopParams
 from bottletop.watcher import Watcher
 
 
 def run(params: TopParams, paths: Paths) -> None:
-    with Watcher(paths.dataset) as watcher, unedited("train", "cnn", "finetune", "augment"):
+    with (
+        Watcher(paths.dataset) as watcher,
+        unedited("train", "cnn", "finetune", "augment"),
+        unedited(f"datasets.{paths.dataset}.image_side_px", path=CATALOGUE),
+    ):
         from bottletop import models, training  # TensorFlow: imported while the watcher imports MLflow
 
         watcher.opened()

@@ -2,7 +2,7 @@
 
 import sys
 
-from bottletop.config import load
+from bottletop.config import load, unedited
 from bottletop.errors import exit_on_error
 from bottletop.needs import features_are_needed
 from bottletop.networks import named
@@ -18,5 +18,5 @@ def run(backbone: str) -> None:
 
 
 if __name__ == "__main__":
-    with exit_on_error("weights"):
+    with exit_on_error("weights"), unedited(f"weights.{sys.argv[1]}", path=CATALOGUE):
         run(sys.argv[1])

@@ -211,6 +211,11 @@ def test_a_list_names_the_official_test_images(run, first, separator):
     assert report["official_split"] == {"test": 2, "train": 2}
 
 
+def test_a_list_that_is_no_text_is_an_error(run):
+    with pytest.raises(DataError, match=r"meta/test.txt, the list of official test images, is not UTF-8 text"):
+        run(PETS | {"meta/test.txt": b"\xff\xfe"}, test_list="meta/test.txt")
+
+
 def test_a_missing_list_is_an_error(run, tmp_path):
     with pytest.raises(DataError, match=r"the archive has no meta/test.txt, the list of official test images"):
         run(PETS, test_list="meta/test.txt")

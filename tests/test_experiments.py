@@ -74,6 +74,15 @@ def test_an_experiment_without_results_has_no_metrics(commit, tmp_path):
     assert experiments.find(commit, "empty").metrics == {"animals": {}}
 
 
+def test_settings_are_written_as_they_are():
+    settings = {"train.hidden": [100, 50], "evaluate.positive_classes": ["bösartig"], "train.patience": None}
+    assert experiments.options(settings) == [
+        *("-S", "train.hidden=[100, 50]"),
+        *("-S", 'evaluate.positive_classes=["bösartig"]'),
+        *("-S", "train.patience=null"),
+    ]
+
+
 @pytest.mark.parametrize("repository", [True, False])
 def test_without_a_commit_the_message_says_what_to_do(tmp_path, monkeypatch, repository):
     monkeypatch.chdir(tmp_path)

@@ -229,6 +229,23 @@ def test_of_the_index_only_the_rows_at_hand_are_in_memory(tmp_path, monkeypatch)
     assert max(held) <= 4 * 20 + 5 * 8  # two shards and their views, and what is decoded ahead
 
 
+def test_an_index_that_is_replaced_meanwhile_is_noticed(tmp_path, fake_backbone):
+    """By position alone, features would be taken for those of other images, now and whenever they are found again."""
+
+    class Replaced:
+        def __init__(self, rows):
+            self.rows = rows
+
+        def __iter__(self):
+            yield from self.rows
+            self.rows = self.rows[::-1]
+
+    rows = image_shards(tmp_path / "images", pictures("dog", 20))
+    with pytest.raises(ArtefactError, match="the index of the images changed while this ran"):
+        run(tmp_path, Replaced(rows))
+    assert not (tmp_path / "features").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

@@ -82,6 +82,7 @@ def test_the_order_is_that_of_the_arguments(photos):
         ("empty", "^a folder without images"),
         ("x" * 5000, "File name too long"),
         ("a\0b", "null byte|embedded null"),
+        ("http://[", "Invalid IPv6 URL"),
     ],
 )
 def test_what_is_not_there_is_named_and_says_so(photos, name, reason):

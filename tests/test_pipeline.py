@@ -1,5 +1,6 @@
 """The pipeline as DVC runs it, on a copy of the project with a small dataset of its own."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -33,6 +34,17 @@ def test_a_stage_depends_on_every_module_that_it_imports(stage: str) -> None:
     needed = {f"{name.replace('.', '/')}.py" for name in imported if name.count(".")}
     listed = {dep for dep in definition()[stage]["deps"] if dep.endswith(".py")}
     assert listed == needed
+
+
+@pytest.mark.parametrize("stage", sorted(definition()))
+def test_a_stage_refuses_edits_of_the_params_that_dvc_records_it_with(stage: str) -> None:
+    """DVC reads them anew when the stage has ended."""
+    calls = ast.walk(ast.parse((samples.ROOT / f"stages/{stage}.py").read_text()))
+    guards = [call for call in calls if isinstance(call, ast.Call) and ast.unparse(call.func) == "unedited"]
+    names = [ast.unparse(name).removeprefix("f").strip("'") for guard in guards for name in guard.args]
+    listed = definition()[stage].get("params", [])
+    recorded = {name for one in listed for name in ([one] if isinstance(one, str) else one["datasets.yaml"])}
+    assert {re.sub(r"{.*?}", "*", name) for name in names} == {re.sub(r"\${.*?}", "*", name) for name in recorded}
 
 
 def test_extraction_never_reads_the_split() -> None:

@@ -54,14 +54,41 @@ def test_a_change_that_is_not_allowed_runs_nothing(change: str, message: str) ->
         recipes.run(NAMES[0], [change])
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train: {epoch: 5}", "no setting 'train.epoch': did you mean train.epochs"),
+        ("trian: {epochs: 5}", "no setting 'trian.epochs': did you mean train.epochs"),
+        ("train: {", "own.yaml is not valid YAML"),
+    ],
+)
+def test_one_of_your_own_that_is_wrong_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text, message) -> None:
+    monkeypatch.setattr(recipes, "FOLDER", tmp_path)
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(ParamsError, match=message):
+        recipes.run("own", [])
+
+
+@pytest.mark.parametrize("text", ["", "train: {epochs: 5}"])
+def test_one_without_a_title_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(recipes, "FOLDER", tmp_path)
+    (tmp_path / "own.yaml").write_text(text)
+    assert recipes.listing().strip() == "own"
+
+
 @pytest.mark.slow
 def test_one_runs_as_an_experiment_of_its_name_and_again_with_a_number(tmp_path: Path) -> None:
     project = small.make(tmp_path)
     recipe = {"title": "own", "datasets": [DATASET], "train": {"model": "cnn"}, "cnn": {"filters": [4], "pooling": 4}}
+    recipe["evaluate"] = {"positive_classes": ["gelb und größer"]}
     (project / "recipes" / "own.yaml").write_text(yaml.safe_dump(recipe))
     samples.commit(project, "a recipe")
     output = run(project, "bottletop", "recipe", "own", "train.epochs=2")
     assert "dvc exp run --name own " in output
+    assert yaml.safe_load((project / "params.yaml").read_text())["evaluate"] == {
+        **read_yaml(PARAMS)["evaluate"],
+        **recipe["evaluate"],
+    }
     run(project, "git", "checkout", ".")
     run(project, "make", "--old-file=install", "recipe", "NAME=own", "SET=train.epochs=3")
     assert sorted(run(project, "dvc", "exp", "list", "--name-only").split()) == ["own", "own-2"]

@@ -111,6 +111,17 @@ def test_a_shard_of_the_same_images_is_linked_and_others_are_not(tmp_path, datas
     assert found == dataset.extract(tmp_path / "from scratch")
 
 
+def test_a_shard_that_holds_an_image_twice_is_linked_too(tmp_path, vgg16):
+    cats, dogs = pictures("cat", 7), pictures("dog", 9, seed=1)
+    twice = Dataset(tmp_path / "images", [*cats, cats[3], *dogs, ("dog", cats[0][1])])
+    twice.killed(tmp_path / "features", vgg16, after=16)  # of 18: the dogs' last batch is missing
+    [folder] = left(tmp_path)
+    before = (folder / "features/cat-000.npy").stat().st_ino
+    found = twice.extract(tmp_path / "features")
+    assert (tmp_path / "features/cat-000.npy").stat().st_ino == before
+    assert found == twice.extract(tmp_path / "from scratch")
+
+
 def test_where_files_cannot_be_linked_they_are_copied(tmp_path, dataset, vgg16, monkeypatch):
     def refuse(*_):
         raise OSError

@@ -186,6 +186,11 @@ def test_the_threshold_has_the_best_sum_of_sensitivity_and_specificity(probabili
     assert choose_threshold(np.array(probability), np.array(positive, bool)) == pytest.approx(expected)
 
 
+def test_a_threshold_is_found_among_more_images_than_could_be_compared_in_pairs():
+    probability = np.linspace(0, 1, 300_001)
+    assert choose_threshold(probability, probability > 0.3) == pytest.approx(0.3, abs=1e-5)
+
+
 def test_the_threshold_does_not_depend_on_how_rare_positives_are():
     random = np.random.default_rng(0)
     negative, positive = random.normal(0.4, 0.1, 20_000), random.normal(0.6, 0.1, 400)

@@ -23,7 +23,7 @@ CHECKS: dict[str, Check] = {
     "locks": leftovers.locks,
     "leftovers": leftovers.leftovers,
 }
-LOOK = "git diff params.yaml datasets.yaml dvc.lock # shows what has changed"
+LOOK = "git diff params.yaml datasets.yaml dvc.lock stages/dvc.lock # shows what has changed"
 COLOURS: dict[Level, str] = {"ok": "32", "note": "36", "warning": "33", "problem": "31"}
 LEVEL_WIDTH, NAME_WIDTH = 9, 12  # columns
 

@@ -51,7 +51,7 @@ def project() -> Iterator[Finding]:
     names = load(tuple[str, ...], "datasets", PARAMS)
     _weights()
     if not names:
-        yield problem("datasets in params.yaml is empty", "dvc repro -S 'datasets=[digits]' # or edit params.yaml")
+        yield problem("datasets in params.yaml is empty", "dvc exp run -S 'datasets=[digits]' # or edit params.yaml")
     for name in names:
         source = dataset(name).source
         files = [source.folder] if source.folder else [url for url in source.urls if url.startswith("file:")]
