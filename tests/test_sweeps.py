@@ -118,8 +118,10 @@ def test_interrupted_it_continues_where_it_stopped(project: Path, how: signal.Si
 
 def test_what_failed_is_tried_again_and_reported_while_the_others_are_ranked(project: Path) -> None:
     stage = project / "stages/train.py"
-    broken = 'if params.epochs == 3:\n        raise OSError("the disk is gone")\n    '
-    stage.write_text(stage.read_text().replace("    with Watcher", f"    {broken}with Watcher"))
+    start = "def run(params: TopParams, paths: Paths) -> None:\n"
+    broken = f'{start}    if params.epochs == 3:\n        raise OSError("the disk is gone")\n'
+    assert start in stage.read_text()
+    stage.write_text(stage.read_text().replace(start, broken))
     output = run(project, "bottletop", "sweep", "train.epochs=3,4", check=False)
     assert output.count("epochs=3: failed: train@patterns: OSError: the disk is gone") == 2
     assert sorted(table(output)) == ["baseline", "epochs=4"]
