@@ -1,4 +1,4 @@
-"""How many images are best computed at once, by precision and side; `backbone.batch_size` should be close to the best.
+"""How many images TensorFlow best computes at once; `backbone.batch_size` should be close to the best.
 
     python -m benchmarks.batches
 
@@ -11,7 +11,7 @@ from statistics import median
 
 import numpy as np
 
-from bottletop import backbone
+from bottletop import backbone, floating
 from bottletop.config import load
 from bottletop.paths import CATALOGUE
 from bottletop.weight_sources import WeightsEntry, obtain
@@ -24,23 +24,23 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sides", type=int, nargs="+", default=[96, 224])
-    parser.add_argument("--precisions", nargs="+", default=["bfloat16", "int8", "float32"])
+    parser.add_argument("--precisions", nargs="+", default=["bfloat16", "float32"])
     options = parser.parse_args()
     weights = obtain(load(WeightsEntry, "weights.vgg16", CATALOGUE))
     print("| precision | side | batch | images/s | CPU ms an image | of the chosen one's |")
     print("|" + 6 * " --- |", flush=True)
     for precision in options.precisions:
         for side in options.sides:
-            chosen = backbone.batch_size(side)
+            chosen = backbone.batch_size(side, backbone.Engine("tensorflow", precision))
             images = np.random.default_rng(0).integers(0, 256, (max(*SIZES, chosen), side, side, 3), np.uint8)
-            forward = backbone._forward(weights, side, precision, "vgg16")
+            forwards = {size: floating.forward("vgg16", weights, side, precision, size) for size in (*SIZES, chosen)}
             taken: dict[int, list[tuple[float, float]]] = {size: [] for size in sorted({*SIZES, chosen})}
             for number in range(1 + options.rounds):
                 for size, times in taken.items():
                     steps = max(1, options.images // size)
                     wall, cpu = time.perf_counter(), time.process_time()
                     for _ in range(steps):
-                        forward(images[:size])
+                        forwards[size](images[:size])
                     if number:  # the first round builds what is needed
                         count = steps * size
                         times.append(((time.perf_counter() - wall) / count, (time.process_time() - cpu) / count))

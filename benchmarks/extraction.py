@@ -1,8 +1,8 @@
-"""Images a second from JPEG files to features on disk: the usual tutorials' way, each precision, OpenVINO.
+"""Images a second from JPEG files to features on disk: the usual tutorials' way, and each engine.
 
 Photos of Flowers-17 at 224 px, the ways in turn, so that what else the machine does slows all of them; models are built
-and warm beforehand. Prints a Markdown table. Give it other numbers of rounds and photos than 5 and 240 if you like;
-`pip install openvino` adds its row.
+and warm beforehand. Prints a Markdown table. Give it other numbers of rounds and photos than 5 and 240 if you like.
+bfloat16 is left out where the processor does not compute in it.
 """
 
 import os
@@ -12,10 +12,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from unittest import mock
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks import samples
 from bottletop import backbone, extraction
@@ -26,7 +25,6 @@ from bottletop.manifest import ExtractParams
 from bottletop.paths import CATALOGUE
 from bottletop.runtime import keras, tf
 from bottletop.shards import ShardWriter
-from bottletop.vgg16 import MEANS_BGR, POOLED_BLOCKS
 from bottletop.weight_sources import LAYERS, WeightsEntry, obtain
 from bottletop.weights import Arrays
 
@@ -39,16 +37,13 @@ def main(scratch: Path, rounds: int, count: int) -> None:
     rows = photos(scratch, count)
     weights = obtain(load(WeightsEntry, "weights.vgg16", CATALOGUE))
     ways: dict[str, Way] = {ARTICLES: articles(scratch / "files", weights)}
-    for kind in ("float32", "bfloat16", "int8"):
-        compute = backbone.build(weights, SIDE_PX, kind)
-        ways[f"bottletop {kind}"] = ours(scratch / "tars", rows, weights, compute, kind)
-        if kind != "float32":
-            ways[f"forward pass alone, {kind}"] = bare(compute, count)
-    try:
-        theirs = openvino(weights)
-        ways["OpenVINO bfloat16, bottletop's decoding"] = ours(scratch / "tars", rows, weights, theirs, "bfloat16")
-    except ImportError:
-        print("openvino is not installed: left out")
+    engines = [backbone.NCNN, backbone.TENSORFLOW]
+    if backbone.best_precision("auto") == "bfloat16":
+        engines.append(backbone.BFLOAT16)
+    for engine in engines:
+        compute = backbone.build(weights, SIDE_PX, engine)
+        ways[f"bottletop, {engine.name} {engine.precision}"] = ours(scratch / "tars", rows, weights, compute, engine)
+        ways[f"forward pass alone, {engine.name} {engine.precision}"] = bare(compute, count, engine)
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(rounds):
         for name, way in ways.items():
@@ -107,60 +102,29 @@ def articles(folder: Path, weights: Arrays) -> Way:
     return run
 
 
-def ours(tars: Path, rows: list[ImageRow], weights: Arrays, compute: backbone.Extract, kind: Any) -> Way:
+def ours(tars: Path, rows: list[ImageRow], weights: Arrays, compute: backbone.Extract, engine: backbone.Engine) -> Way:
     params = ExtractParams(
-        backbone="vgg16", image_side_px=SIDE_PX, precision=kind, views=1, flip=False, bottleneck=True
+        backbone="vgg16", image_side_px=SIDE_PX, precision="auto", views=1, flip=False, bottleneck=True
     )
     compute(np.zeros((1, SIDE_PX, SIDE_PX, 3), np.uint8))
 
     def run(target: Path) -> None:
-        original, backbone.build = backbone.build, lambda *_: compute
-        try:
+        with mock.patch.multiple(backbone, best_engine=lambda *_: engine, build=lambda *_: compute):
             extraction.extract(rows, tars, weights, SIDE_PX, params, target)
-        finally:
-            backbone.build = original
 
     return run
 
 
-def bare(compute: backbone.Extract, count: int) -> Way:
-    images = np.random.default_rng(0).integers(0, 256, (backbone.batch_size(SIDE_PX), SIDE_PX, SIDE_PX, 3), np.uint8)
+def bare(compute: backbone.Extract, count: int, engine: backbone.Engine) -> Way:
+    size = backbone.batch_size(SIDE_PX, engine)
+    images = np.random.default_rng(0).integers(0, 256, (size, SIDE_PX, SIDE_PX, 3), np.uint8)
     compute(images)
 
     def run(_: Path) -> None:
-        for _batch in range(count // backbone.batch_size(SIDE_PX)):
+        for _batch in range(count // size):
             compute(images)
 
     return run
-
-
-def openvino(weights: Arrays) -> backbone.Extract:
-    """The same features by OpenVINO, from the same arrays."""
-    import openvino as ov
-    from openvino import opset13 as ops
-
-    images = ops.parameter([backbone.batch_size(SIDE_PX), SIDE_PX, SIDE_PX, 3], np.uint8)
-    pixels = ops.subtract(ops.convert(images, "f32"), np.array(MEANS_BGR[::-1], np.float32))
-    values, outputs = ops.transpose(pixels, [0, 3, 1, 2]), []
-    for position, layer in enumerate(LAYERS):
-        kernel = weights[f"{layer}/kernel"].transpose(3, 2, 0, 1)
-        kernel = np.ascontiguousarray(kernel[:, ::-1] if position == 0 else kernel)
-        sums = ops.convolution(values, kernel, [1, 1], [1, 1], [1, 1], [1, 1])
-        values = ops.relu(ops.add(sums, weights[f"{layer}/bias"].reshape(1, -1, 1, 1)))
-        block = int(layer[5])
-        if not any(other.startswith(f"block{block}") for other in LAYERS[position + 1 :]):
-            values = ops.max_pool(values, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2]).output(0)
-            if block in POOLED_BLOCKS:
-                outputs += [pool(values, [2, 3], False) for pool in (ops.reduce_mean, ops.reduce_max)]
-    results = [ops.transpose(values, [0, 2, 3, 1]), ops.concat(outputs, 1)]
-    model = ov.compile_model(ov.Model(results, [images]), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
-
-    def extract(batch: NDArray[np.uint8]) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
-        full = np.pad(batch, ((0, backbone.batch_size(SIDE_PX) - len(batch)), (0, 0), (0, 0), (0, 0)))
-        bottleneck, pooled = model([full]).values()
-        return bottleneck[: len(batch)].astype(np.float16), pooled[: len(batch)].astype(np.float16)
-
-    return extract
 
 
 if __name__ == "__main__":

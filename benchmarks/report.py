@@ -23,7 +23,7 @@ from bottletop.files import write_text
 from bottletop.threads import processors
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-PACKAGES = ("bottletop", "dvc", "keras", "mlflow", "numpy", "onnxruntime", "pillow", "tensorflow")
+PACKAGES = ("bottletop", "dvc", "keras", "mlflow", "ncnn", "numpy", "pillow", "tensorflow")
 
 
 class Part(NamedTuple):

@@ -17,6 +17,7 @@ from unittest.mock import patch
 import numpy as np
 
 from bottletop import backbone, reuse
+from bottletop.backbone import BFLOAT16
 from bottletop.extraction import _manifest, extract
 from bottletop.files import sha256_text
 from bottletop.images import ImageRow
@@ -40,7 +41,7 @@ def rows(images: int) -> list[ImageRow]:
 
 def leave(root: Path, images: list[ImageRow]) -> None:
     """What an extraction that was killed at its end has left."""
-    manifest = _manifest(images, random_weights(), SIDE_PX, "bfloat16", PARAMS)
+    manifest = _manifest(images, random_weights(), SIDE_PX, BFLOAT16, PARAMS)
     folder = root / ".dvc/tmp/bottletop/features/features-killed"
     folder.mkdir(parents=True)
     work = reuse.Work(folder / reuse.FEATURES, manifest)

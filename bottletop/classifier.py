@@ -78,9 +78,8 @@ class Whole:
         return int(self.record.contract["image_side_px"])
 
     @property
-    def precision(self) -> backbone.Computed:
-        precision: backbone.Computed = self.record.contract.get("precision", "float32")
-        return precision
+    def engine(self) -> backbone.Engine:
+        return backbone.Engine(self.record.contract.get("engine", "tensorflow"), self.record.contract["precision"])
 
 
 def load(files: Files) -> Classifier:
@@ -95,7 +94,7 @@ def build(whole: Whole) -> Classifier:
         explain = partial(gradcam.of_network, whole.model)
         return Classifier(names, side_px, PictureSet.at_once, partial(_predict, whole.model), explain)
     contract, arrays = whole.record.contract, whole.arrays
-    extract = backbone.build(arrays, side_px, whole.precision, whole.network)
+    extract = backbone.build(arrays, side_px, whole.engine, whole.network)
 
     def probabilities(images: Images) -> Probabilities:
         bottleneck, pooled = extract(images)
@@ -105,7 +104,7 @@ def build(whole: Whole) -> Classifier:
     explain = partial(gradcam.of_top, whole.model, whole.record, arrays, side_px)
     averaged = whole.record.params.test_time_views
     views, flip = (contract["views"], contract["flip"]) if averaged else (1, False)
-    return Classifier(names, side_px, backbone.batch_size(side_px), probabilities, explain, views, flip)
+    return Classifier(names, side_px, backbone.batch_size(side_px, whole.engine), probabilities, explain, views, flip)
 
 
 def load_whole(files: Files) -> Whole:
@@ -126,10 +125,10 @@ def load_whole(files: Files) -> Whole:
     whole = Whole(model, record, arrays)
     preprocessing = backbone.preprocessing(whole.network)
     _require(files, record, {"preprocessing": preprocessing, "weights_digest": weights.digest(arrays)})
-    if record.contract.get("precision") not in ("float32", "bfloat16", "int8"):
+    if record.contract.get("precision") not in ("float32", "bfloat16"):
         raise ArtefactError(
             f"{files.model}/top.json does not say in which precision its features were computed "
-            f"(float32, bfloat16 or int8), got {record.contract.get('precision')!r}: run dvc repro"
+            f"(float32 or bfloat16), got {record.contract.get('precision')!r}: run dvc repro"
         )
     pooled, bottleneck = backbone.shapes(whole.network, whole.image_side_px)
     kind = record.contract["kind"]

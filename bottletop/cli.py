@@ -202,7 +202,7 @@ def run_export(
             print(f"{keras_file}: keras.saving.load_model('{keras_file}').predict(images)")
         if only != "keras":
             folder = Path(output, f"{files.dataset}-mlflow")
-            registry.write(folder, files, model, int8=whole.precision == "int8")
+            registry.write(folder, files, model)
             print(f"{folder}: mlflow models serve --env-manager local --model-uri {folder}")
         if register is not None:
             version = registry.register(register, folder, files.model)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bottletop import backbone, crops, reuse, weights
 from bottletop.errors import ArtefactError
@@ -38,10 +39,10 @@ def extract(
     Raises:
         ArtefactError: a shard is damaged, or features are not finite.
     """
-    precision = backbone.best_precision(params.precision)
-    manifest = _manifest(images, arrays, image_side_px, precision, params)
+    engine = backbone.best_engine(params.backbone, params.precision)
+    manifest = _manifest(images, arrays, image_side_px, engine, params)
     # Takes seconds: only where it is needed.
-    build = cache(lambda: backbone.build(arrays, image_side_px, precision, params.backbone))
+    build = cache(lambda: backbone.build(arrays, image_side_px, engine, params.backbone))
     files = partial(_files, images, params)
 
     def views() -> Iterator[ImageRow]:
@@ -53,8 +54,11 @@ def extract(
         unit = "images" if params.views == 1 else "views of images"
         if known:
             print(f"extract: {known:,} of {total:,} {unit} were computed before", file=sys.stderr)
-        with bar(f"extract ({precision})", f" {unit}", total - known) as shown:
-            compute = partial(_computed, build, shards, image_side_px, shown)
+        with bar(f"extract ({engine.name}, {engine.precision})", f" {unit}", total - known) as shown:
+            at_once = backbone.batch_size(image_side_px, engine)
+            compute = partial(
+                _computed, build, at_once, partial(crops.read_square, shards=shards, side_px=image_side_px), shown
+            )
             fresh = compute(view for view in views() if view.id not in earlier)
             for name, rows in files():
                 ids = [row.id for row in rows]
@@ -88,13 +92,15 @@ def _known_or_computed(
 
 
 def _computed(
-    build: Callable[[], backbone.Extract], shards: Path, image_side_px: int, shown: Any, rows: Iterable[ImageRow]
+    build: Callable[[], backbone.Extract],
+    at_once: int,
+    read: Callable[[ImageRow], NDArray[np.uint8]],
+    shown: Any,
+    rows: Iterable[ImageRow],
 ) -> Iterator[tuple[str, reuse.Row]]:
-    """The id and features of each image, computed in batches; the next ones are decoded meanwhile."""
-    size = backbone.batch_size(image_side_px)
-    decode_one = partial(crops.read_square, shards=shards, side_px=image_side_px)
-    decoding = map_ahead(decode_one, rows, ahead=4 * size)
-    while batch := list(islice(decoding, size)):
+    """The id and features of each image, computed in batches; the next ones are read and decoded meanwhile."""
+    decoding = map_ahead(read, rows, ahead=4 * at_once)
+    while batch := list(islice(decoding, at_once)):
         bottleneck, pooled = build()(np.stack([image for _, image in batch]))
         shown.update(len(batch))
         for position, (row, _) in enumerate(batch):
@@ -102,7 +108,11 @@ def _computed(
 
 
 def _manifest(
-    images: Iterable[ImageRow], arrays: weights.Arrays, image_side_px: int, precision: str, params: ExtractParams
+    images: Iterable[ImageRow],
+    arrays: weights.Arrays,
+    image_side_px: int,
+    engine: backbone.Engine,
+    params: ExtractParams,
 ) -> Manifest:
     pooled_shape, bottleneck_shape = backbone.shapes(params.backbone, image_side_px)
     shapes = {}
@@ -115,21 +125,22 @@ def _manifest(
         weights_digest=weights.digest(arrays),
         preprocessing=backbone.preprocessing(params.backbone),
         image_side_px=image_side_px,
-        precision=precision,
+        engine=engine.name,
+        precision=engine.precision,
         dtype="float16",
         pooled_shape=pooled_shape,
         bottleneck_shape=bottleneck_shape if params.bottleneck else None,
         rows=sum(shape.rows for shape in shapes.values()),
         ids_sha256=sha256_text(row.id for row in images),
         shards=shapes,
-        versions=_versions(precision),
-        at_once={"images": backbone.batch_size(image_side_px), "threads": processors()},
+        versions=_versions(engine),
+        at_once={"images": backbone.batch_size(image_side_px, engine), "threads": processors()},
         views=params.views,
         flip=params.flip and params.views > 1,
     )
 
 
-def _versions(precision: str) -> dict[str, str]:
-    computing = ("onnxruntime",) if precision == "int8" else ("keras", "tensorflow")
+def _versions(engine: backbone.Engine) -> dict[str, str]:
+    computing = ("ncnn",) if engine == backbone.NCNN else ("keras", "tensorflow")
     packages = {name: importlib.metadata.version(name) for name in sorted(("numpy", "pillow", *computing))}
     return {"python": platform.python_version(), **packages}

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 import numpy as np
@@ -67,7 +66,7 @@ class Recomputed(Examples):
     @classmethod
     def of(cls, features: FeatureSet, pictures: PictureSet, arrays: Arrays) -> "Recomputed":
         made = features.manifest
-        extract = backbone.build(arrays, made.image_side_px, _precision(made), made.backbone)
+        extract = backbone.build(arrays, made.image_side_px, _engine(made), made.backbone)
         return cls(features.rows, features.class_names, pictures.labels, pictures, features, digest(arrays), extract)
 
     @property
@@ -75,11 +74,10 @@ class Recomputed(Examples):
         return self.features.shape
 
     def recipe(self) -> dict[str, object]:
-        precision = _precision(self.features.manifest)
-        return {**self.features.recipe(), "weights_digest": self.weights_digest, "precision": precision}
+        return {**self.features.recipe(), "weights_digest": self.weights_digest}
 
     def read(self, rows: Rows) -> NDArray[np.float16]:
-        size = backbone.batch_size(self.pictures.side_px)
+        size = backbone.batch_size(self.pictures.side_px, _engine(self.features.manifest))
         batches = [self.extract(self.pictures.read(rows[i : i + size])) for i in range(0, len(rows), size)]
         kind, pooling = self.features.kind, self.features.pooling
         chosen = [pooled if kind == "pooled" else bottleneck for bottleneck, pooled in batches]
@@ -94,7 +92,7 @@ def build(
     Batch normalisation stays as it is. Raises ParamsError where the backbone has no such layer.
     """
     made = features.manifest
-    network = floating.model(made.backbone, weights, made.image_side_px, _precision(made))
+    network = floating.model(made.backbone, weights, made.image_side_px, made.precision)
     network.name = BACKBONE
     names = [layer.name for layer in network.layers]
     if params.from_layer not in names:
@@ -115,6 +113,5 @@ def build(
     return keras.Model(inputs, top(values), name="finetuned")
 
 
-def _precision(made: Manifest) -> Literal["float32", "bfloat16"]:
-    """8-bit integers can't be trained."""
-    return "bfloat16" if made.precision == "bfloat16" else "float32"
+def _engine(made: Manifest) -> backbone.Engine:
+    return backbone.Engine(made.engine, made.precision)

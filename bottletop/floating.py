@@ -10,15 +10,26 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from bottletop.architectures import LAYERS
 from bottletop.errors import DataError
+from bottletop.layers import Layer
 from bottletop.manifest import Kind, Pooling
 from bottletop.networks import Forward, named
-from bottletop.runtime import keras, tf
+from bottletop.runtime import has_onednn, keras, tf
 from bottletop.weights import Arrays
 
+CPU = ["CPU:0"]
 
-def forward(backbone: str, weights: Arrays, image_side_px: int, precision: Literal["float32", "bfloat16"]) -> Forward:
-    """The network as a function; see `networks.Forward`."""
+
+def forward(
+    backbone: str, weights: Arrays, image_side_px: int, precision: Literal["float32", "bfloat16"], at_once: int
+) -> Forward:
+    """The network as a function; see `networks.Forward`.
+
+    Batches are filled up to `at_once` images, so that an image's maps do not depend on how many others there are.
+    Where oneDNN computes, they do not depend on which others either: seen with AVX2 and with AMX, not tried on a GPU.
+    TensorFlow's own convolutions add up in an order that depends on an image's place: they get one image at a time.
+    """
     network = model(backbone, weights, image_side_px, precision)
     prepared = preparation(backbone)
     devices = _devices()
@@ -43,11 +54,15 @@ def forward(backbone: str, weights: Arrays, image_side_px: int, precision: Liter
         return maps[-1], _averages_and_maxima(maps)
 
     def run(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        found = []
-        for device, part in zip(devices, np.array_split(images, min(len(devices), len(images))), strict=False):
-            with tf.device(device):  # a GPU computes while the next one gets its part
-                found.append(compute(tf.constant(part)))
-        bottleneck, pooled = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        if devices == CPU and not has_onednn():
+            found = [compute(tf.constant(image[None])) for image in images]
+        else:
+            found = []
+            full = np.pad(images, ((0, at_once - len(images)), (0, 0), (0, 0), (0, 0)))
+            for device, part in zip(devices, np.array_split(full, min(len(devices), at_once)), strict=False):
+                with tf.device(device):  # a GPU computes while the next one gets its part
+                    found.append(compute(tf.constant(part)))
+        bottleneck, pooled = (np.concatenate(parts)[: len(images)] for parts in zip(*found, strict=True))
         return bottleneck, pooled
 
     return run
@@ -55,15 +70,16 @@ def forward(backbone: str, weights: Arrays, image_side_px: int, precision: Liter
 
 def preparation(backbone: str) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
     """What makes the network's input of images, float32 RGB from 0 to 255."""
-    return cast(
-        Callable[[keras.KerasTensor], keras.KerasTensor],
-        getattr(keras.applications, named(backbone).module).preprocess_input,
-    )
+    network = named(backbone)
+    if network.module is None:
+        return lambda pixels: (pixels - 127.0) / 128.0
+    prepare = getattr(keras.applications, network.module).preprocess_input
+    return cast(Callable[[keras.KerasTensor], keras.KerasTensor], prepare)
 
 
 def _devices() -> list[str]:
     """Every GPU, else the CPU. Several were tried as parts of one CPU alone: no GPU was at hand."""
-    return [gpu.name for gpu in tf.config.list_logical_devices("GPU")] or ["CPU:0"]
+    return [gpu.name for gpu in tf.config.list_logical_devices("GPU")] or CPU
 
 
 def vectors(
@@ -130,15 +146,32 @@ def model(backbone: str, weights: Arrays, image_side_px: int, precision: Literal
 
 
 def _network(backbone: str, image_side_px: int, precision: str) -> keras.Model:
-    """As Keras builds it, untrained: from prepared images to the bottleneck."""
+    """As it is built, untrained: from prepared images to the bottleneck."""
+    application, shape = named(backbone).application, (image_side_px, image_side_px, 3)
     before = keras.config.dtype_policy()
     keras.utils.clear_session()  # layers without a name are named by counting: so that arrays keep theirs
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     try:
-        build = getattr(keras.applications, named(backbone).application)
-        return build(weights=None, include_top=False, input_shape=(image_side_px, image_side_px, 3))
+        if application is None:
+            return _from_layers(LAYERS[backbone], shape)
+        return getattr(keras.applications, application)(weights=None, include_top=False, input_shape=shape)
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _from_layers(layers: Sequence[Layer], shape: tuple[int, int, int]) -> keras.Model:
+    """The network of convolutions and sums."""
+    found = {"images": keras.Input(shape)}
+    for layer in layers:
+        inputs = [found[name] for name in layer.inputs]
+        options = {"strides": layer.stride, "padding": "same", "activation": layer.activation, "name": layer.name}
+        if layer.kind == "add":
+            found[layer.name] = keras.layers.Add(name=layer.name)(inputs)
+        elif layer.kind == "depthwise":
+            found[layer.name] = keras.layers.DepthwiseConv2D(layer.kernel_px, **options)(inputs[0])
+        else:
+            found[layer.name] = keras.layers.Conv2D(layer.channels, layer.kernel_px, **options)(inputs[0])
+    return keras.Model(found["images"], found[layers[-1].name])
 
 
 def _averages_and_maxima(maps: Sequence[keras.KerasTensor]) -> keras.KerasTensor:

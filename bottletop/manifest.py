@@ -13,7 +13,7 @@ from bottletop.networks import NETWORKS
 
 Kind = Literal["pooled", "bottleneck"]
 Pooling = Literal["flatten", "avg", "max"]  # of a bottleneck
-Precision = Literal["auto", "float32", "bfloat16", "int8"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class ExtractParams(Params, frozen=True, kw_only=True):
@@ -21,7 +21,7 @@ class ExtractParams(Params, frozen=True, kw_only=True):
 
     backbone: str  # one of `networks.NETWORKS`
     image_side_px: Annotated[int, Meta(ge=32, le=1024)] | Literal["auto"]  # auto: the dataset's, else the backbone's
-    precision: Precision  # auto: bfloat16 where the processor computes in it, else float32; int8: VGG16 alone
+    precision: Precision  # auto: bfloat16 where the processor computes in it, else float32
     views: Annotated[int, Meta(ge=1, le=64)]  # of each image: the whole, and crops; time and disk grow with them
     flip: bool  # half of the crops are mirrored; not for digits or letters
     bottleneck: bool  # keep the last maps too, 49 KB an image with VGG16 at 224 px, for tops on the bottleneck
@@ -29,8 +29,6 @@ class ExtractParams(Params, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.backbone not in NETWORKS:
             raise ValueError(f"backbone must be one of {', '.join(NETWORKS)}, got {self.backbone!r}")
-        if self.precision == "int8" and self.backbone != "vgg16":
-            raise ValueError(f"precision int8 is for vgg16 alone, got {self.backbone}: take bfloat16 or float32")
 
 
 class ShardShape(Params, frozen=True, kw_only=True):
@@ -48,7 +46,7 @@ class Manifest(Params, frozen=True, kw_only=True, omit_defaults=True):
     weights_digest: str
     preprocessing: str
     image_side_px: int
-    precision: str
+    precision: Literal["float32", "bfloat16"]
     dtype: str
     pooled_shape: tuple[int, ...]  # of one image
     bottleneck_shape: tuple[int, ...] | None  # of one image; None where left out
@@ -59,6 +57,7 @@ class Manifest(Params, frozen=True, kw_only=True, omit_defaults=True):
     at_once: dict[str, int] = msgspec.field(default_factory=dict)  # images, and threads
     views: int = 1  # of each image, the first being the whole; see `crops`
     flip: bool = False  # whether the others may be mirrored
+    engine: Literal["ncnn", "tensorflow"] = "tensorflow"  # what computed them
 
     def shapes(self) -> dict[Kind, tuple[int, ...]]:
         """The shape of one image's features, by the kinds that there are."""
@@ -72,6 +71,7 @@ class Manifest(Params, frozen=True, kw_only=True, omit_defaults=True):
             "weights_digest": self.weights_digest,
             "preprocessing": self.preprocessing,
             "image_side_px": self.image_side_px,
+            "engine": self.engine,
             "precision": self.precision,
         }
 

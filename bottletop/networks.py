@@ -1,6 +1,6 @@
-"""The backbones that there are: networks of ``keras.applications`` without their tops; nothing here imports Keras.
+"""The backbones that there are, without their tops; nothing here imports Keras.
 
-To add one, add a line here and its weights to datasets.yaml.
+To add one of ``keras.applications``, add a line here and its weights to datasets.yaml.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,11 @@ Forward = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.fl
 class Network(NamedTuple):
     """One backbone."""
 
-    application: str  # its name in keras.applications
-    module: str  # of keras.applications, whose `preprocess_input` prepares its images
+    application: str | None  # its name in keras.applications; None: it is not there, `architectures` has it
+    module: str | None  # of keras.applications, whose `preprocess_input` prepares its images
     # What that does: caffe: BGR, less ImageNet's means; tf: RGB from -1 to 1; inside: nothing, its first layers do it.
-    scheme: Literal["caffe", "tf", "inside"]
+    # lite, which is not Keras': RGB, less 127, over 128.
+    scheme: Literal["caffe", "tf", "inside", "lite"]
     side_px: int  # what it was trained on
     min_side_px: int
     # The last maps, of 1/8 and of 1/16 of the image's side, that go on to the next block. Their averages and maxima are
@@ -34,6 +35,7 @@ class Network(NamedTuple):
 NETWORKS = {
     "vgg16": Network("VGG16", "vgg16", "caffe", 224, 32, ("block3_pool", "block4_pool")),
     "vgg19": Network("VGG19", "vgg19", "caffe", 224, 32, ("block3_pool", "block4_pool")),
+    "efficientnet_lite0": Network(None, None, "lite", 224, 32, ("block3b_add", "block5c_add")),
     "resnet50": Network("ResNet50", "resnet50", "caffe", 224, 32, ("conv3_block4_out", "conv4_block6_out")),
     "xception": Network("Xception", "xception", "tf", 299, 71, ("block4_sepconv1_act", "block13_sepconv1_act")),
     "inception_v3": Network("InceptionV3", "inception_v3", "tf", 299, 75, ("mixed2", "mixed7")),

@@ -24,13 +24,12 @@ from bottletop.errors import ArtefactError
 from bottletop.files import file_digest, replacing
 from bottletop.tracking import store, tracking_uri
 
-PACKAGES = ("keras", "mlflow", "msgspec", "numpy", "pandas", "pillow", "pyyaml", "tensorflow")
-INT8_PACKAGES = ("onnx", "onnxruntime")
+PACKAGES = ("keras", "mlflow", "msgspec", "ncnn", "numpy", "pandas", "pillow", "pyyaml", "tensorflow")
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it says that it checks the example
 FOLDER = "model"  # within the MLflow model's data
 
 
-def write(folder: Path, files: Files, classifier: Classifier, *, int8: bool) -> None:
+def write(folder: Path, files: Files, classifier: Classifier) -> None:
     """Writes the MLflow model, which then has given the same probabilities as `classifier` for some pictures.
 
     It holds the model's files and this package's code, and lists the packages that it needs.
@@ -38,7 +37,6 @@ def write(folder: Path, files: Files, classifier: Classifier, *, int8: bool) -> 
     Raises:
         ArtefactError: the probabilities are others.
     """
-    names = PACKAGES + (INT8_PACKAGES if int8 else ())
     signature = ModelSignature(
         Schema([ColSpec("binary", served.COLUMN)]),
         Schema([ColSpec("string", "class"), ColSpec(Map("double"), "probabilities")]),
@@ -57,7 +55,7 @@ def write(folder: Path, files: Files, classifier: Classifier, *, int8: bool) -> 
             data_path=str(data),
             code_paths=[str(Path(__file__).parent)],
             signature=signature,
-            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in names],
+            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in PACKAGES],
             input_example=pd.DataFrame({served.COLUMN: pictures[:1]}),
             metadata={"class_names": list(classifier.class_names)},
         )

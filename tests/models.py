@@ -18,17 +18,17 @@ from bottletop.top_params import TopParams
 from bottletop.trained import TopRecord
 from bottletop.weights import Arrays
 from tests.pictures import photo
-from tests.tiny import random_weights, simple_params, top_params
+from tests.tiny import POOLED_FEATURES, random_weights, simple_params, top_params
 
 SIDE = 32
 CLASSES = ("Gänseblümchen", "rose, red", "tulip")
-WIDTHS = {"pooled": backbone.POOLED_FEATURES, "bottleneck": 512}  # at 32 px, whatever the pooling
+WIDTHS = {"pooled": POOLED_FEATURES, "bottleneck": 512}  # at 32 px, whatever the pooling
 
 
 def write_model(
     folder: Path,
     *,
-    precision: str = "float32",
+    engine: backbone.Engine = backbone.NCNN,
     contract: dict[str, Any] | None = None,
     arrays: Arrays | None = None,
     **changes: Any,
@@ -51,7 +51,8 @@ def write_model(
         "weights_digest": weights.digest(arrays),
         "preprocessing": backbone.preprocessing("vgg16"),
         "image_side_px": SIDE,
-        "precision": precision,
+        "engine": engine.name,
+        "precision": engine.precision,
         "dtype": "float16",
         "kind": params.features,
         "pooling": params.pooling,
@@ -87,7 +88,7 @@ def _save(folder: Path, model: keras.Model, contract: dict[str, Any], params: To
 @cache
 def _features() -> tuple[np.ndarray, np.ndarray]:
     pictures = np.stack([np.asarray(photo(number, (SIDE, SIDE))) for number in range(8)])
-    bottleneck, pooled = backbone.build(random_weights(), SIDE, "float32")(pictures)
+    bottleneck, pooled = backbone.build(random_weights(), SIDE, backbone.NCNN)(pictures)
     return bottleneck.reshape(len(pictures), -1), pooled
 
 

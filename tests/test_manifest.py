@@ -43,6 +43,7 @@ def test_contract_is_what_decides_the_features_values_and_not_which_images():
         "weights_digest": "0" * 64,
         "preprocessing": "rgb",
         "image_side_px": 96,
+        "engine": "tensorflow",
         "precision": "float32",
     }
     assert manifest(rows=1, ids_sha256="1", shards={}, versions={}, bottleneck_shape=None).contract() == contract

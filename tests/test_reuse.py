@@ -8,7 +8,7 @@ import pytest
 from bottletop import backbone
 from bottletop.extraction import extract
 from bottletop.images import ImageRow
-from tests.tiny import extract_params, image_shards, pictures, random_weights
+from tests.tiny import POOLED_FEATURES, extract_params, image_shards, pictures, random_weights
 
 SIDE = 32
 
@@ -24,7 +24,7 @@ class Backbone:
             os.kill(os.getpid(), signal.SIGKILL)
         self.computed += len(images)
         means = images.mean((1, 2), dtype=np.float32).astype(np.float16)[:, :1]
-        return np.tile(means[:, None, None], (1, 1, 1, 512)), np.tile(means, (1, backbone.POOLED_FEATURES))
+        return np.tile(means[:, None, None], (1, 1, 1, 512)), np.tile(means, (1, POOLED_FEATURES))
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     files = write_model(folder)
     model = classifier.load(files)
-    registry.write(folder / "mlflow", files, model, int8=False)
+    registry.write(folder / "mlflow", files, model)
     return model, folder / "mlflow"
 
 
@@ -78,7 +78,7 @@ def test_the_requirements_are_all_that_its_code_imports(exported):
     packages = {name.partition(".")[0] for name in modules if not name.startswith("bottletop")}
     names = importlib.metadata.packages_distributions()
     missing = {package for package in packages - OWN if listed.isdisjoint(name.lower() for name in names[package])}
-    assert missing == {"onnx", "onnxruntime"}  # of int8 features
+    assert missing == set()
     assert all(re.fullmatch(r"[a-z]+==[\d.]+", line) for line in lines)
 
 
@@ -93,18 +93,8 @@ def test_what_differs_from_the_pipeline_is_not_kept(tmp_path):
     model = classifier.load(files)
     wrong = classifier.Classifier(CLASSES, SIDE, 8, lambda images: model.probabilities(images)[:, ::-1], model.explain)
     with pytest.raises(classifier.ArtefactError, match="was not written: its probabilities differ"):
-        registry.write(tmp_path / "mlflow", files, wrong, int8=False)
+        registry.write(tmp_path / "mlflow", files, wrong)
     assert not (tmp_path / "mlflow").exists()
-
-
-def test_a_model_on_int8_features_is_computed_by_onnx_runtime_there_too(tmp_path, real_weights):
-    files = write_model(tmp_path, precision="int8", arrays=real_weights)
-    model = classifier.load(files)
-    registry.write(tmp_path / "mlflow", files, model, int8=True)
-    found = mlflow.pyfunc.load_model(str(tmp_path / "mlflow")).predict(pd.DataFrame({"image": [png(1)]}))
-    shares = [found["probabilities"][0][name] for name in CLASSES]
-    assert shares == list(model.probabilities(square(photo(1), SIDE)[None])[0])
-    assert "onnxruntime==" in (tmp_path / "mlflow/requirements.txt").read_text()
 
 
 @pytest.fixture(scope="module")

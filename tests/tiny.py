@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from benchmarks import made_up
+from bottletop.backbone import BFLOAT16, NCNN, TENSORFLOW
 from bottletop.config import parse, read_yaml
 from bottletop.files import sha256_text
 from bottletop.images import ImageRow
@@ -31,6 +32,9 @@ from bottletop.weights import Arrays
 from tests.pictures import png
 
 ROOT = Path(__file__).parents[1]
+ENGINES = (NCNN, TENSORFLOW, BFLOAT16)
+MEANS_BGR = (103.939, 116.779, 123.68)  # of ImageNet, as VGG16 was trained
+POOLED_FEATURES = 2 * (256 + 512 + 512)  # of VGG16: averages and maxima of the three blocks' pools
 SIDES = ("train", "train", "train", "validation", "test")  # of a class's images in turn
 
 
