@@ -5,9 +5,10 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 PORT ?= 5000
+FEATURES := tests/test_backbone.py tests/test_export.py # what TensorFlow computes: it reads both variables
 
 .DEFAULT_GOAL := help
-.PHONY: help install run results sweep recipe experiments ui test test-slow test-servers test-all bench bench-full lint format lock clean
+.PHONY: help install run results sweep recipe experiments ui test test-processors test-slow test-servers test-all bench bench-full lint format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +45,10 @@ ui: install ## open the MLflow UI on 127.0.0.1 (PORT=5000)
 
 test: install ## run the fast tests
 	pytest -m "not slow" -n 2
+
+test-processors: install ## run the tests of features as on processors that have less than this one
+	ONEDNN_MAX_CPU_ISA=AVX2 pytest -m "not slow" -n 2 $(FEATURES)
+	TF_ENABLE_ONEDNN_OPTS=0 pytest -m "not slow" -n 2 $(FEATURES)
 
 test-slow: install ## run the tests that take minutes or need the sample archives
 	pytest -m "slow and not server" -n 2 --dist loadfile --timeout 900

@@ -1,7 +1,8 @@
 """Test accuracy of the default top on every sample, beside logistic regression, and what the stages cost.
 
-Runs each stage on digits and on the sample archives in a copy of the project, then trains for three seeds of split and
-training. Prints two Markdown tables. Give it a folder to keep the copy there.
+Runs each stage on digits and on the sample archives in a copy of the project, then extracts with each backbone that has
+weights here, and trains for three seeds of split and training. Prints two Markdown tables. Give it a folder to keep the
+copy there.
 """
 
 import os
@@ -25,8 +26,10 @@ from bottletop.images import read_index
 from bottletop.paths import Paths
 from bottletop.split import SplitParams, split
 from bottletop.top_params import TopParams
+from tests.project import set_param
 
 SEEDS = (0, 1, 2)
+BACKBONES = ("vgg16", "efficientnet_lite0")
 STAGES = ("download", "split", "extract", "train", "evaluate", "track")
 
 
@@ -47,11 +50,15 @@ def main(scratch: Path) -> None:
         weights = run(project, "weights", "vgg16")
         costs = {name: [run(project, stage, name) for stage in STAGES] for name in datasets}
         os.chdir(project)
-        print("\n| dataset | images | test accuracy | logistic regression |\n| --- | --- | --- | --- |")
-        for name in datasets:
-            images = read_index(Paths(name).index)
-            ours, theirs = zip(*(accuracies(name, seed) for seed in SEEDS), strict=True)
-            print(f"| {name} | {len(images):,} | {spread(ours)} | {spread(theirs)} |", flush=True)
+        print("\n| dataset | images | backbone | test accuracy | logistic regression |\n|" + 5 * " --- |")
+        for backbone in BACKBONES:
+            set_param(project, "extract.backbone", backbone)
+            run(project, "weights", backbone)
+            for name in datasets:
+                run(project, "extract", name)
+                images = read_index(Paths(name).index)
+                ours, theirs = zip(*(accuracies(name, seed) for seed in SEEDS), strict=True)
+                print(f"| {name} | {len(images):,} | {backbone} | {spread(ours)} | {spread(theirs)} |", flush=True)
         print(f"\n| dataset | {' | '.join(STAGES)} |\n| --- |{' --- |' * len(STAGES)}")
         for name, row in costs.items():
             print(f"| {name} | {' | '.join(f'{c.elapsed_s:.1f} s, {c.peak_mb:.0f} MB' for c in row)} |")

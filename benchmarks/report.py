@@ -25,6 +25,8 @@ from bottletop.threads import processors
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PACKAGES = ("bottletop", "dvc", "keras", "mlflow", "ncnn", "numpy", "pillow", "tensorflow")
 
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")  # what speed depends on
+
 
 class Part(NamedTuple):
     """One benchmark."""
@@ -62,13 +64,15 @@ def _machine(command: str) -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     cpu = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+    flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
+    can = ", ".join(flag for flag in FLAGS if flag in flags) or platform.machine()
     memory = f"{psutil.virtual_memory().total / 2**30:.0f} GB of memory"
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     return "\n\n".join(
         (
             "# Results",
             f"Written by `{command}` on {time.strftime('%Y-%m-%d')}. Ratios count: seconds depend on the machine.",
-            f"{cpu}, {processors()} processors, {memory}, load {os.getloadavg()[0]:.1f} before the start; "
+            f"{cpu} ({can}), {processors()} processors, {memory}, load {os.getloadavg()[0]:.1f} before the start; "
             f"{platform.system()}, Python {platform.python_version()}, {versions}.",
         )
     )

@@ -20,6 +20,7 @@ import yaml
 from mlflow import MlflowClient
 
 from benchmarks import samples
+from bottletop import backbone
 from bottletop.cli import main
 from bottletop.config import read_yaml
 from bottletop.doctor import cache, remote
@@ -129,7 +130,7 @@ def test_a_fresh_clone_is_only_warned_that_it_has_no_remote(clone):
     report = examine()
     assert report.code == 0
     assert [name for name, lines in report.found.items() if lines[0].level != "ok"] == ["remote"]
-    assert report.printed.endswith("12 checks, 1 warning\n")
+    assert report.printed.endswith("13 checks, 1 warning\n")
 
 
 def test_lines_are_aligned(clone):
@@ -211,6 +212,21 @@ class TestProject:
         report = examine()
         assert report.only("project").text == "mine: ../pictures is missing, so its images can't be read again"
         assert report.code == 0
+
+
+class TestProcessor:
+    def test_what_computes_features_and_how_fast_to_expect_it(self, clone, monkeypatch):
+        monkeypatch.setenv("BOTTLETOP_THREADS", "4")
+        monkeypatch.setattr(backbone, "best_engine", lambda *_: backbone.NCNN)
+        assert examine().only("processor").text == (
+            "vgg16 is computed by ncnn in float32, on 4 threads; elsewhere, 4 cores did about 12 images/s of 224 px"
+        )
+
+    def test_a_backbone_that_was_not_measured_is_named_without_a_figure(self, clone, monkeypatch):
+        monkeypatch.setattr(backbone, "best_engine", lambda *_: backbone.TENSORFLOW)
+        assert re.fullmatch(
+            r"vgg16 is computed by tensorflow in float32, on \d+ threads", examine().only("processor").text
+        )
 
 
 class TestVersions:

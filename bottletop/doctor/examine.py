@@ -13,6 +13,7 @@ Check = Callable[[], Iterator[Finding]]
 CHECKS: dict[str, Check] = {
     "project": project.project,
     "versions": project.versions,
+    "processor": project.processor,
     "git": project.git_state,
     "cache": cache.cache,
     "site cache": cache.site_cache,
