@@ -17,7 +17,8 @@ from bottletop.threads import at_least_one, processors
 from bottletop.weights import Arrays
 
 FLOAT16_MAX = 65504.0
-LARGEST_FLOAT32 = 1e35  # a thousandth of it: Winograd's sums are larger than what they come to
+LARGEST_SUM = 1e35  # float32 ends at 3e38; Winograd's sums are larger than what they come to
+LARGEST_WEIGHT = 1e18  # far beyond any network's
 BATCH_PIXELS = 8 * 224 * 224  # of all images of a batch; `benchmarks/batches.py` compares
 SMALLEST_BATCH, LARGEST_BATCH = 8, 64
 GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, of AMD, and in WSL: without one, nobody asks TensorFlow
@@ -30,11 +31,9 @@ class Engine(NamedTuple):
     precision: Literal["float32", "bfloat16"]
 
 
-NCNN, TENSORFLOW, BFLOAT16 = (
-    Engine("ncnn", "float32"),
-    Engine("tensorflow", "float32"),
-    Engine("tensorflow", "bfloat16"),
-)
+NCNN = Engine("ncnn", "float32")
+TENSORFLOW = Engine("tensorflow", "float32")
+BFLOAT16 = Engine("tensorflow", "bfloat16")
 
 Extract = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float16], NDArray[np.float16]]]
 
@@ -49,11 +48,11 @@ def build(weights: Arrays, image_side_px: int, engine: Engine, backbone: str = "
 
     An image's features do not depend on the other images of its batch. Values over float16's range are clipped.
 
-    Raises ArtefactError where a weight or a feature is not finite, or VGG's weights are so large that one may not be.
+    Raises ArtefactError where a weight or a feature is not finite, or weights are so large that features may not be.
     """
     if not all(np.isfinite(array).all() for array in weights.values()):  # ReLU turns NaN into 0: unseen later on
         raise ArtefactError("the backbone's weights are not finite: run dvc repro weights")
-    if backbone in architectures.LAYERS and architectures.largest(backbone, weights) > LARGEST_FLOAT32:
+    if _may_overflow(backbone, weights):
         raise ArtefactError(
             "the backbone's weights are so large that features may overflow float32: run dvc repro weights"
         )
@@ -115,6 +114,16 @@ def best_precision(wanted: Precision) -> Literal["float32", "bfloat16"]:
         flags = cpu.read_text() if cpu.exists() else ""
         capable = "avx512_bf16" in flags or "amx_bf16" in flags
     return "bfloat16" if capable else "float32"
+
+
+def _may_overflow(backbone: str, weights: Arrays) -> bool:
+    """Looked for in the weights: where ReLU makes 0 of NaN, features do not show it.
+
+    Only of networks in `architectures` a bound is known. In others, a weight over `LARGEST_WEIGHT` is taken for damage.
+    """
+    if backbone in architectures.LAYERS:
+        return architectures.largest(backbone, weights) > LARGEST_SUM
+    return max(float(np.abs(array).max()) for array in weights.values()) > LARGEST_WEIGHT
 
 
 def _gpus_compute_in_bfloat16() -> bool | None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottletop.architectures import LAYERS
+from bottletop.errors import ArtefactError
 from bottletop.layers import Layer
 from bottletop.networks import Forward, named
 from bottletop.threads import processors
@@ -29,7 +30,11 @@ SCHEMES = {  # of preparing images: ncnn's order of the channels, their means, a
 
 
 def forward(backbone: str, weights: Arrays, image_side_px: int) -> Forward:
-    """The network as a function; see `networks.Forward`."""
+    """The network as a function; see `networks.Forward`.
+
+    Raises:
+        ArtefactError: ncnn fails, which it does not explain.
+    """
     net = _network(backbone, weights)
     pixels, means, factors = SCHEMES[named(backbone).scheme]
     pool = ThreadPoolExecutor(processors())
@@ -39,8 +44,10 @@ def forward(backbone: str, weights: Arrays, image_side_px: int) -> Forward:
         values.substract_mean_normalize(means, factors)
         extractor = net.create_extractor()
         extractor.input("images", values)
-        _, pooled = extractor.extract("pooled")
-        _, bottleneck = extractor.extract("bottleneck")
+        failed, pooled = extractor.extract("pooled")
+        failed_too, bottleneck = extractor.extract("bottleneck")
+        if failed or failed_too:
+            raise ArtefactError("ncnn could not compute an image, maybe for lack of memory: set BOTTLETOP_THREADS to 1")
         return np.array(bottleneck).transpose(1, 2, 0), np.array(pooled)
 
     def run(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -54,13 +61,15 @@ def _network(backbone: str, weights: Arrays) -> ncnn.Net:
     net = ncnn.Net()
     net.opt.num_threads = 1
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False  # ARM's default
-    net.load_param_mem(_description(backbone, weights))
+    failed = net.load_param_mem(_description(backbone, weights))
     with tempfile.NamedTemporaryFile() as file:  # read from memory, ncnn would refer to it for good
         for layer in LAYERS[backbone]:
             if layer.has_weights:
                 file.write(_parameters(layer, weights))
         file.flush()
-        net.load_model(file.name)
+        failed += net.load_model(file.name)
+    if failed:
+        raise ArtefactError(f"ncnn could not build {backbone}, maybe for lack of memory: close other programs")
     return net
 
 

@@ -156,6 +156,13 @@ def test_weights_whose_features_may_overflow_float32_are_refused(layer, engine):
         backbone.build({**random_weights(), f"{layer}/kernel": kernel * np.float32(1e38)}, 32, engine)
 
 
+def test_a_weight_as_no_network_has_it_is_refused_where_no_bound_is_known():
+    with pytest.raises(ArtefactError, match="so large that features may overflow float32"):
+        backbone.build(
+            {"conv2d/kernel": np.full((1, 1, 3, 3), -1e19, np.float32)}, 75, backbone.TENSORFLOW, "inception_v3"
+        )
+
+
 def test_weights_may_be_large_where_nothing_can_overflow():
     large = {**random_weights(), "block5_conv3/kernel": random_weights()["block5_conv3/kernel"] * np.float32(1e6)}
     bottleneck, _ = backbone.build(large, 32, backbone.NCNN)(noise(1, 32))
