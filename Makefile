@@ -46,9 +46,9 @@ ui: install ## open the MLflow UI on 127.0.0.1 (PORT=5000)
 test: install ## run the fast tests
 	pytest -m "not slow" -n 2
 
-test-processors: install ## run the tests of features as on processors that have less than this one
-	ONEDNN_MAX_CPU_ISA=AVX2 pytest -m "not slow" -n 2 $(FEATURES)
-	TF_ENABLE_ONEDNN_OPTS=0 pytest -m "not slow" -n 2 $(FEATURES)
+test-processors: install ## run the tests of features as on other processors: oneDNN with AVX2, and none
+	TF_ENABLE_ONEDNN_OPTS=1 ONEDNN_MAX_CPU_ISA=AVX2 pytest -m "not slow" -n 2 $(FEATURES)
+	TF_ENABLE_ONEDNN_OPTS=0 pytest -k "neighbours or rows_come_back or plain_numpy" tests/test_backbone.py
 
 test-slow: install ## run the tests that take minutes or need the sample archives
 	pytest -m "slow and not server" -n 2 --dist loadfile --timeout 900

@@ -15,7 +15,7 @@ from bottletop.errors import DataError
 from bottletop.layers import Layer
 from bottletop.manifest import Kind, Pooling
 from bottletop.networks import Forward, named
-from bottletop.runtime import has_onednn, keras, tf
+from bottletop.runtime import keras, tf
 from bottletop.weights import Arrays
 
 CPU = ["CPU:0"]
@@ -28,7 +28,8 @@ def forward(
 
     Batches are filled up to `at_once` images, so that an image's maps do not depend on how many others there are.
     Where oneDNN computes, they do not depend on which others either: seen with AVX2 and with AMX, not tried on a GPU.
-    TensorFlow's own convolutions add up in an order that depends on an image's place: they get one image at a time.
+    TensorFlow's own convolutions, used where there is AVX2 alone, add up in an order that depends on an image's place
+    in the batch: they get one image at a time.
     """
     network = model(backbone, weights, image_side_px, precision)
     prepared = preparation(backbone)
@@ -54,7 +55,7 @@ def forward(
         return maps[-1], _averages_and_maxima(maps)
 
     def run(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        if devices == CPU and not has_onednn():
+        if devices == CPU and not _has_onednn():
             found = [compute(tf.constant(image[None])) for image in images]
         else:
             found = []
@@ -66,6 +67,13 @@ def forward(
         return bottleneck, pooled
 
     return run
+
+
+def _has_onednn() -> bool:
+    """Whether oneDNN computes convolutions on the CPU: by TensorFlow's choice, or by ``TF_ENABLE_ONEDNN_OPTS``."""
+    from tensorflow.python.util import _pywrap_util_port
+
+    return bool(_pywrap_util_port.IsMklEnabled())  # there is no public way to ask
 
 
 def preparation(backbone: str) -> Callable[[keras.KerasTensor], keras.KerasTensor]:

@@ -1,7 +1,6 @@
 """TensorFlow and Keras, imported once, without libraries that we do not use and without what they write to stderr."""
 
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -9,16 +8,10 @@ from contextlib import contextmanager
 
 from bottletop.threads import processors
 
-__all__ = ["has_onednn", "keras", "tf"]
+__all__ = ["keras", "tf"]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings and errors only, once it is loaded
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # TensorFlow leaves it off where there is AVX2 alone
 OPTIONAL = ("matplotlib", "pandas", "sklearn")  # Keras does without; they take a third of the time to import
-
-
-def has_onednn() -> bool:
-    """Whether oneDNN computes what TensorFlow computes on the CPU."""
-    return platform.machine() in ("x86_64", "AMD64") and os.environ["TF_ENABLE_ONEDNN_OPTS"] != "0"
 
 
 @contextmanager
