@@ -161,7 +161,7 @@ def test_an_unexpected_error_is_a_finding_and_the_other_checks_still_run(clone):
     Path("requirements.lock").unlink()
     report = examine()
     assert report.only("versions").text.startswith("could not be checked: FileNotFoundError")
-    assert (report.code, len(report.found)) == (1, 12)
+    assert (report.code, len(report.found)) == (1, 13)
 
 
 class TestPlace:
