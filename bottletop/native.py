@@ -14,7 +14,7 @@ import ncnn
 import numpy as np
 from numpy.typing import NDArray
 
-from bottletop.architectures import LAYERS
+from bottletop.architectures import LAYERS, shapes
 from bottletop.errors import ArtefactError
 from bottletop.layers import Layer
 from bottletop.networks import Forward, named
@@ -35,7 +35,7 @@ def forward(backbone: str, weights: Arrays, image_side_px: int) -> Forward:
     Raises:
         ArtefactError: ncnn fails, which it does not explain.
     """
-    net = _network(backbone, weights)
+    net = _network(backbone, weights, image_side_px)
     pixels, means, factors = SCHEMES[named(backbone).scheme]
     pool = ThreadPoolExecutor(processors())
 
@@ -57,11 +57,11 @@ def forward(backbone: str, weights: Arrays, image_side_px: int) -> Forward:
     return run
 
 
-def _network(backbone: str, weights: Arrays) -> ncnn.Net:
+def _network(backbone: str, weights: Arrays, image_side_px: int) -> ncnn.Net:
     net = ncnn.Net()
     net.opt.num_threads = 1
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False  # ARM's default
-    failed = net.load_param_mem(_description(backbone, weights))
+    failed = net.load_param_mem(_description(backbone, weights, image_side_px))
     with tempfile.NamedTemporaryFile() as file:  # read from memory, ncnn would refer to it for good
         for layer in LAYERS[backbone]:
             if layer.has_weights:
@@ -80,11 +80,13 @@ class _Step(NamedTuple):
     name: str  # of the step and of what it puts out
     inputs: tuple[str, ...]
     options: str = ""
+    shape: tuple[int, int, int] | None = None  # height, width, channels: ncnn chooses each layer's algorithm by them
 
 
-def _description(backbone: str, weights: Arrays) -> str:
+def _description(backbone: str, weights: Arrays, image_side_px: int) -> str:
     """ncnn's text for a network that puts out ``pooled`` and ``bottleneck``."""
     steps = [_Step("Input", "images", ()), *(_step(layer, weights) for layer in LAYERS[backbone])]
+    steps = [step._replace(shape=shapes(backbone, image_side_px)[step.name]) for step in steps]
     maps = (*named(backbone).earlier, LAYERS[backbone][-1].name)
     pools = []
     for each in maps:
@@ -100,13 +102,23 @@ def _text(steps: list[_Step]) -> str:
     readers = Counter(name for step in steps for name in step.inputs)
     copies = {name: [f"{name}/copy{number}" for number in range(count)] for name, count in readers.items() if count > 1}
     unread = {name: iter(names) for name, names in copies.items()}
-    lines, blobs = [], len(steps) + sum(map(len, copies.values()))
-    for kind, name, inputs, options in steps:
+    lines: list[list[str]] = []
+    blobs = len(steps) + sum(map(len, copies.values()))
+    for kind, name, inputs, options, shape in steps:
         read = [next(unread[each]) if each in unread else each for each in inputs]
-        lines.append(" ".join([kind, name, str(len(read)), "1", *read, name, options]).rstrip())
+        lines.append([kind, name, str(len(read)), "1", *read, name, options, _shapes(shape, 1)])
         if name in copies:
-            lines.append(" ".join(["Split", f"{name}/copies", "1", str(readers[name]), name, *copies[name]]))
-    return "\n".join(["7767517", f"{len(lines)} {blobs}", *lines, ""])
+            count = readers[name]
+            lines.append(["Split", f"{name}/copies", "1", str(count), name, *copies[name], _shapes(shape, count)])
+    return "\n".join(["7767517", f"{len(lines)} {blobs}", *(" ".join(filter(None, line)) for line in lines), ""])
+
+
+def _shapes(shape: tuple[int, int, int] | None, count: int) -> str:
+    """The option that tells ncnn the shape of each of a step's outputs."""
+    if shape is None:
+        return ""
+    height, width, channels = shape
+    return f"-23330={4 * count}" + count * f",3,{width},{height},{channels}"
 
 
 def _step(layer: Layer, weights: Arrays) -> _Step:

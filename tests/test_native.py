@@ -33,7 +33,7 @@ def test_the_same_images_give_the_same_bytes_again():
 
 def test_where_several_layers_read_one_each_gets_a_copy():
     steps = [
-        native._Step("Input", "images", ()),
+        native._Step("Input", "images", (), shape=(5, 6, 3)),
         native._Step("Pooling", "a", ("images",), "0=1"),
         native._Step("Pooling", "b", ("images",)),
         native._Step("Concat", "c", ("a", "b")),
@@ -41,8 +41,8 @@ def test_where_several_layers_read_one_each_gets_a_copy():
     assert native._text(steps).splitlines() == [
         "7767517",
         "5 6",
-        "Input images 0 1 images",
-        "Split images/copies 1 2 images images/copy0 images/copy1",
+        "Input images 0 1 images -23330=4,3,6,5,3",
+        "Split images/copies 1 2 images images/copy0 images/copy1 -23330=8,3,6,5,3,3,6,5,3",
         "Pooling a 1 1 images/copy0 a 0=1",
         "Pooling b 1 1 images/copy1 b",
         "Concat c 2 1 a b c",

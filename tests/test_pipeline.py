@@ -367,7 +367,7 @@ class TestMistakes:
             ("train.dropout", [1.5], "train.dropout"),
             ("train.optimiser", "adamm", "train.optimiser"),
             ("train.epoch", 5, "unknown field `epoch`"),
-            ("extract.backbone", "vgg61", "backbone must be one of vgg16, vgg19, resnet50"),
+            ("extract.backbone", "vgg61", "backbone must be one of vgg16, vgg19, efficientnet_lite0, resnet50"),
         ],
     )
     def test_a_wrong_param(self, project: Path, name: str, value: object, message: str) -> None:
