@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 PORT ?= 5000
-FEATURES := tests/test_backbone.py tests/test_export.py # what TensorFlow computes: it reads both variables
+FEATURES := tests/backbones/test_extractor.py tests/inference/test_export.py # what TensorFlow computes: it reads both variables
 
 .DEFAULT_GOAL := help
 .PHONY: help install run results sweep recipe experiments ui test test-processors test-slow test-servers test-all bench bench-full lint format lock clean
@@ -48,7 +48,7 @@ test: install ## run the fast tests
 
 test-processors: install ## run the tests of features as on other processors: oneDNN with AVX2, and none
 	TF_ENABLE_ONEDNN_OPTS=1 ONEDNN_MAX_CPU_ISA=AVX2 pytest -m "not slow" -n 2 $(FEATURES)
-	TF_ENABLE_ONEDNN_OPTS=0 pytest -k "neighbours or rows_come_back or plain_numpy" tests/test_backbone.py
+	TF_ENABLE_ONEDNN_OPTS=0 pytest -k "neighbours or rows_come_back or plain_numpy" tests/backbones/test_extractor.py
 
 test-slow: install ## run the tests that take minutes or need the sample archives
 	pytest -m "slow and not server" -n 2 --dist loadfile --timeout 900

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from benchmarks import samples
 from benchmarks.memory import high_water_bytes
-from bottletop.config import load
-from bottletop.features import FeatureSet, open_features
-from bottletop.images import read_index
-from bottletop.paths import Paths
+from bottletop.core.paths import Paths
+from bottletop.core.settings import load
+from bottletop.images.index import read_index
+from bottletop.models.params import TopParams
+from bottletop.models.vectors import FeatureSet, open_features
 from bottletop.split import SplitParams, split
-from bottletop.top_params import TopParams
 from tests.project import set_param
 
 SEEDS = (0, 1, 2)
@@ -83,7 +83,7 @@ def run(project: Path, stage: str, *arguments: str) -> Cost:
 
 def accuracies(name: str, seed: int) -> tuple[float, float]:
     """Test accuracy of the default top and of logistic regression, on the same features and the same split."""
-    from bottletop import top, training  # TensorFlow's memory would count as that of the stages started before
+    from bottletop.models import top, training  # TensorFlow's memory would count as that of the stages started before
 
     paths = Paths(name)
     params = load(SplitParams, "split")

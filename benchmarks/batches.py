@@ -1,4 +1,4 @@
-"""How many images TensorFlow best computes at once; `backbone.batch_size` should be close to the best.
+"""How many images TensorFlow best computes at once; `extractor.batch_size` should be close to the best.
 
     python -m benchmarks.batches
 
@@ -7,14 +7,15 @@ The sizes take turns; medians are printed. CPU time is less moved by what else t
 
 import argparse
 import time
+from functools import partial
 from statistics import median
 
 import numpy as np
 
-from bottletop import backbone, floating
-from bottletop.config import load
-from bottletop.paths import CATALOGUE
-from bottletop.weight_sources import WeightsEntry, obtain
+from bottletop.backbones import extractor, tensorflow_engine
+from bottletop.core.paths import CATALOGUE
+from bottletop.core.settings import load
+from bottletop.download.weight_sources import WeightsEntry, obtain
 
 SIZES = (4, 8, 16, 32, 64)
 
@@ -31,9 +32,10 @@ def main() -> None:
     print("|" + 6 * " --- |", flush=True)
     for precision in options.precisions:
         for side in options.sides:
-            chosen = backbone.batch_size(side, backbone.Engine("tensorflow", precision))
+            chosen = extractor.batch_size(side, extractor.Engine("tensorflow", precision))
             images = np.random.default_rng(0).integers(0, 256, (max(*SIZES, chosen), side, side, 3), np.uint8)
-            forwards = {size: floating.forward("vgg16", weights, side, precision, size) for size in (*SIZES, chosen)}
+            forward = partial(tensorflow_engine.forward, "vgg16", weights, side, precision)
+            forwards = {size: forward(size) for size in (*SIZES, chosen)}
             taken: dict[int, list[tuple[float, float]]] = {size: [] for size in sorted({*SIZES, chosen})}
             for number in range(1 + options.rounds):
                 for size, times in taken.items():

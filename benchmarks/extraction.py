@@ -19,15 +19,16 @@ from unittest import mock
 import numpy as np
 
 from benchmarks import samples
-from bottletop import backbone, extraction
-from bottletop.config import load
-from bottletop.files import sha256_text
-from bottletop.images import ImageRow
-from bottletop.manifest import ExtractParams
-from bottletop.paths import CATALOGUE
-from bottletop.shards import ShardWriter
-from bottletop.weight_sources import WeightsEntry, obtain
-from bottletop.weights import Arrays, save
+from bottletop.backbones import extractor
+from bottletop.backbones.weights import Arrays, save
+from bottletop.core.files import sha256_text
+from bottletop.core.paths import CATALOGUE
+from bottletop.core.settings import load
+from bottletop.download.shards import ShardWriter
+from bottletop.download.weight_sources import WeightsEntry, obtain
+from bottletop.features import extraction
+from bottletop.features.manifest import ExtractParams
+from bottletop.images.index import ImageRow
 
 SIDE_PX, SMALL = 224, "efficientnet_lite0"
 ARTICLES = "ImageDataGenerator, predict"
@@ -39,15 +40,15 @@ def main(scratch: Path, rounds: int, count: int) -> None:
     weights = obtain(load(WeightsEntry, "weights.vgg16", CATALOGUE))
     small = obtain(load(WeightsEntry, f"weights.{SMALL}", CATALOGUE), SMALL)
     ways: dict[str, Way] = {ARTICLES: Tutorial(scratch, weights).seconds}
-    engines = [backbone.NCNN, backbone.TENSORFLOW]
-    if backbone.best_precision("auto") == "bfloat16":
-        engines.append(backbone.BFLOAT16)
+    engines = [extractor.NCNN, extractor.TENSORFLOW]
+    if extractor.best_precision("auto") == "bfloat16":
+        engines.append(extractor.BFLOAT16)
     for engine in engines:
-        compute = backbone.build(weights, SIDE_PX, engine)
+        compute = extractor.build(weights, SIDE_PX, engine)
         ways[f"bottletop, {engine.name} {engine.precision}"] = ours(scratch / "tars", rows, weights, compute, engine)
         ways[f"forward pass alone, {engine.name} {engine.precision}"] = bare(compute, count, engine)
-    compute = backbone.build(small, SIDE_PX, backbone.NCNN, SMALL)
-    ways[f"bottletop, {SMALL}, ncnn"] = ours(scratch / "tars", rows, small, compute, backbone.NCNN, SMALL)
+    compute = extractor.build(small, SIDE_PX, extractor.NCNN, SMALL)
+    ways[f"bottletop, {SMALL}, ncnn"] = ours(scratch / "tars", rows, small, compute, extractor.NCNN, SMALL)
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(rounds):
         for name, way in ways.items():
@@ -108,8 +109,8 @@ def ours(
     tars: Path,
     rows: list[ImageRow],
     weights: Arrays,
-    compute: backbone.Extract,
-    engine: backbone.Engine,
+    compute: extractor.Extract,
+    engine: extractor.Engine,
     name: str = "vgg16",
 ) -> Way:
     params = ExtractParams(backbone=name, image_side_px=SIDE_PX, precision="auto", views=1, flip=False, bottleneck=True)
@@ -117,15 +118,15 @@ def ours(
 
     def run(target: Path) -> tuple[float, float]:
         wall, cpu = time.perf_counter(), time.process_time()
-        with mock.patch.multiple(backbone, best_engine=lambda *_: engine, build=lambda *_: compute):
+        with mock.patch.multiple(extractor, best_engine=lambda *_: engine, build=lambda *_: compute):
             extraction.extract(rows, tars, weights, SIDE_PX, params, target)
         return time.perf_counter() - wall, time.process_time() - cpu
 
     return run
 
 
-def bare(compute: backbone.Extract, count: int, engine: backbone.Engine) -> Way:
-    size = backbone.batch_size(SIDE_PX, engine)
+def bare(compute: extractor.Extract, count: int, engine: extractor.Engine) -> Way:
+    size = extractor.batch_size(SIDE_PX, engine)
     images = np.random.default_rng(0).integers(0, 256, (size, SIDE_PX, SIDE_PX, 3), np.uint8)
     compute(images)
 

@@ -21,10 +21,13 @@ import numpy as np
 from benchmarks import made_up, samples
 from benchmarks.accuracy import SEEDS, run
 from benchmarks.precisions import cosine, pooled, test_accuracy
-from bottletop import crops, extraction, weights
-from bottletop.images import ImageRow, decode, read_index, square
-from bottletop.manifest import ExtractParams
-from bottletop.paths import Paths, weights_file
+from bottletop.backbones import weights
+from bottletop.core.paths import Paths, weights_file
+from bottletop.features import extraction
+from bottletop.features.manifest import ExtractParams
+from bottletop.images import crops
+from bottletop.images.decoding import decode, square
+from bottletop.images.index import ImageRow, read_index
 
 DATASETS = ("flowers-17", "food-101")
 

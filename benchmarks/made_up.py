@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bottletop.files import sha256_text
-from bottletop.manifest import Kind, Manifest, ShardShape, feature_file, write_manifest
+from bottletop.backbones.networks import Kind
+from bottletop.core.files import sha256_text
+from bottletop.features.manifest import Manifest, ShardShape, feature_file, write_manifest
 from bottletop.split import SplitRow
 
 SIDES = ("train",) * 8 + ("validation", "test")  # of a class's images in turn

@@ -20,17 +20,17 @@ import msgspec
 import numpy as np
 
 from benchmarks import made_up
-from bottletop.config import load, parse
-from bottletop.paths import PARAMS
+from bottletop.core.paths import PARAMS
+from bottletop.core.settings import load, parse
 
 IMAGE_BYTES = 50_000
 CLASSES = 101
 
 
 def train(folder: Path, rows: Any) -> None:
-    from bottletop.features import open_features
-    from bottletop.top_params import TopParams
-    from bottletop.training import train
+    from bottletop.models.params import TopParams
+    from bottletop.models.training import train
+    from bottletop.models.vectors import open_features
 
     changes = {"features": "bottleneck", "hidden": (100, 50), "epochs": 1, "batch_size": 256}
     params = msgspec.structs.replace(load(TopParams, "train", PARAMS), **changes)
@@ -38,19 +38,19 @@ def train(folder: Path, rows: Any) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    from bottletop import download
-    from bottletop.catalogue import Source
+    from bottletop.core.catalogue import Source
+    from bottletop.download import unpacking
 
     source = parse(Source, {"urls": [f"file:{archive}"], "images": "made-up/{label}/*"}, "source", archive)
-    download.unpack(source, download.DownloadParams(max_rejected=0.0), folder)
+    unpacking.unpack(source, unpacking.DownloadParams(max_rejected=0.0), folder)
 
 
 def extract(folder: Path, photos: int) -> None:
-    from bottletop import extraction
-    from bottletop.files import sha256_text
-    from bottletop.images import ImageRow
-    from bottletop.manifest import ExtractParams
-    from bottletop.shards import ShardWriter
+    from bottletop.core.files import sha256_text
+    from bottletop.download.shards import ShardWriter
+    from bottletop.features import extraction
+    from bottletop.features.manifest import ExtractParams
+    from bottletop.images.index import ImageRow
     from tests.tiny import random_weights
 
     os.environ["DVC_ROOT"] = str(folder)  # nothing is found again

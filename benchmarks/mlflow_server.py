@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bottletop.server import answers
+from bottletop.tracking.client import answers
 
 START_LIMIT_S = 120  # on a busy machine; it takes five to ten seconds
 

@@ -19,16 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import made_up
-from bottletop import cnn, pictures
-from bottletop.config import parse, read_yaml
-from bottletop.epochs import Entry
-from bottletop.examples import Rows
-from bottletop.grid import with_overrides
-from bottletop.network_params import AugmentParams, CnnParams
-from bottletop.paths import PARAMS
-from bottletop.recipes import settings
+from bottletop.core.paths import PARAMS
+from bottletop.core.settings import parse, read_yaml
+from bottletop.experiments.grid import with_overrides
+from bottletop.experiments.recipes import settings
+from bottletop.models import cnn, pictures
+from bottletop.models.epochs import Entry
+from bottletop.models.examples import Rows
+from bottletop.models.network_params import AugmentParams, CnnParams
+from bottletop.models.params import TopParams
 from bottletop.split import SplitRow
-from bottletop.top_params import TopParams
 from tests.tiny import image_shards
 
 

@@ -17,7 +17,7 @@ from playwright.sync_api import Page, Route, sync_playwright
 
 from benchmarks import samples
 from benchmarks.mlflow_server import serving
-from bottletop import view
+from bottletop.tracking import columns
 
 EPOCHS, BATCH_SIZES = (5, 10, 20), (16, 32, 64)
 WINDOW = {"width": 1400, "height": 800}  # pixels
@@ -97,7 +97,7 @@ def prefer_training(page: Page, address: str) -> None:
 
 def show_runs(page: Page, address: str, names: list[str], folder_id: str = "1") -> None:
     """The table of a dataset's runs, once it lists them."""
-    page.goto(f"{address}/#/experiments/{folder_id}/runs?viewStateShareKey={view.KEY}")
+    page.goto(f"{address}/#/experiments/{folder_id}/runs?viewStateShareKey={columns.KEY}")
     for name in names:
         page.get_by_role("link", name=name, exact=True).wait_for()
     page.get_by_role("button", name="Hide banner", exact=True).click()

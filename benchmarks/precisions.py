@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from benchmarks import samples
 from benchmarks.accuracy import SEEDS, run
-from bottletop.config import load
-from bottletop.features import open_features
-from bottletop.files import read_json
-from bottletop.images import read_index
-from bottletop.paths import Paths
+from bottletop.core.files import read_json
+from bottletop.core.paths import Paths
+from bottletop.core.settings import load
+from bottletop.images.index import read_index
+from bottletop.models.params import TopParams
+from bottletop.models.vectors import open_features
 from bottletop.split import SplitParams, split
-from bottletop.top_params import TopParams
 from tests.project import set_param
 
 PRECISIONS = ("float32", "bfloat16")
@@ -55,7 +55,7 @@ def main(scratch: Path) -> None:
 
 def test_accuracy(name: str, seed: int) -> tuple[float, int]:
     """Of the default top, and of how many images."""
-    from bottletop import top, training  # TensorFlow is not needed before
+    from bottletop.models import top, training  # TensorFlow is not needed before
 
     params, default = load(SplitParams, "split"), load(TopParams, "train")
     rows = split(read_index(Paths(name).index), msgspec.structs.replace(params, seed=seed))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import samples
-from bottletop.recipes import FOLDER, settings
+from bottletop.experiments.recipes import FOLDER, settings
 from tests.project import run
 
 

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import psutil
 
-from bottletop.files import write_text
-from bottletop.threads import processors
+from bottletop.core.files import write_text
+from bottletop.core.parallel import processors
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PACKAGES = ("bottletop", "dvc", "keras", "mlflow", "ncnn", "numpy", "pillow", "tensorflow")

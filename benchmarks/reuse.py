@@ -16,12 +16,13 @@ from unittest.mock import patch
 
 import numpy as np
 
-from bottletop import backbone, reuse
-from bottletop.backbone import BFLOAT16
-from bottletop.extraction import _manifest, extract
-from bottletop.files import sha256_text
-from bottletop.images import ImageRow
-from bottletop.manifest import ExtractParams
+from bottletop.backbones import extractor
+from bottletop.backbones.extractor import BFLOAT16
+from bottletop.core.files import sha256_text
+from bottletop.features import reuse
+from bottletop.features.extraction import _manifest, extract
+from bottletop.features.manifest import ExtractParams
+from bottletop.images.index import ImageRow
 from tests.tiny import random_weights
 
 CLASSES, SIDE_PX = 101, 224
@@ -59,7 +60,7 @@ def main() -> None:
     images = rows(options.images)
     print("| there already | images | seconds | CPU seconds |\n| --- | --- | --- | --- |", flush=True)
     for name, order in (("in the same order", images), ("in another order", images[::-1])):
-        with tempfile.TemporaryDirectory() as folder, patch.object(backbone, "build", side_effect=AssertionError):
+        with tempfile.TemporaryDirectory() as folder, patch.object(extractor, "build", side_effect=AssertionError):
             os.environ["DVC_ROOT"] = folder
             leave(Path(folder), order)
             wanted = [row for row in images if row.label != "class 000"]

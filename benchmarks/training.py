@@ -23,15 +23,15 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks import made_up
-from bottletop import training
-from bottletop.config import parse, read_yaml
-from bottletop.epochs import Entry
-from bottletop.features import FeatureSet, open_features
-from bottletop.grid import with_overrides
-from bottletop.paths import PARAMS
-from bottletop.recipes import settings
-from bottletop.runtime import tf
-from bottletop.top_params import TopParams
+from bottletop.backbones.runtime import tf
+from bottletop.core.paths import PARAMS
+from bottletop.core.settings import parse, read_yaml
+from bottletop.experiments.grid import with_overrides
+from bottletop.experiments.recipes import settings
+from bottletop.models import training
+from bottletop.models.epochs import Entry
+from bottletop.models.params import TopParams
+from bottletop.models.vectors import FeatureSet, open_features
 
 CLASSES = 101
 READING = {"in memory": 1 << 62, "from disk": 0}  # bytes that may be held

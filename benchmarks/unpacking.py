@@ -17,11 +17,11 @@ from statistics import median
 import numpy as np
 
 from benchmarks import made_up
-from bottletop.catalogue import Source
-from bottletop.config import parse
-from bottletop.download import AHEAD_EACH, DownloadParams, unpack
-from bottletop.images import decode
-from bottletop.threads import map_ahead, processors
+from bottletop.core.catalogue import Source
+from bottletop.core.parallel import map_ahead, processors
+from bottletop.core.settings import parse
+from bottletop.download.unpacking import AHEAD_EACH, DownloadParams, unpack
+from bottletop.images.decoding import decode
 
 
 def measure(folder: Path, images: int, rounds: int) -> dict[str, tuple[float, float]]:

@@ -17,13 +17,13 @@ import numpy as np
 
 from benchmarks import samples
 from benchmarks.accuracy import SEEDS, run, spread
-from bottletop.config import load
-from bottletop.features import FeatureSet, open_features
-from bottletop.images import read_index
-from bottletop.paths import Paths
-from bottletop.scores import MIN_PROBABILITY
+from bottletop.core.paths import Paths
+from bottletop.core.settings import load
+from bottletop.evaluation.scores import MIN_PROBABILITY
+from bottletop.images.index import read_index
+from bottletop.models.params import TopParams
+from bottletop.models.vectors import FeatureSet, open_features
 from bottletop.split import SplitParams, split
-from bottletop.top_params import TopParams
 from tests.project import set_param
 
 VIEWS = (1, 2, 4)
@@ -54,7 +54,7 @@ def main(scratch: Path, datasets: list[str]) -> None:
 
 def scores(name: str, seed: int) -> list[tuple[float, float]]:
     """Test accuracy and log loss of the default top, in the order of `COLUMNS`."""
-    from bottletop import training  # TensorFlow is not needed before
+    from bottletop.models import training  # TensorFlow is not needed before
 
     params, default = load(SplitParams, "split"), load(TopParams, "train")
     rows = split(read_index(Paths(name).index), msgspec.structs.replace(params, seed=seed))

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from bottletop.config import load, read_yaml
-from bottletop.errors import ArtefactError, ParamsError, exit_on_error
-from bottletop.files import read_json
-from bottletop.paths import PARAMS, Paths
+from bottletop.core.errors import ArtefactError, ParamsError, exit_on_error
+from bottletop.core.files import read_json
+from bottletop.core.paths import PARAMS, Paths
+from bottletop.core.settings import load, read_yaml
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -110,13 +110,13 @@ def print_results() -> None:
 
 
 def run_sweep(settings: list[str], seeds: int, repeat: int, jobs: int | None) -> None:
-    from bottletop.sweeps import sweep  # scipy takes a second to import
+    from bottletop.experiments.sweep import sweep  # scipy takes a second to import
 
     sweep(settings, seeds=seeds, repeat=repeat, jobs=jobs)
 
 
 def run_recipe(name: str | None, settings: list[str]) -> None:
-    from bottletop import recipes  # numpy takes a tenth of a second to import
+    from bottletop.experiments import recipes  # numpy takes a tenth of a second to import
 
     if name is None:
         print(recipes.listing())
@@ -126,19 +126,19 @@ def run_recipe(name: str | None, settings: list[str]) -> None:
 
 def print_runs(*, name: str | None, all: bool, limit: int, open: bool) -> None:  # noqa: A002 (the options' names)
     """The newest experiments beside their MLflow runs, or all about one."""
-    from bottletop import runs  # MLflow takes seconds to import
+    from bottletop.experiments import listing  # MLflow takes seconds to import
 
     if name is None:
         if open:
             raise ParamsError("--open needs the name of an experiment, or the start of a run's id")
-        print(runs.table(None if all else load(tuple[str, ...], "datasets", PARAMS), limit))
+        print(listing.table(None if all else load(tuple[str, ...], "datasets", PARAMS), limit))
         return
-    record, *others = runs.find(name)
-    print(runs.describe(record))
+    record, *others = listing.find(name)
+    print(listing.describe(record))
     if others:
         print(f"\n{len(others)} more of that name: {', '.join(other.run_id[:8] or other.dataset for other in others)}")
     if open:
-        runs.open_page(record)
+        listing.open_page(record)
 
 
 def run_predict(
@@ -156,14 +156,14 @@ def run_predict(
     """Prints what each image shows; exits with 1 where one could not be read."""
     if form == "csv" and top is not None:
         raise ParamsError("--csv has a column for every class: leave out --top, or use --json")
-    from bottletop import classifier, inputs, model_files, prediction
+    from bottletop.inference import classifier, inputs, model_files, prediction
 
     with model_files.chosen(dataset, rev, run_name, registered) as files:
         model = classifier.load(files)
     names = list(inputs.find(images))
     outcomes = prediction.predict(names, model, pictures=explain)
     if explain:
-        from bottletop.explain import explained  # matplotlib takes half a second to import
+        from bottletop.inference.explain import explained  # matplotlib takes half a second to import
 
         outcomes = explained(outcomes, model, Path(output))
     try:
@@ -189,7 +189,7 @@ def run_export(
     """Writes the model to files, tries them, and says how to use them."""
     if register is not None and only == "keras":
         raise ParamsError("--register needs the MLflow model: leave out --only keras")
-    from bottletop import classifier, export, model_files, registry
+    from bottletop.inference import classifier, export, model_files, registry
 
     with model_files.chosen(dataset, rev, run_name) as files:
         whole = classifier.load_whole(files)

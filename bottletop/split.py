@@ -8,10 +8,10 @@ from typing import Annotated, NamedTuple
 
 from msgspec import Meta
 
-from bottletop.config import Params
-from bottletop.errors import DataError
-from bottletop.files import read_rows, sha256_text, write_csv
-from bottletop.images import ImageRow
+from bottletop.core.errors import DataError
+from bottletop.core.files import read_rows, sha256_text, write_csv
+from bottletop.core.settings import Params
+from bottletop.images.index import ImageRow
 
 SIDES = ("train", "validation", "test")
 DROPPED = "dropped"  # training copies of official test images

@@ -2,12 +2,12 @@
 
 import sys
 
-from bottletop.catalogue import dataset
-from bottletop.config import load, unedited
-from bottletop.download import DownloadParams, unpack
-from bottletop.errors import exit_on_error
-from bottletop.files import write_json
-from bottletop.paths import CATALOGUE, PARAMS, Paths
+from bottletop.core.catalogue import dataset
+from bottletop.core.errors import exit_on_error
+from bottletop.core.files import write_json
+from bottletop.core.paths import CATALOGUE, PARAMS, Paths
+from bottletop.core.settings import load, unedited
+from bottletop.download.unpacking import DownloadParams, unpack
 
 
 def run(params: DownloadParams, paths: Paths) -> None:

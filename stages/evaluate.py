@@ -4,15 +4,15 @@ import sys
 
 import numpy as np
 
-from bottletop import reports
-from bottletop.config import load, unedited
-from bottletop.errors import exit_on_error
-from bottletop.files import copy_files
-from bottletop.images import read_index
-from bottletop.paths import PARAMS, Paths
-from bottletop.scores import EvaluateParams
+from bottletop.core.errors import exit_on_error
+from bottletop.core.files import copy_files
+from bottletop.core.paths import PARAMS, Paths
+from bottletop.core.settings import load, unedited
+from bottletop.evaluation import reports
+from bottletop.evaluation.scores import EvaluateParams
+from bottletop.images.index import read_index
+from bottletop.models.record import read_probabilities, read_record
 from bottletop.split import read_split
-from bottletop.trained import read_probabilities, read_record
 
 IN_GIT = ("metrics.json", "details.json", "classification_report.csv")
 

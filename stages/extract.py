@@ -2,16 +2,16 @@
 
 import sys
 
-from bottletop import weights
-from bottletop.catalogue import dataset
-from bottletop.config import load, unedited
-from bottletop.errors import exit_on_error
-from bottletop.extraction import extract
-from bottletop.images import Index
-from bottletop.manifest import ExtractParams
-from bottletop.needs import features_are_needed, leave_out
-from bottletop.networks import side_px
-from bottletop.paths import CATALOGUE, PARAMS, Paths, weights_file
+from bottletop.backbones import weights
+from bottletop.backbones.networks import side_px
+from bottletop.core.catalogue import dataset
+from bottletop.core.errors import exit_on_error
+from bottletop.core.paths import CATALOGUE, PARAMS, Paths, weights_file
+from bottletop.core.settings import load, unedited
+from bottletop.features.extraction import extract
+from bottletop.features.manifest import ExtractParams
+from bottletop.features.needs import features_are_needed, leave_out
+from bottletop.images.index import Index
 
 
 def run(params: ExtractParams, paths: Paths) -> None:

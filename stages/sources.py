@@ -2,26 +2,25 @@
 
 import os
 
-from bottletop.catalogue import dataset, local_path
-from bottletop.config import load, read_yaml
-from bottletop.errors import ParamsError, exit_on_error
-from bottletop.files import write_json
-from bottletop.fingerprints import fingerprints
-from bottletop.manifest import ExtractParams
-from bottletop.needs import Model, write_needs
-from bottletop.paths import PARAMS, Paths
-from bottletop.server import warn_of_silence
-from bottletop.workspace import claim
+from bottletop.core.catalogue import dataset, local_path
+from bottletop.core.errors import ParamsError, exit_on_error
+from bottletop.core.files import write_json
+from bottletop.core.paths import PARAMS, Paths
+from bottletop.core.settings import load, read_yaml
+from bottletop.download.fingerprints import fingerprints
+from bottletop.experiments.workspace import claim
+from bottletop.features.manifest import ExtractParams
+from bottletop.features.needs import write_needs
+from bottletop.models.params import Model
+from bottletop.tracking.client import warn_of_silence
 
 SECTIONS = {"datasets", "download", "split", "extract", "train", "cnn", "finetune", "augment", "evaluate"}
 
 
 def run(names: tuple[str, ...], model: Model) -> None:
-    unknown = set(read_yaml(PARAMS)) - SECTIONS
+    unknown = ", ".join(sorted(set(read_yaml(PARAMS)) - SECTIONS))
     if unknown:
-        raise ParamsError(
-            f"params.yaml has no section {', '.join(sorted(unknown))}, only {', '.join(sorted(SECTIONS))}"
-        )
+        raise ParamsError(f"params.yaml has no section {unknown}, only {', '.join(sorted(SECTIONS))}")
     if not names:
         raise ParamsError("datasets in params.yaml is empty: name at least one of datasets.yaml")
     for name in names:

@@ -2,10 +2,10 @@
 
 import sys
 
-from bottletop.config import load, unedited
-from bottletop.errors import exit_on_error
-from bottletop.images import read_index
-from bottletop.paths import PARAMS, Paths
+from bottletop.core.errors import exit_on_error
+from bottletop.core.paths import PARAMS, Paths
+from bottletop.core.settings import load, unedited
+from bottletop.images.index import read_index
 from bottletop.split import SplitParams, split, write_split
 
 

@@ -2,12 +2,12 @@
 
 import sys
 
-from bottletop.errors import exit_on_error
-from bottletop.files import file_digest, read_json, read_numbers
-from bottletop.paths import Paths
-from bottletop.provenance import tracked_params
-from bottletop.tracking import Result, finish
-from bottletop.trained import read_record
+from bottletop.core.errors import exit_on_error
+from bottletop.core.files import file_digest, read_json, read_numbers
+from bottletop.core.paths import Paths
+from bottletop.models.record import read_record
+from bottletop.tracking.origin import tracked_params
+from bottletop.tracking.runs import Result, finish
 
 
 def run(paths: Paths) -> None:

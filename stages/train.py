@@ -2,12 +2,12 @@
 
 import sys
 
-from bottletop.config import load, unedited
-from bottletop.errors import exit_on_error
-from bottletop.files import file_digest
-from bottletop.paths import CATALOGUE, Paths
-from bottletop.top_params import TopParams
-from bottletop.watcher import Watcher
+from bottletop.core.errors import exit_on_error
+from bottletop.core.files import file_digest
+from bottletop.core.paths import CATALOGUE, Paths
+from bottletop.core.settings import load, unedited
+from bottletop.models.params import TopParams
+from bottletop.tracking.live import Watcher
 
 
 def run(params: TopParams, paths: Paths) -> None:
@@ -16,10 +16,10 @@ def run(params: TopParams, paths: Paths) -> None:
         unedited("train", "cnn", "finetune", "augment"),
         unedited(f"datasets.{paths.dataset}.image_side_px", path=CATALOGUE),
     ):
-        from bottletop import models, training  # TensorFlow: imported while the watcher imports MLflow
+        from bottletop.models import kinds, training  # TensorFlow: imported while the watcher imports MLflow
 
         watcher.opened()
-        training.save(paths.model, paths.history, models.train(params, paths, watcher.log_epoch))
+        training.save(paths.model, paths.history, kinds.train(params, paths, watcher.log_epoch))
         watcher.trained(file_digest(paths.model / "top.keras"))
 
 

@@ -2,13 +2,13 @@
 
 import sys
 
-from bottletop.config import load, unedited
-from bottletop.errors import exit_on_error
-from bottletop.needs import features_are_needed
-from bottletop.networks import named
-from bottletop.paths import CATALOGUE, weights_file
-from bottletop.weight_sources import WeightsEntry, obtain
-from bottletop.weights import save
+from bottletop.backbones.networks import named
+from bottletop.backbones.weights import save
+from bottletop.core.errors import exit_on_error
+from bottletop.core.paths import CATALOGUE, weights_file
+from bottletop.core.settings import load, unedited
+from bottletop.download.weight_sources import WeightsEntry, obtain
+from bottletop.features.needs import features_are_needed
 
 
 def run(backbone: str) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import samples
-from bottletop.config import load, read_yaml
-from bottletop.paths import CATALOGUE
-from bottletop.weight_sources import WeightsEntry, obtain
-from bottletop.weights import Arrays
+from bottletop.backbones.weights import Arrays
+from bottletop.core.paths import CATALOGUE
+from bottletop.core.settings import load, read_yaml
+from bottletop.download.weight_sources import WeightsEntry, obtain
 from tests import project
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import growth, memory, overhead, report, training, unpacking
 from benchmarks.made_up import features
-from bottletop.features import open_features
+from bottletop.models.vectors import open_features
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ def test_made_up_features_are_those_of_all_classes_and_sides(tmp_path, bottlenec
 
 
 def test_training_from_disk_is_compared_with_training_in_memory(monkeypatch, capsys):
-    monkeypatch.setattr("bottletop.training.IN_MEMORY_BYTES", None)  # is put back afterwards
+    monkeypatch.setattr("bottletop.models.training.IN_MEMORY_BYTES", None)  # is put back afterwards
     monkeypatch.setattr(sys, "argv", ["training", "--images", "1010", "--epochs", "2", "--rounds", "1"])
     training.main()
     rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("|")]

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from bottletop.cli import main
-from bottletop.files import write_json
+from bottletop.core.files import write_json
 from tests.tiny import ROOT
 
 ACCURACY = {"accuracy": 0.975, "accuracy_low": 0.9512, "accuracy_high": 0.99}

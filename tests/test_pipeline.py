@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from benchmarks import samples
-from bottletop import floating
-from bottletop.manifest import read_manifest
+from bottletop.backbones import tensorflow_engine
+from bottletop.features.manifest import read_manifest
 from stages.evaluate import IN_GIT
 from tests import project as small
 from tests.pictures import jpeg
@@ -27,13 +27,37 @@ def definition() -> dict[str, dict[str, object]]:
     return yaml.safe_load((samples.ROOT / "dvc.yaml").read_text())["stages"]
 
 
-@pytest.mark.parametrize("stage", sorted(definition()))
-def test_a_stage_depends_on_every_module_that_it_imports(stage: str) -> None:
+def code(stage: str) -> list[str]:
+    """The folders and files of the library that a stage depends on, as names of packages and modules."""
+    listed = [str(dep) for dep in definition()[stage]["deps"]]
+    return [dep.removesuffix(".py").replace("/", ".") for dep in listed if dep.startswith("bottletop/")]
+
+
+def imported(stage: str) -> set[str]:
     graph = grimp.build_graph("bottletop", "stages", cache_dir=None)
-    imported = graph.find_upstream_modules(f"stages.{stage}") | {f"stages.{stage}"}
-    needed = {f"{name.replace('.', '/')}.py" for name in imported if name.count(".")}
-    listed = {dep for dep in definition()[stage]["deps"] if dep.endswith(".py")}
-    assert listed == needed
+    packages = {name for name in graph.modules if graph.find_children(name)}  # hold a docstring alone
+    return graph.find_upstream_modules(f"stages.{stage}") - packages
+
+
+@pytest.mark.parametrize("stage", sorted(definition()))
+def test_a_stage_depends_on_its_own_file_and_on_all_that_it_imports(stage: str) -> None:
+    assert f"stages/{stage}.py" in definition()[stage]["deps"]
+    assert {
+        name for name in imported(stage) if not f"{name}.".startswith(tuple(f"{each}." for each in code(stage)))
+    } == set()
+
+
+@pytest.mark.parametrize("stage", sorted(definition()))
+def test_a_stage_depends_on_nothing_that_it_does_not_import(stage: str) -> None:
+    assert [
+        each for each in code(stage) if not any(f"{name}.".startswith(f"{each}.") for name in imported(stage))
+    ] == []
+
+
+@pytest.mark.parametrize("stage", sorted(definition()))
+def test_a_stage_reaches_nothing_that_users_call(stage: str) -> None:
+    above = ("bottletop.cli", "bottletop.doctor", "bottletop.experiments", "bottletop.inference")
+    assert [name for name in imported(stage) if name.startswith(above)] == []
 
 
 @pytest.mark.parametrize("stage", sorted(definition()))
@@ -73,7 +97,7 @@ def test_stages_are_thin() -> None:
 
 
 def edit_extraction(project: Path) -> None:
-    with (project / "bottletop/extraction.py").open("a") as file:
+    with (project / "bottletop/features/extraction.py").open("a") as file:
         file.write("# a remark\n")
 
 
@@ -110,7 +134,7 @@ class TestRepro:
     def test_another_backbone_is_fetched_and_used_and_the_first_is_restored(
         self, project: Path, tmp_path: Path
     ) -> None:
-        floating._network("efficientnet_v2_b0", 32, "float32").save_weights(tmp_path / "own.weights.h5")
+        tensorflow_engine._network("efficientnet_v2_b0", 32, "float32").save_weights(tmp_path / "own.weights.h5")
         catalogue = yaml.safe_load((project / "datasets.yaml").read_text())
         own = {"digest": None, "sources": [{"url": f"file:{tmp_path / 'own.weights.h5'}"}]}
         catalogue["weights"]["efficientnet_v2_b0"] = own

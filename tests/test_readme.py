@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from benchmarks import samples
-from bottletop.catalogue import Dataset
-from bottletop.config import parse
-from bottletop.networks import NETWORKS
-from bottletop.recipes import listing
+from bottletop.backbones.networks import NETWORKS
+from bottletop.core.catalogue import Dataset
+from bottletop.core.settings import parse
+from bottletop.experiments.recipes import listing
 from tests import project as small
 from tests.pictures import jpeg, write_folder
 from tests.project import DATASET, run, tracked_runs

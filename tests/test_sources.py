@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bottletop.errors import DataError
-from bottletop.paths import Paths
+from bottletop.core.errors import DataError
+from bottletop.core.paths import Paths
 from stages import sources
 
 

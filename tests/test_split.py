@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottletop.config import parse
-from bottletop.errors import ArtefactError, DataError, ParamsError
-from bottletop.images import ImageRow
-from bottletop.paths import PARAMS
+from bottletop.core.errors import ArtefactError, DataError, ParamsError
+from bottletop.core.paths import PARAMS
+from bottletop.core.settings import parse
+from bottletop.images.index import ImageRow
 from bottletop.split import DROPPED, SIDES, SplitParams, SplitRow, read_split, split, write_split
 
 

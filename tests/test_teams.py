@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import samples
-from bottletop.files import file_digest
+from bottletop.core.files import file_digest
 from tests import project as small
 from tests import servers
 from tests.project import DATASET, run, stages_run

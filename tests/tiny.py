@@ -10,11 +10,13 @@ import msgspec
 import numpy as np
 
 from benchmarks import made_up
-from bottletop.backbone import BFLOAT16, NCNN, TENSORFLOW
-from bottletop.config import parse, read_yaml
-from bottletop.files import sha256_text
-from bottletop.images import ImageRow
-from bottletop.manifest import (
+from bottletop.backbones.extractor import BFLOAT16, NCNN, TENSORFLOW
+from bottletop.backbones.weights import Arrays
+from bottletop.core.files import sha256_text
+from bottletop.core.settings import parse, read_yaml
+from bottletop.download.shards import ShardWriter
+from bottletop.download.weight_sources import LAYERS
+from bottletop.features.manifest import (
     ExtractParams,
     Manifest,
     ShardShape,
@@ -24,11 +26,9 @@ from bottletop.manifest import (
     view_stem,
     write_manifest,
 )
-from bottletop.shards import ShardWriter
+from bottletop.images.index import ImageRow
+from bottletop.models.params import TopParams
 from bottletop.split import SplitRow
-from bottletop.top_params import TopParams
-from bottletop.weight_sources import LAYERS
-from bottletop.weights import Arrays
 from tests.pictures import png
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bottletop.config import read_yaml
+from bottletop.core.settings import read_yaml
 
 LOCKS = Path("dvc.lock"), Path("stages/dvc.lock")  # with paths from the root, both
 

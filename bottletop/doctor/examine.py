@@ -5,9 +5,9 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from bottletop.core.errors import BottletopError
 from bottletop.doctor import cache, hashes, leftovers, project, remote, store
 from bottletop.doctor.findings import Finding, Level, hide_passwords, problem
-from bottletop.errors import BottletopError
 
 Check = Callable[[], Iterator[Finding]]
 CHECKS: dict[str, Check] = {

@@ -8,11 +8,11 @@ import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from bottletop.core.files import file_digest
+from bottletop.core.progress import bar
 from bottletop.doctor.dvc_cache import cache_objects, outputs, settings
 from bottletop.doctor.findings import Finding, note, ok, problem, some, warning
-from bottletop.files import file_digest
-from bottletop.owner import dvc_commands
-from bottletop.progress import bar
+from bottletop.tracking.owner import dvc_commands
 
 A_WHILE_BYTES = 1e9  # to hash fewer takes a second or two
 Hashes = dict[Path, str]  # a file's MD5

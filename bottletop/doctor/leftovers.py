@@ -9,7 +9,7 @@ import psutil
 
 from bottletop.doctor.dvc_cache import settings
 from bottletop.doctor.findings import Finding, note, ok, problem, some
-from bottletop.owner import dvc_commands, is_dvc, lock_holders
+from bottletop.tracking.owner import dvc_commands, is_dvc, lock_holders
 
 TEMPORARY = Path(".dvc/tmp")
 

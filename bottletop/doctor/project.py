@@ -10,21 +10,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bottletop import backbone
-from bottletop.catalogue import dataset, local_path
-from bottletop.config import load
+from bottletop.backbones import extractor
+from bottletop.backbones.weights import digest
+from bottletop.backbones.weights import load as read_weights
+from bottletop.core.catalogue import dataset, local_path
+from bottletop.core.errors import DataError
+from bottletop.core.files import read_json
+from bottletop.core.parallel import processors
+from bottletop.core.paths import CATALOGUE, PARAMS, Paths, weights_file
+from bottletop.core.settings import load
 from bottletop.doctor.findings import Finding, note, ok, problem, some, warning
-from bottletop.errors import DataError
-from bottletop.fetch import check_host
-from bottletop.files import read_json
-from bottletop.manifest import ExtractParams
-from bottletop.needs import NEEDS, features_are_needed
-from bottletop.owner import dvc_commands
-from bottletop.paths import CATALOGUE, PARAMS, Paths, weights_file
-from bottletop.threads import processors
-from bottletop.weight_sources import WeightsEntry, WeightsSource
-from bottletop.weights import digest
-from bottletop.weights import load as read_weights
+from bottletop.download.fetch import check_host
+from bottletop.download.weight_sources import WeightsEntry, WeightsSource
+from bottletop.features.manifest import ExtractParams
+from bottletop.features.needs import NEEDS, features_are_needed
+from bottletop.tracking.owner import dvc_commands
 
 PINS = Path("requirements.lock")
 REINSTALL = "rm -f .venv/bin/.installed; make install"
@@ -32,9 +32,9 @@ INPUTS = ("dvc.yaml", "params.yaml", "datasets.yaml", "stages", ":!stages/dvc.lo
 RESULTS = ("dvc.lock", "stages/dvc.lock", "fingerprints", "metrics")  # what git keeps of them
 LARGE_BYTES = 10e6
 MEASURED = {  # images/s of 224 px on one core: with AVX2 alone, and with AMX
-    ("vgg16", backbone.NCNN): 3,
-    ("vgg16", backbone.BFLOAT16): 30,
-    ("efficientnet_lite0", backbone.NCNN): 35,
+    ("vgg16", extractor.NCNN): 3,
+    ("vgg16", extractor.BFLOAT16): 30,
+    ("efficientnet_lite0", extractor.NCNN): 35,
 }
 
 
@@ -136,7 +136,7 @@ def _features_of_other_versions() -> Iterator[Finding]:
 def processor() -> Iterator[Finding]:
     """What computes features here, and how fast that was elsewhere."""
     params, threads = load(ExtractParams, "extract", PARAMS), processors()
-    engine = backbone.best_engine(params.backbone, params.precision)
+    engine = extractor.best_engine(params.backbone, params.precision)
     measured = MEASURED.get((params.backbone, engine))
     speed = f"; elsewhere, {threads} cores did about {threads * measured} images/s of 224 px" if measured else ""
     yield ok(f"{params.backbone} is computed by {engine.name} in {engine.precision}, on {threads} threads{speed}")

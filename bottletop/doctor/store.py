@@ -7,9 +7,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from bottletop.core.paths import repository
 from bottletop.doctor.findings import Finding, note, ok, problem, some
-from bottletop.owner import is_gone
-from bottletop.paths import repository
+from bottletop.tracking.owner import is_gone
 
 TIMEOUT_S = 5  # for each of two attempts
 CHECK_ADDRESS = 'curl --max-time 5 "$MLFLOW_TRACKING_URI/health" # is it running? otherwise: unset MLFLOW_TRACKING_URI'
@@ -25,7 +25,7 @@ def store() -> Iterator[Finding]:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(TIMEOUT_S))
     os.environ.setdefault("PGCONNECT_TIMEOUT", str(TIMEOUT_S))
-    from bottletop.tracking import tracking_uri
+    from bottletop.tracking.runs import tracking_uri
 
     uri = tracking_uri()
     own = not os.environ.get("MLFLOW_TRACKING_URI")

@@ -1,0 +1,202 @@
+"""The backbones in float32 or bfloat16, by TensorFlow and Keras."""
+
+import math
+import warnings
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottletop.backbones.architectures import LAYERS
+from bottletop.backbones.layers import Layer
+from bottletop.backbones.networks import Forward, Kind, Pooling, named
+from bottletop.backbones.runtime import keras, tf
+from bottletop.backbones.weights import Arrays
+from bottletop.core.errors import DataError
+
+CPU = ["CPU:0"]
+
+
+def forward(
+    backbone: str, weights: Arrays, image_side_px: int, precision: Literal["float32", "bfloat16"], at_once: int
+) -> Forward:
+    """The network as a function; see `networks.Forward`.
+
+    Batches are filled up to `at_once` images, so that an image's maps do not depend on how many others there are.
+    Where oneDNN computes, they do not depend on which others either: seen with AVX2 and with AMX, not tried on a GPU.
+    TensorFlow's own convolutions, used where there is AVX2 alone, add up in an order that depends on an image's place
+    in the batch: they get one image at a time.
+    """
+    network = model(backbone, weights, image_side_px, precision)
+    prepared = preparation(backbone)
+    devices = _devices()
+    groups = (network.trainable_variables, network.non_trainable_variables)
+
+    def constant(variable: keras.Variable) -> tf.Tensor:
+        """Kernels in the type that they are computed in: TensorFlow copies the graph several times."""
+        with tf.init_scope():
+            array = variable.numpy()
+        return tf.constant(array, "bfloat16" if variable.path.endswith("/kernel") else variable.dtype)
+
+    def maps_of(pixels: tf.Tensor) -> list[tf.Tensor]:
+        if precision == "float32":
+            return list(network(pixels, training=False))
+        # Convolutions in bfloat16 lay constants out once, variables at each call, which takes a tenth of its time.
+        constants = [[constant(variable) for variable in group] for group in groups]
+        return list(network.stateless_call(*constants, pixels, training=False)[0])
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def compute(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        maps = [tf.cast(each, tf.float32) for each in maps_of(prepared(tf.cast(images, tf.float32)))]
+        return maps[-1], _averages_and_maxima(maps)
+
+    def run(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if devices == CPU and not _has_onednn():
+            found = [compute(tf.constant(image[None])) for image in images]
+        else:
+            found = []
+            full = np.pad(images, ((0, at_once - len(images)), (0, 0), (0, 0), (0, 0)))
+            for device, part in zip(devices, np.array_split(full, min(len(devices), at_once)), strict=False):
+                with tf.device(device):  # a GPU computes while the next one gets its part
+                    found.append(compute(tf.constant(part)))
+        bottleneck, pooled = (np.concatenate(parts)[: len(images)] for parts in zip(*found, strict=True))
+        return bottleneck, pooled
+
+    return run
+
+
+def _has_onednn() -> bool:
+    """Whether oneDNN computes convolutions on the CPU: by TensorFlow's choice, or by ``TF_ENABLE_ONEDNN_OPTS``."""
+    from tensorflow.python.util import _pywrap_util_port
+
+    return bool(_pywrap_util_port.IsMklEnabled())  # there is no public way to ask
+
+
+def preparation(backbone: str) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+    """What makes the network's input of images, float32 RGB from 0 to 255."""
+    network = named(backbone)
+    if network.module is None:
+        return lambda pixels: (pixels - 127.0) / 128.0
+    prepare = getattr(keras.applications, network.module).preprocess_input
+    return cast(Callable[[keras.KerasTensor], keras.KerasTensor], prepare)
+
+
+def _devices() -> list[str]:
+    """Every GPU, else the CPU. Several were tried as parts of one CPU alone: no GPU was at hand."""
+    return [gpu.name for gpu in tf.config.list_logical_devices("GPU")] or CPU
+
+
+def vectors(
+    maps: Sequence[keras.KerasTensor],
+    kind: Kind,
+    pooling: Pooling,
+    store: Callable[[keras.KerasTensor], keras.KerasTensor] = lambda values: values,
+) -> keras.KerasTensor:
+    """What a top sees of float32 maps, the bottleneck last, as part of a network: (n, width); see `models.vectors`.
+
+    Args:
+        store: what becomes of values where an extraction stores them.
+    """
+    if kind == "pooled":
+        return store(_averages_and_maxima(maps))
+    bottleneck = store(maps[-1])
+    if pooling == "flatten":
+        return keras.ops.reshape(bottleneck, (-1, math.prod(bottleneck.shape[1:])))
+    if pooling == "max":
+        return keras.ops.max(bottleneck, axis=(1, 2))
+    return store(keras.ops.mean(bottleneck, axis=(1, 2)))
+
+
+def shapes(backbone: str, image_side_px: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shapes of one image's pooled features and of its bottleneck."""
+    maps = _maps(backbone, _network(backbone, image_side_px, "float32"))
+    return (2 * sum(each.shape[-1] for each in maps),), tuple(maps[-1].shape[1:])
+
+
+def read_weights(backbone: str, path: Path) -> Arrays:
+    """The arrays of a file that Keras wrote: ``.keras``, ``.weights.h5`` or, as the official ones, ``.h5``.
+
+    Raises:
+        DataError: it is no such file, or of another network.
+    """
+    network = _network(backbone, named(backbone).side_px, "float32")
+    try:
+        with warnings.catch_warnings(action="error", category=UserWarning):  # Keras' for arrays left as they were
+            network.load_weights(path)
+    except (UserWarning, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"not the weights of {backbone} without its top: {str(error).strip()[:300]}") from error
+    return {variable.path: variable.numpy() for variable in network.weights}
+
+
+def require_match(backbone: str, arrays: Arrays) -> None:
+    """Raises DataError where the arrays are not those of the network."""
+    _fill(_network(backbone, named(backbone).side_px, "float32"), arrays)
+
+
+def gpus_compute_in_bfloat16() -> bool | None:
+    """Whether every GPU does; None without a GPU."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return None
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]  # not measured: no GPU was at hand
+    return all(each.get("compute_capability", (0,)) >= (8,) for each in details)
+
+
+def model(backbone: str, weights: Arrays, image_side_px: int, precision: Literal["float32", "bfloat16"]) -> keras.Model:
+    """The network with the weights: from prepared images, (n, side, side, 3), to the maps that are pooled."""
+    network = _network(backbone, image_side_px, precision)
+    _fill(network, weights)
+    return keras.Model(network.input, _maps(backbone, network))
+
+
+def _network(backbone: str, image_side_px: int, precision: str) -> keras.Model:
+    """As it is built, untrained: from prepared images to the bottleneck."""
+    application, shape = named(backbone).application, (image_side_px, image_side_px, 3)
+    before = keras.config.dtype_policy()
+    keras.utils.clear_session()  # layers without a name are named by counting: so that arrays keep theirs
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    try:
+        if application is None:
+            return _from_layers(LAYERS[backbone], shape)
+        return getattr(keras.applications, application)(weights=None, include_top=False, input_shape=shape)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _from_layers(layers: Sequence[Layer], shape: tuple[int, int, int]) -> keras.Model:
+    """The network of convolutions and sums."""
+    found = {"images": keras.Input(shape)}
+    for layer in layers:
+        inputs = [found[name] for name in layer.inputs]
+        options = {"strides": layer.stride, "padding": "same", "activation": layer.activation, "name": layer.name}
+        if layer.kind == "add":
+            found[layer.name] = keras.layers.Add(name=layer.name)(inputs)
+        elif layer.kind == "depthwise":
+            found[layer.name] = keras.layers.DepthwiseConv2D(layer.kernel_px, **options)(inputs[0])
+        else:
+            found[layer.name] = keras.layers.Conv2D(layer.channels, layer.kernel_px, **options)(inputs[0])
+    return keras.Model(found["images"], found[layers[-1].name])
+
+
+def _averages_and_maxima(maps: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
+    """The pooled features."""
+    pools = (keras.ops.mean, keras.ops.max)
+    return keras.ops.concatenate([pool(each, axis=(1, 2)) for each in maps for pool in pools], axis=-1)
+
+
+def _maps(backbone: str, network: keras.Model) -> list[keras.KerasTensor]:
+    """What is pooled, the bottleneck last."""
+    return [*(network.get_layer(name).output for name in named(backbone).earlier), network.output]
+
+
+def _fill(network: keras.Model, arrays: Arrays) -> None:
+    wanted = {variable.path: tuple(variable.shape) for variable in network.weights}
+    found = {name: array.shape for name, array in arrays.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise DataError(f"{name}: expected an array of shape {wanted.get(name)}, got {found.get(name)}")
+    for variable in network.weights:
+        variable.assign(arrays[variable.path])

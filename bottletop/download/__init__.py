@@ -1,0 +1,1 @@
+"""From archives, folders and packages to images and weights on disk."""

@@ -1,0 +1,203 @@
+"""The report on a trained top: numbers, tables and pictures about test images that it never saw."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottletop.core.files import read_numbers, write_csv, write_json, write_text
+from bottletop.evaluation import figures
+from bottletop.evaluation.scores import (
+    MIN_PROBABILITY,
+    EvaluateParams,
+    Labels,
+    Probabilities,
+    Score,
+    calibration,
+    choose_threshold,
+    confusion_matrix,
+    evaluate,
+    per_class,
+)
+from bottletop.images.decoding import decode
+from bottletop.images.index import ImageRow, read_shard
+from bottletop.models.record import TopRecord
+from bottletop.split import SplitRow
+
+COMPARED = ("accuracy", "macro_f1", "log_loss", "top5_accuracy", "roc_auc", "sensitivity", "specificity")
+COLUMNS = ("precision", "recall", "f1-score", "support")
+GALLERY = 12
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Images of one side with their labels and predictions, row for row."""
+
+    images: tuple[ImageRow, ...]
+    labels: Labels
+    probabilities: Probabilities
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that is said of one model on one test set."""
+
+    class_names: tuple[str, ...]
+    test: Predicted
+    scores: dict[str, Score]
+    positive: int | None  # position of the positive class, for two classes
+    threshold: float | None  # chosen on validation, for two classes
+    record: TopRecord
+    val_accuracy: float
+    val_log_loss: float  # of the calibrated model, as `log_loss` is on the test images
+    sides: dict[str, int]  # images per side of the split
+
+    @property
+    def predicted(self) -> Labels:
+        """The most probable class of each test image."""
+        return np.asarray(self.test.probabilities.argmax(1))
+
+
+def assess(
+    record: TopRecord, validation: Predicted, test: Predicted, sides: dict[str, int], params: EvaluateParams
+) -> Report:
+    """Scores the test predictions; validation serves to choose the threshold of two classes, and nothing else."""
+    positive = threshold = None
+    if len(record.class_names) == 2:
+        named = [i for i, name in enumerate(record.class_names) if name in params.positive_classes]
+        positive = named[0] if named else 1
+        threshold = choose_threshold(validation.probabilities[:, positive], validation.labels == positive)
+    _, groups = np.unique([row.group for row in test.images], return_inverse=True)
+    scores = evaluate(
+        test.probabilities,
+        test.labels,
+        groups,
+        bootstrap=params.bootstrap,
+        seed=params.seed,
+        positive=positive,
+        threshold=0.5 if threshold is None else threshold,
+    )
+    own = validation.probabilities[np.arange(len(validation.labels)), validation.labels]
+    val_log_loss = float(-np.log(own.clip(MIN_PROBABILITY)).mean())
+    val_accuracy = float((validation.probabilities.argmax(1) == validation.labels).mean())
+    return Report(record.class_names, test, scores, positive, threshold, record, val_accuracy, val_log_loss, sides)
+
+
+def write_tables(folder: Path, report: Report) -> None:
+    """Writes metrics, details, the classification report, predictions and the confusion matrix as text."""
+    write_json(folder / "metrics.json", _metrics(report))
+    write_json(folder / "details.json", _details(report))
+    names = list(report.class_names)
+    table = per_class(confusion_matrix(report.predicted, report.test.labels, len(names)))
+    write_text(folder / "classification_report.txt", _per_class_text(report, table) + _binary_text(report))
+    per_class_rows = ([name, *map(_round, row)] for name, row in zip(names, table, strict=True))
+    write_csv(folder / "classification_report.csv", ("class", *COLUMNS), per_class_rows)
+    predicted = [names[i] for i in report.predicted]
+    true = [names[i] for i in report.test.labels]
+    write_csv(folder / "confusion.csv", ("actual", "predicted"), zip(true, predicted, strict=True))
+    probabilities = ([f"{value:.6f}" for value in row] for row in report.test.probabilities)
+    write_csv(
+        folder / "predictions.csv",
+        ("id", "path", "group", "label", "predicted", *(f"p({name})" for name in names)),
+        (
+            (image.id, image.source, image.group, label, guess, *values)
+            for image, label, guess, values in zip(report.test.images, true, predicted, probabilities, strict=True)
+        ),
+    )
+
+
+def write_figures(folder: Path, report: Report, history: Path, shards: Path) -> None:
+    """Writes the pictures; the gallery reads the images that it shows from `shards`."""
+    matrix = confusion_matrix(report.predicted, report.test.labels, len(report.class_names))
+    bins = calibration(report.test.probabilities, report.test.labels)
+    wrong = report.predicted != report.test.labels
+    pictures = {
+        "confusion": figures.confusion(matrix, report.class_names, normalised=False),
+        "confusion_normalised": figures.confusion(matrix, report.class_names, normalised=True),
+        "curves": figures.curves(read_numbers(history), report.record.best_epoch),
+        "reliability": figures.reliability(bins, report.scores["calibration_error"].value),
+        "mistakes": figures.mistakes(list(_worst(report, wrong, shards)), int(wrong.sum())),
+    }
+    for name, figure in pictures.items():
+        figures.write(folder / f"{name}.png", figure)
+
+
+def select(images: Sequence[ImageRow], rows: Iterable[int]) -> tuple[ImageRow, ...]:
+    return tuple(images[row] for row in rows)
+
+
+def count_sides(rows: Iterable[SplitRow]) -> dict[str, int]:
+    """Images per side, in alphabetical order."""
+    sides, counts = np.unique([row.side for row in rows], return_counts=True)
+    return {str(side): int(count) for side, count in zip(sides, counts, strict=True)}
+
+
+def _metrics(report: Report) -> dict[str, float]:
+    """The handful that people compare."""
+    accuracy = report.scores["accuracy"]
+    chosen = {name: _round(report.scores[name].value) for name in COMPARED if name in report.scores}
+    return {
+        "accuracy": chosen.pop("accuracy"),
+        "accuracy_low": _round(accuracy.low),
+        "accuracy_high": _round(accuracy.high),
+        **chosen,
+        "val_accuracy": _round(report.val_accuracy),
+        "val_log_loss": _round(report.val_log_loss),
+    }
+
+
+def _details(report: Report) -> dict[str, Any]:
+    """Every score with its interval, and what is needed to understand them."""
+    scores = [
+        {"score": name, "value": _round(score.value), "low": _round(score.low), "high": _round(score.high)}
+        for name, score in report.scores.items()
+    ]
+    binary = {}
+    if report.positive is not None:
+        binary = {"positive_class": report.class_names[report.positive], "threshold": _round(report.threshold or 0.0)}
+    return {"scores": scores, **binary, "best_epoch": report.record.best_epoch, "images": report.sides}
+
+
+def _per_class_text(report: Report, table: NDArray[np.float64]) -> str:
+    """Laid out as by scikit-learn, which takes a second to import."""
+    width, images = max(map(len, [*report.class_names, "weighted avg"])), int(table[:, 3].sum())
+    accuracy = ["", "", f"{report.scores['accuracy'].value:.3f}", images]
+
+    def line(name: str, cells: Iterable[object]) -> str:
+        return f"{name:>{width}}  " + " ".join(f"{cell:>9}" for cell in cells) + "\n"
+
+    def numbers(row: NDArray[np.float64], images: float) -> list[object]:
+        return [*(f"{value:.3f}" for value in row[:3]), int(images)]
+
+    lines = [line(name, numbers(row, row[3])) for name, row in zip(report.class_names, table, strict=True)]
+    macro = line("macro avg", numbers(table.mean(0), images))
+    weighted = line("weighted avg", numbers(np.average(table, axis=0, weights=table[:, 3]), images))
+    return "\n".join([line("", COLUMNS), "".join(lines), line("accuracy", accuracy) + macro + weighted])
+
+
+def _binary_text(report: Report) -> str:
+    """What the threshold chosen on validation gives; the table above calls the more probable class."""
+    if report.positive is None:
+        return ""
+    sensitivity, specificity = report.scores["sensitivity"].value, report.scores["specificity"].value
+    return (
+        f"\n{report.class_names[report.positive]!r} called from a probability of {report.threshold:.3f}, chosen on "
+        f"validation images: sensitivity {sensitivity:.3f}, specificity {specificity:.3f}\n"
+    )
+
+
+def _worst(report: Report, wrong: NDArray[np.bool_], shards: Path) -> Iterable[figures.Mistake]:
+    confidence = report.test.probabilities.max(1)
+    order = np.flatnonzero(wrong)[np.argsort(-confidence[wrong], kind="stable")][:GALLERY]
+    for row in order:
+        image = report.test.images[row]
+        [data] = read_shard(shards / image.shard, [image])
+        guess = report.class_names[report.predicted[row]]
+        yield figures.Mistake(decode(data), image.label, guess, float(confidence[row]))
+
+
+def _round(value: float) -> float:
+    return round(float(value), 6)

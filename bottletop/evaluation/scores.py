@@ -1,0 +1,198 @@
+"""How good predictions are, each figure with its 95 % bootstrap interval."""
+
+from collections.abc import Callable
+from typing import Annotated, NamedTuple
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from bottletop.core.settings import Params
+
+Probabilities = NDArray[np.float64]  # (n, classes), rows sum to 1
+Labels = NDArray[np.int64]  # (n,), positions of the true classes
+Weights = NDArray[np.float64]  # (n,), how often each image counts
+
+CALIBRATION_BINS = 15
+MIN_PROBABILITY = 1e-7
+
+
+class EvaluateParams(Params, frozen=True, kw_only=True):
+    """Section ``evaluate`` of params.yaml."""
+
+    bootstrap: Annotated[int, Meta(ge=100)]  # resamples of the test images
+    seed: Annotated[int, Meta(ge=0, lt=2**32)]  # of the resampling
+    positive_classes: tuple[str, ...]  # of a two-class dataset, the one named here is "positive"; else the last by name
+
+
+class Score(NamedTuple):
+    """A figure and the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+Metric = Callable[[Weights], float]
+
+
+def evaluate(
+    probabilities: Probabilities,
+    labels: Labels,
+    groups: NDArray[np.int64],
+    *,
+    bootstrap: int,
+    seed: int,
+    positive: int | None = None,
+    threshold: float = 0.5,
+) -> dict[str, Score]:
+    """All scores of one test set.
+
+    Intervals are percentiles over resamples of the test images with replacement (Efron and Tibshirani, 1993), whole
+    groups of duplicates at a time. Resampling says nothing where all images or none are hits, so the interval of a rate
+    is never narrower than Wilson's (1927).
+
+    Args:
+        groups: (n,), a number for each image's group, 0 to the number of groups less one.
+        positive: the positive class's position, for two classes.
+        threshold: the probability from which an image is called positive.
+    """
+    rates, metrics = _rates(probabilities, labels), _metrics(probabilities, labels)
+    if positive is not None:
+        probability, is_positive = probabilities[:, positive], labels == positive
+        called = probability >= threshold
+        rates["sensitivity"] = _Rate(called & is_positive, is_positive)
+        rates["specificity"] = _Rate(~called & ~is_positive, ~is_positive)
+        metrics["roc_auc"] = _roc_auc(probability, is_positive)
+    metrics = {name: rate.value for name, rate in rates.items()} | metrics
+    random = np.random.default_rng(seed)
+    count = int(groups.max()) + 1
+    draws = []
+    for _ in range(bootstrap):
+        weights = np.bincount(random.integers(0, count, count), minlength=count)[groups].astype(np.float64)
+        draws.append([metric(weights) for metric in metrics.values()])
+    scores = {}
+    for (name, metric), values in zip(metrics.items(), np.array(draws).T, strict=True):
+        ends = list(np.nanpercentile(values, [2.5, 97.5]))
+        if name in rates:
+            ends += rates[name].wilson()
+        scores[name] = Score(metric(np.ones(len(labels))), float(min(ends)), float(max(ends)))
+    return scores
+
+
+def choose_threshold(probability: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
+    """The threshold with the best sum of sensitivity and specificity (Youden, 1950), on validation images.
+
+    Of those within one image of the best, the one nearest to 0.5: a few images can't tell them apart. Thresholds are
+    midway between neighbouring probabilities.
+    """
+    values, position = np.unique(probability, return_inverse=True)
+    if len(values) < 2:
+        return 0.5
+    thresholds = (values[:-1] + values[1:]) / 2
+    missed = np.bincount(position, positive).cumsum()[:-1]  # positives below each threshold
+    rejected = np.bincount(position, ~positive).cumsum()[:-1]
+    sensitivity = 1 - missed / max(1, positive.sum())
+    specificity = rejected / max(1, (~positive).sum())
+    total = sensitivity + specificity
+    one_image = 1 / max(1, min(positive.sum(), (~positive).sum()))
+    good = thresholds[total >= total.max() - one_image - 1e-12]
+    return float(good[np.argmin(np.abs(good - 0.5))])
+
+
+def confusion_matrix(predicted: Labels, labels: Labels, classes: int) -> NDArray[np.int64]:
+    """Counts, (classes, classes): a row per true class, a column per predicted one."""
+    return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+def per_class(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Precision, recall, F1 and number of images, (classes, 4), of a confusion matrix; 0 where undefined."""
+    hits, true, called = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    precision, recall = hits / np.maximum(called, 1), hits / np.maximum(true, 1)
+    return np.stack([precision, recall, 2 * hits / np.maximum(true + called, 1), true], 1)
+
+
+def calibration(probabilities: Probabilities, labels: Labels) -> NDArray[np.float64]:
+    """A row per bin of confidence that holds images: mean confidence, accuracy, number of images."""
+    confidence, correct, bins = _bins(probabilities, labels)
+    rows = [(confidence[bins == b].mean(), correct[bins == b].mean(), (bins == b).sum()) for b in np.unique(bins)]
+    return np.array(rows, np.float64)
+
+
+class _Rate(NamedTuple):
+    """The share of hits among the images that it is about."""
+
+    hits: NDArray[np.bool_]
+    of: NDArray[np.bool_]
+
+    def value(self, weights: Weights) -> float:
+        total = weights @ self.of
+        return float(weights @ self.hits / total) if total else float("nan")
+
+    def wilson(self) -> tuple[float, float]:
+        """Wilson's 95 % interval."""
+        count, z = int(self.of.sum()), 1.959964
+        if count == 0:
+            return 0.0, 1.0
+        rate = self.hits.sum() / count
+        middle = (rate + z * z / (2 * count)) / (1 + z * z / count)
+        half = z / (1 + z * z / count) * np.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
+        return float(middle - half), float(middle + half)
+
+
+def _rates(probabilities: Probabilities, labels: Labels) -> dict[str, _Rate]:
+    everything = np.ones(len(labels), np.bool_)
+    rates = {"accuracy": _Rate(probabilities.argmax(1) == labels, everything)}
+    if probabilities.shape[1] > 5:
+        own = probabilities[np.arange(len(labels)), labels]
+        rates["top5_accuracy"] = _Rate((probabilities > own[:, None]).sum(1) < 5, everything)
+    return rates
+
+
+def _metrics(probabilities: Probabilities, labels: Labels) -> dict[str, Metric]:
+    count, classes = probabilities.shape
+    predicted = probabilities.argmax(1)
+    nats = -np.log(probabilities[np.arange(count), labels].clip(MIN_PROBABILITY))
+    confidence, correct, bins = _bins(probabilities, labels)
+
+    def balanced_accuracy(weights: Weights) -> float:
+        per_class = np.bincount(labels, weights, classes)
+        seen = per_class > 0
+        return float((np.bincount(labels, weights * correct, classes)[seen] / per_class[seen]).mean())
+
+    def macro_f1(weights: Weights) -> float:
+        hits = np.bincount(labels, weights * correct, classes)
+        either = np.bincount(labels, weights, classes) + np.bincount(predicted, weights, classes)
+        return float((2 * hits[either > 0] / either[either > 0]).mean())
+
+    def calibration_error(weights: Weights) -> float:
+        """Expected calibration error (Guo et al., 2017)."""
+        gaps = np.bincount(bins, weights * (confidence - correct), CALIBRATION_BINS)
+        return float(np.abs(gaps).sum() / weights.sum())
+
+    return {
+        "balanced_accuracy": balanced_accuracy,
+        "macro_f1": macro_f1,
+        "log_loss": lambda weights: float(weights @ nats / weights.sum()),
+        "calibration_error": calibration_error,
+    }
+
+
+def _roc_auc(probability: NDArray[np.float64], positive: NDArray[np.bool_]) -> Metric:
+    """The share of pairs in the right order (Hanley and McNeil, 1982), ties counting half."""
+    _, tied = np.unique(probability, return_inverse=True)
+
+    def roc_auc(weights: Weights) -> float:
+        ups = np.bincount(tied, weights * positive)
+        downs = np.bincount(tied, weights * ~positive)
+        pairs = ups.sum() * downs.sum()
+        return float(ups @ (np.cumsum(downs) - downs / 2) / pairs) if pairs else float("nan")
+
+    return roc_auc
+
+
+def _bins(probabilities: Probabilities, labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.float64], Labels]:
+    """Confidence in the predicted class, whether it is right, and the bin of equal width that it falls in."""
+    confidence = probabilities.max(1)
+    correct = (probabilities.argmax(1) == labels).astype(np.float64)
+    return confidence, correct, np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)

@@ -1,0 +1,1 @@
+"""DVC's experiments: sweeps, rankings, recipes, and the list of runs."""

@@ -1,0 +1,96 @@
+"""Whether one model beats another on the same test images."""
+
+import csv
+from collections.abc import Sequence
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from bottletop.core.errors import ArtefactError
+
+PERMUTATIONS, RESAMPLES = 9999, 1999
+SIGNIFICANT = 0.05
+
+
+class Outcome(NamedTuple):
+    """Which test images a model got right."""
+
+    images: tuple[tuple[str, str], ...]  # id and path of each
+    groups: NDArray[np.int64]  # (n,), 0 to the number of groups less one: images of a group are copies
+    correct: NDArray[np.float64]  # (n,), in [0, 1]: for several seeds, the share that got it right
+
+
+class Difference(NamedTuple):
+    """The accuracy of one model less that of another, on the same images."""
+
+    value: float
+    low: float  # ends of the 95 % interval
+    high: float
+    p_value: float  # of a difference at least this large, if neither were better
+    images: int
+
+    @property
+    def verdict(self) -> str:
+        if self.p_value >= SIGNIFICANT:
+            return "no difference shown"
+        return "better" if self.value > 0 else "worse"
+
+
+def read_outcome(file: IO[str]) -> Outcome:
+    """Reads ``predictions.csv``; the class with the highest probability is the guess, as in `accuracy`."""
+    rows = list(csv.DictReader(file))
+    classes = [column for column in rows[0] if column.startswith("p(")]
+    probabilities = np.array([[float(row[column]) for column in classes] for row in rows])
+    guesses = [classes[position][2:-1] for position in probabilities.argmax(1)]
+    correct = np.array([guess == row["label"] for guess, row in zip(guesses, rows, strict=True)], np.float64)
+    _, groups = np.unique([row["group"] for row in rows], return_inverse=True)
+    return Outcome(tuple((row["id"], row["path"]) for row in rows), groups, correct)
+
+
+def average(outcomes: Sequence[Outcome]) -> Outcome:
+    """The outcomes of the same configuration with several seeds, as one.
+
+    Raises:
+        ArtefactError: they are about different images.
+    """
+    _require_same_images(outcomes)
+    return outcomes[0]._replace(correct=np.mean([outcome.correct for outcome in outcomes], axis=0))
+
+
+def compare(first: Outcome, second: Outcome, seed: int = 0) -> Difference:
+    """How much better the first is, with a paired permutation test and a paired bootstrap interval.
+
+    The test asks how often a difference as large would come about if each image's two results were swapped at random
+    (Fisher, 1935); of two single models that is McNemar's exact test (1947). Copies of an image are swapped together.
+
+    Raises:
+        ArtefactError: they are about different images.
+    """
+    _require_same_images([first, second])
+    gains = np.bincount(first.groups, first.correct - second.correct)
+    sizes = np.bincount(first.groups)
+    common: dict[str, Any] = {"batch": 100, "vectorized": True, "rng": np.random.default_rng(seed)}
+    differing = np.append(gains[np.abs(gains) > 1e-12], 0.0)  # scipy wants two; a zero changes no sum
+    p_value = 1.0
+    if len(differing) > 1:
+        p_value = stats.permutation_test(
+            (differing,), np.sum, permutation_type="samples", n_resamples=PERMUTATIONS, **common
+        ).pvalue
+    interval = stats.bootstrap(
+        (gains, sizes), _mean, paired=True, method="percentile", n_resamples=RESAMPLES, **common
+    ).confidence_interval
+    value = float(gains.sum() / sizes.sum())
+    return Difference(value, float(interval.low), float(interval.high), float(p_value), int(sizes.sum()))
+
+
+def _mean(gains: NDArray[np.float64], sizes: NDArray[np.int64], axis: int = -1) -> NDArray[np.float64]:
+    return np.asarray(gains.sum(axis) / sizes.sum(axis))
+
+
+def _require_same_images(outcomes: Sequence[Outcome]) -> None:
+    if any(outcome.images != outcomes[0].images for outcome in outcomes):
+        raise ArtefactError(
+            "the models were tested on different images: compare those of one split (split.*, download.*)"
+        )

@@ -1,0 +1,135 @@
+"""The points of a sweep: every combination of the values given, each checked before anything runs."""
+
+import difflib
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import yaml
+
+from bottletop.core.errors import ParamsError
+from bottletop.core.paths import PARAMS
+from bottletop.core.settings import Params, parse, parse_yaml, read_yaml
+from bottletop.download.unpacking import DownloadParams
+from bottletop.evaluation.scores import EvaluateParams
+from bottletop.features.manifest import ExtractParams
+from bottletop.models.network_params import AugmentParams, CnnParams, FinetuneParams
+from bottletop.models.params import TopParams
+from bottletop.split import SplitParams
+
+SECTIONS: dict[str, type[Params]] = {
+    "download": DownloadParams,
+    "split": SplitParams,
+    "extract": ExtractParams,
+    "train": TopParams,
+    "cnn": CnnParams,
+    "finetune": FinetuneParams,
+    "augment": AugmentParams,
+    "evaluate": EvaluateParams,
+}
+COSTLY = {"download", "extract", "train.model"}  # sections and settings that change images or features
+
+
+class Point(NamedTuple):
+    """One experiment of a sweep."""
+
+    name: str  # of the DVC experiment and of the MLflow run
+    overrides: Mapping[str, Any]  # values by setting, such as "train.epochs"
+
+    @property
+    def features(self) -> str:
+        """Equal for points that train on the same features."""
+        return json.dumps(
+            {key: value for key, value in self.overrides.items() if {key, key.partition(".")[0]} & COSTLY}
+        )
+
+    def with_seed(self, seed: int) -> "Point":
+        return Point(f"{self.name},seed={seed}", {**self.overrides, "train.seed": seed})
+
+
+def points(settings: Sequence[str]) -> list[Point]:
+    """All combinations of ``train.epochs=5,10`` and the like, in the order given, the last setting changing fastest.
+
+    Raises:
+        ParamsError: a setting is unknown or given twice, has no value, or a value is not allowed.
+    """
+    axes: dict[str, list[Any]] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not text:
+            raise ParamsError(f"'{setting}' is not a setting with values: write, for example, train.epochs=5,10,20")
+        if key in axes:
+            raise ParamsError(f"{key} is given twice: write all its values in one, such as train.epochs=5,10,20")
+        check_key(key)
+        axes[key] = _values(key, text)
+    found: dict[str, Point] = {}
+    for values in itertools.product(*axes.values()):
+        overrides = dict(zip(axes, values, strict=True))
+        check(with_overrides(read_yaml(PARAMS), overrides))
+        name = _name(overrides)
+        if name in found:  # "a b" and "a-b"
+            name += f",{len(found)}"
+        found[name] = Point(name, overrides)
+    return list(found.values())
+
+
+def with_overrides(params: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole of params.yaml with some settings changed."""
+    changed = {section: dict(values) if isinstance(values, dict) else values for section, values in params.items()}
+    for key, value in overrides.items():
+        section, _, name = key.partition(".")
+        if name:
+            changed[section][name] = value
+        else:
+            changed[section] = value
+    return changed
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """``train.epochs=5`` as key and value.
+
+    Raises:
+        ParamsError: it is no setting, or has not one value.
+    """
+    key, _, value = text.partition("=")
+    values = _values(key, value)
+    if len(values) != 1:
+        raise ParamsError(f"'{text}' is not a setting with one value: write, for example, train.epochs=5")
+    check_key(key)
+    return key, values[0]
+
+
+def check(params: Mapping[str, Any]) -> None:
+    """Raises ParamsError unless each section has values that its stage would accept."""
+    for section, kind in SECTIONS.items():
+        parse(kind, params.get(section), section, PARAMS)
+
+
+def check_key(key: str) -> None:
+    """Raises ParamsError unless params.yaml has the setting."""
+    known = [f"{section}.{name}" for section in SECTIONS for name in read_yaml(PARAMS).get(section) or {}]
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=3, cutoff=0.5) or known
+        raise ParamsError(f"params.yaml has no setting '{key}': did you mean {', '.join(near)}?")
+
+
+def _values(key: str, text: str) -> list[Any]:
+    """``5,10`` as two numbers, ``[256],[100,50]`` as two lists; each value once."""
+    try:
+        values = parse_yaml(f"[{text}]")
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{key}={text} can't be read: write values with commas between them") from error
+    return [value for position, value in enumerate(values) if value not in values[:position]]
+
+
+def _name(overrides: Mapping[str, Any]) -> str:
+    """``epochs=5,batch_size=16``: git allows this as a name."""
+    return ",".join(f"{key.removeprefix('train.')}={_slug(value)}" for key, value in overrides.items())
+
+
+def _slug(value: Any) -> str:
+    if isinstance(value, list):
+        return "-".join(map(_slug, value)) or "none"
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", str(value).lower()).strip(".-") or "none"

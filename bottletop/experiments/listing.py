@@ -1,0 +1,176 @@
+"""DVC experiments and MLflow runs side by side: the table of them, one of them, and where to look at it."""
+
+import difflib
+import os
+import shlex
+import webbrowser
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+
+from tabulate import tabulate
+
+from bottletop.core.errors import ArtefactError
+from bottletop.core.paths import PARAMS
+from bottletop.core.settings import read_yaml
+from bottletop.experiments import refs
+from bottletop.experiments.refs import Experiment
+from bottletop.tracking import columns, records
+from bottletop.tracking.client import answers, is_server, without_password
+from bottletop.tracking.records import Record
+from bottletop.tracking.runs import flatten, tracking_uri
+
+HEADINGS = ("experiment", "dataset", "run", "status", "how", "val\naccuracy", "test\naccuracy", "started", "baseline")
+TRAINING = "workflowType=machine_learning"  # or the UI opens on its pages about chat traces
+ORIGIN = {  # the tags that say where a result came from, by what they are called here
+    "changed since the commit": "uncommitted_changes",
+    "lock fingerprint": "dvc.fingerprint",
+    "images": "data_digest",
+    "weights": "weights_digest",
+    "model": "model_digest",
+    "machine": "machine",
+}
+
+
+def table(datasets: Sequence[str] | None, limit: int) -> str:
+    """The newest experiments, a line for each dataset of each; experiments that MLflow has no run of included."""
+    found = records.newest(datasets, limit)
+    known = {(record.experiment, record.baseline) for record in found}
+    oldest = found[-1].started if len(found) == limit else 0.0
+    saved = refs.saved()
+    others = (one for one in saved if one.saved >= oldest and (one.name, one.baseline) not in known)
+    found += islice((record for one in others for record in _without_run(one, datasets)), limit)
+    found.sort(key=lambda record: record.started, reverse=True)
+    if not found:
+        return "no experiments yet: dvc repro, or bottletop runs --all for those of other datasets"
+    held = {(one.name, one.baseline) for one in saved}
+    lines = tabulate([_line(record, held) for record in found[:limit]], HEADINGS, disable_numparse=True)
+    folders = dict.fromkeys(record.folder_id for record in found[:limit] if record.run_id)
+    pages = [(f"{_ui()}/#/experiments/{folder}/runs?{TRAINING}&viewStateShareKey={columns.KEY}",) for folder in folders]
+    return "\n".join([lines, *(_section(_mlflow(), pages) if pages else [])])
+
+
+def find(name: str) -> list[Record]:
+    """The runs of the experiment of that name, or the one whose id begins so, the newest first; never empty.
+
+    Raises:
+        ArtefactError: neither DVC nor MLflow knows it.
+    """
+    saved = refs.saved()
+    found = records.matching(name)
+    found = found or [record for one in saved if one.name == name for record in _without_run(one, None)]
+    if found:
+        return found
+    known = {one.name for one in saved} | {record.experiment for record in records.newest(None, records.NAMES)}
+    near = difflib.get_close_matches(name, sorted(known))
+    hint = f"did you mean {' or '.join(near)}?" if near else "bottletop runs --all lists them"
+    raise ArtefactError(f"no experiment is called {name!r} and no run's id begins so: {hint}")
+
+
+def describe(record: Record) -> str:
+    """Where it came from, how its params differ from those of the workspace, its scores, and how to open it."""
+    facts = [record.experiment, record.dataset, record.status, record.how, _minute(record.started)]
+    current = {name: str(value) for name, value in flatten(read_yaml(PARAMS))}
+    names = [name for name in record.params if name in current and record.params[name] != current[name]]
+    changed = [(name, record.params[name], f"(params.yaml: {current[name]})") for name in names]
+    scores = [(name, f"{value:.3f}") for name, value in record.metrics.items() if not name.startswith("epoch_")]
+    origin = [("run", record.run_id or "none in this MLflow store"), ("baseline commit", record.baseline)]
+    origin += [(title, record.tags[tag]) for title, tag in ORIGIN.items() if tag in record.tags]
+    versions = [f"{tag[8:]} {value}" for tag, value in sorted(record.tags.items()) if tag.startswith("version.")]
+    origin += [("versions", ", ".join(versions))] if versions else []
+    return "\n".join(
+        [
+            ", ".join(fact for fact in facts if fact != "-"),
+            *_section("Where it came from", origin),
+            *_section("Params that differ from params.yaml", changed or [("none",)]),
+            *_section("Scores", scores or [("none yet",)]),
+            *_section("With DVC", [(command,) for command in _commands(record)]),
+            *_section(_mlflow(), [(page(record),)]),
+        ]
+    )
+
+
+def page(record: Record) -> str:
+    """The address of the run's page in the MLflow UI."""
+    if not record.run_id:
+        return "it has no run here: it came from another clone"
+    return f"{_ui()}/#/experiments/{record.folder_id}/runs/{record.run_id}?{TRAINING}"
+
+
+def open_page(record: Record) -> None:
+    """Shows the run's page in the web browser.
+
+    Raises:
+        ArtefactError: there is no such page, nobody answers there, or there is no browser.
+    """
+    if not record.run_id:
+        raise ArtefactError(f"{record.experiment} has no MLflow run here, so no page to open: dvc exp apply shows it")
+    if not answers(_ui()):
+        advice = "check MLFLOW_TRACKING_URI" if is_server(tracking_uri()) else "type make ui in another terminal"
+        raise ArtefactError(f"no MLflow server answers at {_ui()}: {advice}, then try again")
+    if not webbrowser.open(page(record)):
+        raise ArtefactError(f"no web browser was found: open {page(record)} in yours")
+
+
+def _mlflow() -> str:
+    return "With MLflow" if is_server(tracking_uri()) else "With MLflow, after make ui"
+
+
+def _ui() -> str:
+    uri = tracking_uri()
+    return without_password(uri) if is_server(uri) else f"http://127.0.0.1:{os.environ.get('PORT', '5000')}"
+
+
+def _without_run(one: Experiment, datasets: Sequence[str] | None) -> Iterator[Record]:
+    """A record for each dataset of an experiment that MLflow has no run of, such as one pulled from a colleague."""
+    params = one.params
+    active = [name for name in params.get("datasets", []) if datasets is None or name in datasets]
+    if not active or any(record.baseline == one.baseline for record in records.matching(one.name)):
+        return
+    flat = {name: str(value) for name, value in flatten(params)}
+    for name in active:
+        scores = one.metrics[name]
+        yield Record(
+            experiment=one.name, dataset=name, baseline=one.baseline,
+            started=one.saved, params=flat, metrics=scores, tags={},
+        )  # fmt: skip
+
+
+def _line(record: Record, held: set[tuple[str, str]]) -> list[str]:
+    missing = "" if record.is_repro or (record.experiment, record.baseline) in held else record.missing
+    return [
+        f"{record.experiment} ({missing})" if missing else record.experiment,
+        record.dataset,
+        record.run_id[:8] or "-",
+        record.status,
+        record.how,
+        _score(record.metrics, "val_accuracy"),
+        _score(record.metrics, "accuracy"),
+        _minute(record.started),
+        record.baseline[:7],
+    ]
+
+
+def _commands(record: Record) -> list[str]:
+    """What shows the experiment in the workspace, or compares it with what is there; each can be pasted."""
+    if record.is_repro:
+        return [f"dvc {what} diff {record.baseline[:7]}" for what in ("params", "metrics", "plots")]
+    name = shlex.quote(record.experiment)
+    if record.experiment not in {one.name for one in refs.saved()}:
+        return [
+            f"{record.experiment} is not in this repository (dvc exp list --all-commits): dvc exp pull, or run it again"
+        ]
+    compared = f"{record.baseline[:7]} {name}"
+    return [f"dvc exp apply {name}", f"dvc exp diff {compared}", f"dvc plots diff {compared}"]
+
+
+def _section(title: str, rows: Sequence[Sequence[str]]) -> list[str]:
+    return ["", title, *(f"  {line}" for line in tabulate(rows, tablefmt="plain", disable_numparse=True).splitlines())]
+
+
+def _score(metrics: Mapping[str, float], name: str) -> str:
+    return f"{metrics[name]:.3f}" if name in metrics else "-"
+
+
+def _minute(time: float) -> str:
+    return f"{datetime.fromtimestamp(time):%Y-%m-%d %H:%M}"

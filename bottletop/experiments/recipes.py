@@ -1,0 +1,71 @@
+"""Recipes: settings that belong together, as an experiment of one command; each is a file in ``recipes/``."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bottletop.core.errors import ArtefactError, ParamsError
+from bottletop.core.paths import PARAMS
+from bottletop.core.settings import read_yaml
+from bottletop.experiments import refs
+from bottletop.experiments.grid import check, check_key, setting, with_overrides
+
+FOLDER = Path("recipes")
+
+
+def listing() -> str:
+    """A line for each recipe."""
+    names = [path.stem for path in sorted(FOLDER.glob("*.yaml"))]
+    width = max(map(len, names), default=0)
+    return "\n".join(f"{name:{width}}  {_read(name).get('title', '')}" for name in names)
+
+
+def run(name: str, changes: Sequence[str]) -> None:
+    """Runs the recipe as a DVC experiment of its name, or name-2 and so on where there is one.
+
+    Args:
+        changes: settings that differ from the recipe's, such as ``train.epochs=5``.
+
+    Raises:
+        ParamsError: there is no such recipe, or a setting is not allowed.
+        ArtefactError: there is no commit, or a stage failed.
+    """
+    overrides = {**settings(name), **dict(map(setting, changes))}
+    for key in overrides.keys() - {"datasets"}:
+        check_key(key)
+    check(with_overrides(read_yaml(PARAMS), overrides))
+    command = ["dvc", "exp", "run", "--name", _free(name), *refs.options(overrides)]
+    print(shlex.join(command), flush=True)
+    if subprocess.run([sys.executable, "-m", *command], check=False).returncode:
+        raise ArtefactError(f"recipe {name} failed, see above")
+
+
+def settings(name: str) -> dict[str, Any]:
+    """What the recipe sets, by setting, such as ``train.epochs``."""
+    found: dict[str, Any] = {}
+    for section, values in _read(name).items():
+        if isinstance(values, Mapping):
+            found |= {f"{section}.{key}": value for key, value in values.items()}
+        elif section != "title":
+            found[section] = values
+    return found
+
+
+def _read(name: str) -> dict[str, Any]:
+    path = FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(each.stem for each in sorted(FOLDER.glob("*.yaml")))
+        raise ParamsError(f"there is no recipe {name!r}, only {known}: add {path} for one of your own")
+    return dict(read_yaml(path) or {})
+
+
+def _free(name: str) -> str:
+    """The name, or the first with a number that no experiment on this commit has."""
+    baseline, tried, number = refs.workspace().baseline, name, 1
+    while refs.find(baseline, tried) is not None:
+        number += 1
+        tried = f"{name}-{number}"
+    return tried

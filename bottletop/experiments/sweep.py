@@ -1,0 +1,207 @@
+"""A sweep: each combination of some settings as an experiment of its own, ranked on the validation images.
+
+It may be stopped at any time, and continues when it is started again: an experiment that has succeeded with the same
+params, code and data is not run again. The test images have no part in the ranking; in the end they say whether the
+best beats the baseline, which is what params.yaml says.
+"""
+
+import fcntl
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from bottletop.core.errors import ArtefactError, ParamsError
+from bottletop.experiments import refs
+from bottletop.experiments.grid import Point, points, with_overrides
+from bottletop.experiments.ranking import Candidate, scores, table, verdicts
+from bottletop.experiments.refs import Experiment
+
+LOGS = Path(".dvc/tmp/bottletop/sweep")
+JOB_BYTES = 1_500_000_000  # of memory that an experiment may need
+BASELINE = Point("baseline", {})
+
+
+class Sweep:
+    """Experiments on one commit and the present state of the workspace, which is the baseline."""
+
+    def __init__(self, jobs: int, keep_open: int) -> None:
+        """Brings the workspace up to date first.
+
+        Args:
+            jobs: experiments at the same time.
+            keep_open: a file descriptor that stays open as long as an experiment runs.
+
+        Raises:
+            ArtefactError: there is no commit, or `dvc repro` failed.
+        """
+        self._jobs, self._keep_open = jobs, keep_open
+        self._baseline = refs.workspace()
+        refs.reproduce()
+
+    @property
+    def seed(self) -> int:
+        return int(self._baseline.params["train"]["seed"])
+
+    def is_baseline(self, point: Point) -> bool:
+        return with_overrides(self._baseline.params, point.overrides) == self._baseline.params
+
+    def run(self, points: Sequence[Point]) -> list[Point]:
+        """Runs those that have not succeeded yet, failed ones once more; returns those that failed twice."""
+        missing = [point for point in points if self.done(point) is None]
+        if len(missing) < len(points):
+            print(f"{len(points) - len(missing)} of {len(points)} are there already", flush=True)
+        for point in missing:  # outdated ones: for --force, DVC would extract again too
+            refs.forget(self._baseline.baseline, point.name)
+        # Where other features than the baseline's are needed, the first extracts them, alone, and the others find them.
+        first = {point.features: point for point in reversed(missing) if point.features != BASELINE.features}
+        alone = list(first.values())
+        failed = self._run(alone, 1) + self._run([point for point in missing if point not in alone], self._jobs)
+        return self._run(failed, 1)
+
+    def done(self, point: Point) -> Experiment | None:
+        """The experiment, if it has succeeded with the present params, code and data."""
+        if self.is_baseline(point):
+            return self._baseline
+        found = refs.find(self._baseline.baseline, point.name)
+        wanted = with_overrides(self._baseline.params, point.overrides), self._baseline.inputs
+        return found if found and (found.params, found.inputs) == wanted else None
+
+    def ranked(self, groups: Sequence[Sequence[Point]]) -> list[Candidate]:
+        """A candidate for each group of which an experiment has succeeded, named after its first, the best first."""
+        runs = {group[0].name: [run for point in group if (run := self.done(point))] for group in groups}
+        return sorted((Candidate(name, found) for name, found in runs.items() if found), key=lambda found: found.rank)
+
+    def _run(self, points: Sequence[Point], jobs: int) -> list[Point]:
+        failed = []
+        for count, (point, seconds) in enumerate(_in_parallel(points, jobs, self._keep_open), start=1):
+            done = self.done(point)
+            if done is None:
+                failed.append(point)
+            outcome = ", ".join(scores(done)) if done else f"failed: {_last_words(point)}"
+            print(f"[{count}/{len(points)}] {point.name}: {outcome} ({seconds:.0f} s)", flush=True)
+        return failed
+
+
+def sweep(settings: Sequence[str], *, seeds: int, repeat: int, jobs: int | None) -> None:
+    """Runs a sweep; prints its progress, the ranking, and the command that applies the best.
+
+    Args:
+        settings: such as ``train.epochs=5,10,20``.
+        seeds: with how many training seeds the best configurations and the baseline are run.
+        repeat: how many of the best that is.
+        jobs: experiments at the same time; as many as cores and memory allow if None.
+
+    Raises:
+        ParamsError: a setting or value is not allowed; nothing was started.
+        ArtefactError: the baseline failed, or experiments did; then the others are ranked all the same.
+    """
+    grid = points(settings)
+    if seeds > 1 and "train.seed" in grid[0].overrides:
+        raise ParamsError("train.seed can't be swept together with --seeds, which sets it: leave one of them out")
+    jobs = jobs or _default_jobs()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that experiments are ended too
+    with _alone() as keep_open:
+        print("baseline: what params.yaml says", flush=True)
+        swept = Sweep(jobs, keep_open)
+        grid = [point for point in grid if not swept.is_baseline(point)]
+        print(f"sweep: {len(grid)} other experiments, {jobs} at a time, logs in {LOGS}", flush=True)
+        failed = swept.run(grid)
+        ranked = swept.ranked([[BASELINE], *([point] for point in grid)])
+        print_table(ranked)
+        if seeds > 1:
+            best = [candidate.name for candidate in ranked if candidate.name != BASELINE.name][:repeat]
+            chosen = [BASELINE, *(point for point in grid if point.name in best)]
+            groups = [[point, *(point.with_seed(swept.seed + more) for more in range(1, seeds))] for point in chosen]
+            print(f"seeds: the baseline and the best {len(best)}, {seeds} times each", flush=True)
+            failed += swept.run([point for group in groups for point in group])
+            ranked = swept.ranked(groups)
+            print_table(ranked)
+        print_choice(ranked)
+    if failed:
+        names = ", ".join(point.name for point in failed)
+        raise ArtefactError(f"failed twice: {names}; see {LOGS}; the same command tries them again")
+
+
+def print_table(ranked: Sequence[Candidate]) -> None:
+    print()
+    print(textwrap.indent(table(ranked), "  "))
+    print(flush=True)
+
+
+def print_choice(ranked: Sequence[Candidate]) -> None:
+    """The best on validation, whether the test images confirm it, and what to type."""
+    best, baseline = ranked[0], next(candidate for candidate in ranked if candidate.name == BASELINE.name)
+    if best is baseline:
+        print("best on validation: the baseline, params.yaml stays as it is")
+        return
+    print(f"best on validation: {best.name}; on the test images, which had no part in that choice,")
+    for line in verdicts(best, baseline):
+        print(f"  {line}")
+    print(f"apply it: dvc exp apply {shlex.quote(best.name)}")
+
+
+@contextmanager
+def _alone() -> Iterator[int]:
+    """Holds a lock that experiments keep open too, so that those of a killed sweep are waited for."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    with (LOGS / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("waiting for another sweep here, or for experiments that a stopped one has left running", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def _in_parallel(points: Sequence[Point], jobs: int, keep_open: int) -> Iterator[tuple[Point, float]]:
+    """Each point when its experiment has ended, with its seconds; ends the experiments if it is ended itself."""
+    waiting, running = deque(points), list[tuple[Point, subprocess.Popen[bytes], float]]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                point = waiting.popleft()
+                with _log(point).open("wb") as log:
+                    process = refs.start(point.name, point.overrides, log, keep_open)
+                running.append((point, process, time.monotonic()))
+            ended = [entry for entry in running if entry[1].poll() is not None]
+            running = [entry for entry in running if entry not in ended]
+            yield from ((point, time.monotonic() - started) for point, _, started in ended)
+            time.sleep(0.1)
+    finally:
+        _end([process for _, process, _ in running])
+
+
+def _end(commands: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Terminates the commands and the stages that they run, so that their MLflow runs are closed."""
+    if commands:
+        print("stopping; the same command continues the sweep", flush=True)
+    processes = [part for command in commands for part in psutil.Process(command.pid).children(recursive=True)]
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for command in commands:
+        command.wait()
+
+
+def _last_words(point: Point) -> str:
+    lines = _log(point).read_text(encoding="utf-8", errors="replace").splitlines()
+    told = [line for line in lines if "@" in line.partition(":")[0] and not line.startswith("Running")]
+    return (told or [line for line in lines if line.strip()] or ["no output"])[-1].strip()
+
+
+def _log(point: Point) -> Path:
+    return LOGS / f"{point.name}.log"
+
+
+def _default_jobs() -> int:
+    return max(1, min(os.cpu_count() or 1, int(psutil.virtual_memory().available) // JOB_BYTES))

@@ -1,0 +1,148 @@
+"""Features of every image, shard by shard, in a bounded amount of memory."""
+
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, partial
+from itertools import chain, groupby, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottletop.backbones import extractor, weights
+from bottletop.core.errors import ArtefactError
+from bottletop.core.files import sha256_text
+from bottletop.core.parallel import map_ahead, processors
+from bottletop.core.progress import bar
+from bottletop.features import reuse
+from bottletop.features.manifest import ExtractParams, Manifest, ShardShape, stem, view_stem
+from bottletop.images import crops
+from bottletop.images.index import ImageRow
+
+
+def extract(
+    images: Iterable[ImageRow],
+    shards: Path,
+    arrays: weights.Arrays,
+    image_side_px: int,
+    params: ExtractParams,
+    folder: Path,
+) -> None:
+    """Writes the features of `images`, whose tars are in `shards`, and their manifest to `folder`, all or nothing.
+
+    Features that were computed before are found again, see `reuse`.
+
+    Args:
+        images: looped over several times, a list, or an `Index`, which takes no memory.
+
+    Raises:
+        ArtefactError: a shard is damaged, or features are not finite.
+    """
+    engine = extractor.best_engine(params.backbone, params.precision)
+    manifest = _manifest(images, arrays, image_side_px, engine, params)
+    # Takes seconds: only where it is needed.
+    build = cache(lambda: extractor.build(arrays, image_side_px, engine, params.backbone))
+    files = partial(_files, images, params)
+
+    def views() -> Iterator[ImageRow]:
+        return chain.from_iterable(rows for _, rows in files())
+
+    with reuse.unfinished(folder, manifest, views) as (work, earlier):
+        total = manifest.rows * params.views
+        known = sum(view.id in earlier for view in views())
+        unit = "images" if params.views == 1 else "views of images"
+        if known:
+            print(f"extract: {known:,} of {total:,} {unit} were computed before", file=sys.stderr)
+        with bar(f"extract ({engine.name}, {engine.precision})", f" {unit}", total - known) as shown:
+            at_once = extractor.batch_size(image_side_px, engine)
+            compute = partial(
+                _computed, build, at_once, partial(crops.read_square, shards=shards, side_px=image_side_px), shown
+            )
+            fresh = compute(view for view in views() if view.id not in earlier)
+            for name, rows in files():
+                ids = [row.id for row in rows]
+                if not work.link(ids, name, earlier):
+                    work.write(ids, name, _known_or_computed(rows, earlier, fresh, compute))
+
+
+def _files(images: Iterable[ImageRow], params: ExtractParams) -> Iterator[tuple[str, list[ImageRow]]]:
+    """Each file of features by name, with its views of images: rows whose id is the name of the view."""
+    for shard, group in groupby(images, key=lambda row: row.shard):
+        rows = list(group)
+        for number in range(params.views):
+            views = [row._replace(id=crops.name(row.id, number, flip=params.flip)) for row in rows]
+            yield view_stem(shard, number), views
+
+
+def _known_or_computed(
+    rows: Sequence[ImageRow],
+    earlier: reuse.Earlier,
+    fresh: Iterator[tuple[str, reuse.Row]],
+    compute: Callable[[Iterable[ImageRow]], Iterator[tuple[str, reuse.Row]]],
+) -> Iterator[reuse.Row]:
+    """The features of one shard's images, in order; `fresh` are those of all images that are not known."""
+    for row in rows:
+        found = earlier.row(row.id)
+        if found is None:
+            image, found = next(compute([row]) if row.id in earlier else fresh)
+            if image != row.id:
+                raise ArtefactError("the index of the images changed while this ran: dvc repro")
+        yield found
+
+
+def _computed(
+    build: Callable[[], extractor.Extract],
+    at_once: int,
+    read: Callable[[ImageRow], NDArray[np.uint8]],
+    shown: Any,
+    rows: Iterable[ImageRow],
+) -> Iterator[tuple[str, reuse.Row]]:
+    """The id and features of each image, computed in batches; the next ones are read and decoded meanwhile."""
+    decoding = map_ahead(read, rows, ahead=4 * at_once)
+    while batch := list(islice(decoding, at_once)):
+        bottleneck, pooled = build()(np.stack([image for _, image in batch]))
+        shown.update(len(batch))
+        for position, (row, _) in enumerate(batch):
+            yield row.id, {"bottleneck": bottleneck[position], "pooled": pooled[position]}
+
+
+def _manifest(
+    images: Iterable[ImageRow],
+    arrays: weights.Arrays,
+    image_side_px: int,
+    engine: extractor.Engine,
+    params: ExtractParams,
+) -> Manifest:
+    pooled_shape, bottleneck_shape = extractor.shapes(params.backbone, image_side_px)
+    shapes = {}
+    for shard, group in groupby(images, key=lambda row: row.shard):
+        rows = list(group)
+        ids = sha256_text(row.id for row in rows)
+        shapes[stem(shard)] = ShardShape(label=rows[0].label, rows=len(rows), ids_sha256=ids)
+    return Manifest(
+        backbone=params.backbone,
+        weights_digest=weights.digest(arrays),
+        preprocessing=extractor.preprocessing(params.backbone),
+        image_side_px=image_side_px,
+        engine=engine.name,
+        precision=engine.precision,
+        dtype="float16",
+        pooled_shape=pooled_shape,
+        bottleneck_shape=bottleneck_shape if params.bottleneck else None,
+        rows=sum(shape.rows for shape in shapes.values()),
+        ids_sha256=sha256_text(row.id for row in images),
+        shards=shapes,
+        versions=_versions(engine),
+        at_once={"images": extractor.batch_size(image_side_px, engine), "threads": processors()},
+        views=params.views,
+        flip=params.flip and params.views > 1,
+    )
+
+
+def _versions(engine: extractor.Engine) -> dict[str, str]:
+    computing = ("ncnn",) if engine == extractor.NCNN else ("keras", "tensorflow")
+    packages = {name: importlib.metadata.version(name) for name in sorted(("numpy", "pillow", *computing))}
+    return {"python": platform.python_version(), **packages}

@@ -1,0 +1,101 @@
+"""Features on disk: a ``.npy`` per image shard, and a manifest that says what they are."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from bottletop.backbones.networks import NETWORKS, Kind, Precision
+from bottletop.core.errors import ArtefactError
+from bottletop.core.files import read_json, write_json
+from bottletop.core.settings import Params, parse
+
+
+class ExtractParams(Params, frozen=True, kw_only=True):
+    """Section ``extract`` of params.yaml."""
+
+    backbone: str  # one of `networks.NETWORKS`
+    image_side_px: Annotated[int, Meta(ge=32, le=1024)] | Literal["auto"]  # auto: the dataset's, else the backbone's
+    precision: Precision  # auto: bfloat16 where the processor computes in it, else float32
+    views: Annotated[int, Meta(ge=1, le=64)]  # of each image: the whole, and crops; time and disk grow with them
+    flip: bool  # half of the crops are mirrored; not for digits or letters
+    bottleneck: bool  # keep the last maps too, 49 KB an image with VGG16 at 224 px, for tops on the bottleneck
+
+    def __post_init__(self) -> None:
+        if self.backbone not in NETWORKS:
+            raise ValueError(f"backbone must be one of {', '.join(NETWORKS)}, got {self.backbone!r}")
+
+
+class ShardShape(Params, frozen=True, kw_only=True):
+    """What one image shard's features look like."""
+
+    label: str
+    rows: int
+    ids_sha256: str  # of the images' ids, in order
+
+
+class Manifest(Params, frozen=True, kw_only=True, omit_defaults=True):
+    """``manifest.json``: what the features are, and of which images."""
+
+    backbone: str
+    weights_digest: str
+    preprocessing: str
+    image_side_px: int
+    precision: Literal["float32", "bfloat16"]
+    dtype: str
+    pooled_shape: tuple[int, ...]  # of one image
+    bottleneck_shape: tuple[int, ...] | None  # of one image; None where left out
+    rows: int
+    ids_sha256: str  # of all images' ids, in index order
+    shards: dict[str, ShardShape]  # by file stem, in index order
+    versions: dict[str, str]
+    at_once: dict[str, int] = msgspec.field(default_factory=dict)  # images, and threads
+    views: int = 1  # of each image, the first being the whole; see `images.crops`
+    flip: bool = False  # whether the others may be mirrored
+    engine: Literal["ncnn", "tensorflow"] = "tensorflow"  # what computed them
+
+    def shapes(self) -> dict[Kind, tuple[int, ...]]:
+        """The shape of one image's features, by the kinds that there are."""
+        bottleneck: dict[Kind, tuple[int, ...]] = {"bottleneck": self.bottleneck_shape} if self.bottleneck_shape else {}
+        return {"pooled": self.pooled_shape, **bottleneck}
+
+    def contract(self) -> dict[str, object]:
+        """What features must share with those a top was trained on."""
+        return {
+            "backbone": self.backbone,
+            "weights_digest": self.weights_digest,
+            "preprocessing": self.preprocessing,
+            "image_side_px": self.image_side_px,
+            "engine": self.engine,
+            "precision": self.precision,
+        }
+
+    def recipe(self) -> dict[str, object]:
+        """What an image's features follow from, apart from the image."""
+        return {**self.contract(), "dtype": self.dtype}
+
+
+def stem(shard: str) -> str:
+    """``cat-000`` of ``cat-000.tar``."""
+    return shard.removesuffix(".tar")
+
+
+def view_stem(shard: str, number: int) -> str:
+    """What the features of a shard's images are called after: ``cat-000``, and of further views ``cat-000.view1``."""
+    return f"{stem(shard)}.view{number}" if number else stem(shard)
+
+
+def feature_file(folder: Path, shard: str, kind: Kind) -> Path:
+    return folder / (stem(shard) + (".pooled.npy" if kind == "pooled" else ".npy"))
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    write_json(folder / "manifest.json", msgspec.to_builtins(manifest))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    path = folder / "manifest.json"
+    if not path.exists():
+        raise ArtefactError(f"{path} is missing: run dvc repro extract@{folder.name}")
+    return parse(Manifest, read_json(path), "manifest", path)

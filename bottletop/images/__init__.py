@@ -1,0 +1,1 @@
+"""Image files and the table of a dataset's images."""

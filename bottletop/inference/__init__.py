@@ -1,0 +1,1 @@
+"""A trained model at work: predictions, heat maps, exports, MLflow's model registry."""

@@ -1,0 +1,164 @@
+"""From images to class probabilities: what predicting, exporting and serving see of a trained model."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bottletop.backbones import extractor, weights
+from bottletop.core.errors import ArtefactError
+from bottletop.evaluation.scores import Probabilities
+from bottletop.images import crops
+from bottletop.images.decoding import decode
+from bottletop.inference import heatmaps
+from bottletop.models import top
+from bottletop.models.pictures import PREPROCESSING, PictureSet
+from bottletop.models.record import TopRecord
+from bottletop.models.vectors import vectors
+
+Images = NDArray[np.uint8]  # RGB, (n, side, side, 3)
+
+
+class Files(NamedTuple):
+    """The files of a trained model, wherever they came from."""
+
+    dataset: str  # its name
+    model: Path  # the folder with top.keras and top.json
+    weights: Path | None  # of the backbone; None: the model reads the images itself
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained model, ready to use."""
+
+    class_names: tuple[str, ...]  # in the order of the probabilities
+    image_side_px: int  # of the images that it takes, see `decoding.square`
+    batch_size: int  # as many images at once, at most
+    probabilities: Callable[[Images], Probabilities]
+    explain: Callable[[], heatmaps.Explain]  # makes, in seconds, what tells where in an image a class is seen
+    views: int = 1  # of each image, see `images.crops`; what is said of it is the mean over them
+    flip: bool = False
+
+    def look(self, data: bytes) -> tuple[Image.Image, Images]:
+        """An image file's picture, maybe smaller, and the views of it that the model sees, the whole image first.
+
+        Raises:
+            DataError: it is no image; the message is the reason alone.
+        """
+        picture, image = decode(data, self.image_side_px), hashlib.sha256(data).hexdigest()
+        names = [crops.name(image, number, flip=self.flip) for number in range(self.views)]
+        return picture, np.stack([crops.seen(picture, name, self.image_side_px) for name in names])
+
+    def mean_probabilities(self, views: Images) -> Probabilities:
+        """Of images as the views of each, (n, views, side, side, 3): float64, (n, classes)."""
+        images = views.reshape(-1, *views.shape[2:])
+        starts = range(0, len(images), self.batch_size)
+        found = np.concatenate([self.probabilities(images[start : start + self.batch_size]) for start in starts])
+        return np.asarray(found.reshape(len(views), self.views, -1).mean(1))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A model with the frozen backbone that its features came from, if it reads features, checked to fit together."""
+
+    model: Any  # keras.Model: features, or images, -> probabilities
+    record: TopRecord
+    arrays: weights.Arrays | None  # of the backbone; None: the model reads the images itself
+
+    @property
+    def network(self) -> str:
+        """The backbone's name."""
+        return str(self.record.contract.get("backbone"))
+
+    @property
+    def image_side_px(self) -> int:
+        return int(self.record.contract["image_side_px"])
+
+    @property
+    def engine(self) -> extractor.Engine:
+        return extractor.Engine(self.record.contract.get("engine", "tensorflow"), self.record.contract["precision"])
+
+
+def load(files: Files) -> Classifier:
+    """The model in these files; see `load_whole`."""
+    return build(load_whole(files))
+
+
+def build(whole: Whole) -> Classifier:
+    """The model as a function."""
+    names, side_px = whole.record.class_names, whole.image_side_px
+    if whole.arrays is None:
+        explain = partial(heatmaps.of_network, whole.model)
+        return Classifier(names, side_px, PictureSet.at_once, partial(_predict, whole.model), explain)
+    contract, arrays = whole.record.contract, whole.arrays
+    extract = extractor.build(arrays, side_px, whole.engine, whole.network)
+
+    def probabilities(images: Images) -> Probabilities:
+        bottleneck, pooled = extract(images)
+        kind = contract["kind"]
+        return _predict(whole.model, vectors(pooled if kind == "pooled" else bottleneck, kind, contract["pooling"]))
+
+    explain = partial(heatmaps.of_top, whole.model, whole.record, arrays, side_px)
+    averaged = whole.record.params.test_time_views
+    views, flip = (contract["views"], contract["flip"]) if averaged else (1, False)
+    return Classifier(names, side_px, extractor.batch_size(side_px, whole.engine), probabilities, explain, views, flip)
+
+
+def load_whole(files: Files) -> Whole:
+    """The model and its backbone's weights.
+
+    Raises:
+        ArtefactError: they can't be read, or do not fit together; names what differs.
+    """
+    model, record = top.load(files.model)
+    if files.weights is None:
+        _require(files, record, {"preprocessing": PREPROCESSING})
+        whole = Whole(model, record, None)
+        _require_shapes(files, whole, (whole.image_side_px, whole.image_side_px, 3))
+        return whole
+    if not files.weights.exists():
+        raise ArtefactError(f"{files.weights} is missing: run dvc repro weights, or dvc pull {files.weights}")
+    arrays = weights.load(files.weights)
+    whole = Whole(model, record, arrays)
+    preprocessing = extractor.preprocessing(whole.network)
+    _require(files, record, {"preprocessing": preprocessing, "weights_digest": weights.digest(arrays)})
+    if record.contract.get("precision") not in ("float32", "bfloat16"):
+        raise ArtefactError(
+            f"{files.model}/top.json does not say in which precision its features were computed "
+            f"(float32 or bfloat16), got {record.contract.get('precision')!r}: run dvc repro"
+        )
+    pooled, bottleneck = extractor.shapes(whole.network, whole.image_side_px)
+    kind = record.contract["kind"]
+    features = np.zeros((1, *(pooled if kind == "pooled" else bottleneck)), np.float16)
+    _require_shapes(files, whole, vectors(features, kind, record.contract["pooling"]).shape[1:])
+    return whole
+
+
+def _require(files: Files, record: TopRecord, expected: dict[str, str]) -> None:
+    for name, value in expected.items():
+        if record.contract.get(name) != value:
+            raise ArtefactError(
+                f"the model in {files.model} was trained with {name} {record.contract.get(name)!r}, here it is "
+                f"{value!r}: run dvc repro, or take the files of one version (--rev)"
+            )
+
+
+def _require_shapes(files: Files, whole: Whole, inputs: tuple[int, ...]) -> None:
+    expected = (inputs, len(whole.record.class_names))
+    found = whole.model.input_shape[1:], whole.model.output_shape[-1]
+    if found != expected:
+        raise ArtefactError(
+            f"{files.model} does not fit together: top.json tells of inputs {expected[0]} from images of "
+            f"{whole.image_side_px} px and {expected[1]} classes, top.keras takes {found[0]} and gives {found[1]}: "
+            "run dvc repro"
+        )
+
+
+def _predict(model: Any, inputs: NDArray[Any]) -> Probabilities:
+    return np.asarray(model.predict_on_batch(inputs), np.float64).reshape(len(inputs), -1)

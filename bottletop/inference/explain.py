@@ -1,0 +1,60 @@
+"""Pictures of where an image shows its class: the image, and beside it the image under a map of heat."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from bottletop.evaluation import figures
+from bottletop.inference.classifier import Classifier
+from bottletop.inference.prediction import Outcome, best
+
+SMOOTH_PX = 256
+HEIGHT_IN = 4.2  # inches, of an image
+NOTE = "Warm: what speaks for the class in the last convolution (Grad-CAM)"
+
+
+def explained(outcomes: Iterable[Outcome], classifier: Classifier, folder: Path) -> Iterator[Outcome]:
+    """The outcomes, and a picture of each in the folder, named as the image."""
+    explain = classifier.explain()
+    taken: set[str] = set()
+    for outcome in outcomes:
+        if outcome.probabilities is not None and outcome.pixels is not None and outcome.picture is not None:
+            heat = explain(outcome.pixels, int(outcome.probabilities.argmax()))
+            [(name, share)] = best(outcome.probabilities, classifier.class_names, 1)
+            figures.write(folder / _file_name(outcome.name, taken), draw(outcome.picture, heat, name, share))
+        yield outcome
+
+
+def draw(picture: Image.Image, heat: NDArray[np.float32], name: str, share: float) -> Figure:
+    """The picture alone and under the heat, float32, (any, any), in [0, 1], which is stretched over it."""
+    finer = max(1, SMOOTH_PX // max(picture.size))  # than a tiny picture's own pixels
+    size = (finer * picture.width, finer * picture.height)
+    smooth = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
+    width_in = min(max(HEIGHT_IN * picture.width / picture.height, 1.6), 2 * HEIGHT_IN)
+    figure = Figure(figsize=(2 * width_in + 1, HEIGHT_IN + 0.9), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    colours = colormaps["turbo"](smooth)
+    colours[..., 3] = 0.65 * smooth  # cold places stay as they are
+    for axes, shown in ((left, picture), (right, picture.convert("L").convert("RGB"))):  # grey: all colour is heat
+        axes.imshow(shown, interpolation="nearest" if max(picture.size) < 64 else None)
+        axes.set_axis_off()
+    right.imshow(colours, extent=(-0.5, picture.width - 0.5, picture.height - 0.5, -0.5))
+    figure.suptitle(f"{name}  {share:.1%}", fontsize=13)
+    figure.supxlabel(NOTE, fontsize=7.5, color=figures.GREY)
+    return figure
+
+
+def _file_name(name: str, taken: set[str]) -> str:
+    """``photo.png`` for any ``…/photo.jpg``; ``photo-2.png`` where that is taken."""
+    stem = Path(name.split("?")[0]).stem.strip("-.") or "image"
+    found, number = f"{stem}.png", 1
+    while found.casefold() in taken:
+        number += 1
+        found = f"{stem}-{number}.png"
+    taken.add(found.casefold())
+    return found

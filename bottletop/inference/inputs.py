@@ -1,0 +1,113 @@
+"""Images as people name them: files, folders, patterns, web addresses, standard input."""
+
+import glob
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urlsplit
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from bottletop.core.errors import DataError
+from bottletop.download.fetch import CHUNK_BYTES, TIMEOUT_S, check_host, check_redirect
+
+STDIN = "-"
+ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+MAX_BYTES = 200_000_000  # of one image's file
+MAX_DOWNLOAD_S = 120  # of one image
+
+
+def find(arguments: Sequence[str]) -> Iterator[str]:
+    """The names of single images: folders with all that is in them, in alphabetical order, and patterns resolved.
+
+    What is not there is named too, for `read` to say so.
+    """
+    for argument in arguments:
+        if argument == STDIN or _is_address(argument) or os.path.isfile(argument):  # noqa: PTH113 (Path's may raise)
+            yield argument
+        elif os.path.isdir(argument):  # noqa: PTH112
+            yield from _in_folder(Path(argument))
+        else:
+            matches = sorted(glob.iglob(argument, recursive=True)) if glob.has_magic(argument) else []  # noqa: PTH207 (absolute ones, too)
+            for match in matches:
+                yield from _in_folder(Path(match)) if Path(match).is_dir() else (match,)
+            if not matches:
+                yield argument
+
+
+def read(name: str) -> bytes:
+    """The bytes of one image.
+
+    Raises:
+        DataError: it can't be had, or has more than `MAX_BYTES`; the message is the reason alone.
+    """
+    if name == STDIN:
+        return _limited(sys.stdin.buffer)
+    if _is_address(name):
+        return _download(name)
+    if os.path.isdir(name):  # noqa: PTH112
+        raise DataError(f"a folder without images ({', '.join(ENDINGS)})")
+    try:
+        with Path(name).open("rb") as file:
+            return _limited(file)
+    except FileNotFoundError as error:
+        raise DataError("no such file") from error
+    except (OSError, ValueError) as error:  # permissions; a name that no file can have
+        raise DataError(getattr(error, "strerror", None) or str(error)) from error
+
+
+def _is_address(argument: str) -> bool:
+    return argument.lower().startswith(("http://", "https://"))
+
+
+def _in_folder(folder: Path) -> Iterator[str]:
+    """The folder's images and those of its subfolders; the folder itself if there are none."""
+    found = False
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if name.lower().endswith(ENDINGS) and not name.startswith("."):
+                found = True
+                yield str(Path(parent, name))
+    if not found:
+        yield str(folder)
+
+
+def _limited(file: BinaryIO) -> bytes:
+    data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise DataError(_too_large())
+    return data
+
+
+def _download(url: str) -> bytes:
+    end = time.monotonic() + MAX_DOWNLOAD_S
+    host = url
+    try:
+        host = urlsplit(url).hostname or url
+        check_host(url)
+        with requests.get(url, stream=True, timeout=TIMEOUT_S, hooks={"response": check_redirect}) as answer:
+            if not answer.ok:
+                raise DataError(f"HTTP {answer.status_code} {answer.reason}")
+            data = bytearray()
+            while chunk := answer.raw.read1(CHUNK_BYTES, decode_content=True):  # what has come, however little
+                data += chunk
+                if len(data) > MAX_BYTES:
+                    raise DataError(_too_large())
+                if time.monotonic() > end:
+                    raise DataError(f"{host} sent {len(data):,} bytes in {MAX_DOWNLOAD_S} s, and not all")
+    except requests.Timeout as error:
+        raise DataError(f"{host} does not answer in time") from error
+    except requests.ConnectionError as error:
+        raise DataError(f"{host} can't be reached, or broke the connection") from error
+    except (requests.RequestException, HTTPError, ValueError) as error:
+        raise DataError(f"no image could be fetched ({error})") from error
+    return bytes(data)
+
+
+def _too_large() -> str:
+    return f"more than {MAX_BYTES:,} bytes"

@@ -1,0 +1,127 @@
+"""Where the files of a trained model come from: the workspace, a version of the repository, or MLflow."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from bottletop.core.errors import ArtefactError, BottletopError, ParamsError
+from bottletop.core.files import read_json
+from bottletop.core.paths import PARAMS, Paths, repository, weights_file
+from bottletop.core.settings import load, parse, parse_yaml, read_yaml
+from bottletop.inference.classifier import Files
+from bottletop.models.record import TUNED, read_record
+
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # for three small files
+MODEL_FILES = ("top.keras", "top.json")
+
+
+@contextmanager
+def workspace(dataset: str | None) -> Iterator[Files]:
+    """The model that `dvc repro` has made here."""
+    name = _one(load(tuple[str, ...], "datasets", PARAMS), dataset)
+    folder = Paths(name).model
+    if not folder.exists():
+        raise ArtefactError(f"{name} has no trained model in {folder}: run dvc repro, or dvc pull")
+    record = folder / "top.json"
+    if record.exists() and read_json(record).get("params") != read_yaml(PARAMS).get("train"):
+        print(f"{name}: params.yaml has changed since this model was trained: dvc repro trains anew", file=sys.stderr)
+    yield Files(name, folder, _weights(folder))
+
+
+@contextmanager
+def version(rev: str, dataset: str | None) -> Iterator[Files]:
+    """The model of a git revision or DVC experiment, from DVC's cache or remote.
+
+    The backbone's weights are the workspace's where it has some: those of each version are the same, or refused.
+    """
+    from dvc.api import DVCFileSystem  # a second to import
+
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            stored = DVCFileSystem(str(repository()), rev=rev)
+            params = parse_yaml(stored.read_text(str(PARAMS)))
+            active = parse(tuple[str, ...], params.get("datasets"), "datasets", PARAMS)
+            name = _one(active, dataset)
+            folder = Paths(name).model
+
+            def fetch(path: Path) -> Path:
+                (Path(scratch) / path).parent.mkdir(parents=True, exist_ok=True)
+                stored.get_file(str(path), str(Path(scratch) / path))
+                return Path(scratch) / path
+
+            for path in MODEL_FILES:
+                fetch(folder / path)
+            weights = _weights(Path(scratch) / folder)
+            if weights is not None and not weights.exists():
+                tuned = weights.is_relative_to(scratch)  # a fine-tuned backbone is beside its top
+                weights = fetch(weights.relative_to(scratch) if tuned else weights)
+        except BottletopError:
+            raise
+        except Exception as error:  # each kind of remote has its own
+            raise ArtefactError(
+                f"there is no model of {rev!r} to be had ({error}): bottletop runs lists experiments, dvc pull fetches "
+                "what colleagues have pushed"
+            ) from error
+        yield Files(name, Path(scratch) / folder, weights)
+
+
+@contextmanager
+def logged(name: str, dataset: str | None) -> Iterator[Files]:
+    """The model of an MLflow run, by its id or its start, or an experiment's name."""
+    from bottletop.tracking import records  # MLflow takes seconds to import
+    from bottletop.tracking.runs import store
+
+    found = [record for record in records.matching(name) if dataset in (None, record.dataset)]
+    finished = [record for record in found if record.status == "finished"]
+    if not finished:
+        reason = f", only one that is {found[0].status}" if found else ""
+        raise ArtefactError(
+            f"no finished MLflow run is called {name!r} or has such an id{reason}: bottletop runs --all"
+        )
+    if dataset is None and len({record.dataset for record in finished}) > 1:
+        _one(sorted({record.dataset for record in finished}), None)
+    with tempfile.TemporaryDirectory() as scratch, store() as client:
+        client.download_artifacts(finished[0].run_id, "model", scratch)
+        folder = Path(scratch, "model")
+        yield Files(finished[0].dataset, folder, _weights(folder))
+
+
+@contextmanager
+def registered(name: str) -> Iterator[Files]:
+    """A registered model: ``NAME`` for its last version, ``NAME/2``, or ``NAME@alias``."""
+    from bottletop.inference import registry
+
+    with tempfile.TemporaryDirectory() as scratch:
+        yield registry.fetch(name, Path(scratch))
+
+
+def chosen(
+    dataset: str | None, rev: str | None = None, run: str | None = None, name: str | None = None
+) -> AbstractContextManager[Files]:
+    """The model that the command's options name."""
+    if rev is not None:
+        return version(rev, dataset)
+    if run is not None:
+        return logged(run, dataset)
+    return workspace(dataset) if name is None else registered(name)
+
+
+def _weights(folder: Path) -> Path | None:
+    """Where the weights of the model's backbone are here, if it has one."""
+    record = read_record(folder)
+    if record.params.model == "finetune":
+        return folder / TUNED
+    return weights_file(str(record.contract["backbone"])) if "backbone" in record.contract else None
+
+
+def _one(active: Sequence[str], wanted: str | None) -> str:
+    """The dataset that is asked for, or the only one."""
+    if wanted is None and len(active) == 1:
+        return active[0]
+    if wanted not in active:
+        got = "" if wanted is None else f", got {wanted!r}"
+        raise ParamsError(f"--dataset must name one of {', '.join(active)}{got}")
+    return str(wanted)

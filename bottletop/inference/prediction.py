@@ -1,0 +1,133 @@
+"""Predictions for images as people name them, in the order given, and how they are printed."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bottletop.core.errors import DataError
+from bottletop.core.parallel import map_ahead
+from bottletop.core.progress import bar
+from bottletop.inference import inputs
+from bottletop.inference.classifier import Classifier
+
+Form = Literal["text", "json", "csv"]
+SHOWN_PX = 640  # longer side of the pictures that are kept to be shown
+TOP = 5  # classes that are printed
+MANY = 100  # images, from which a bar shows how far it is; not where the results themselves do
+
+
+class Outcome(NamedTuple):
+    """What became of one image."""
+
+    name: str
+    probabilities: NDArray[np.float64] | None = None  # (classes,)
+    error: str = ""  # why there are none
+    pixels: NDArray[np.uint8] | None = None  # the whole image as the classifier saw it, (1, side, side, 3)
+    picture: Image.Image | None = None  # the image itself, small; where asked for
+
+
+class _Decoded(NamedTuple):
+    pixels: NDArray[np.uint8]  # (views, side, side, 3)
+    picture: Image.Image | None
+
+
+def predict(names: Sequence[str], classifier: Classifier, *, pictures: bool = False) -> Iterator[Outcome]:
+    """An outcome for each image, in order; the next images are read and decoded while some are computed.
+
+    An image that can't be had or read costs no other. Args: `pictures` keeps the images, small, to be shown.
+    """
+    load = partial(_load, classifier=classifier, keep=pictures)
+    together = max(1, classifier.batch_size // classifier.views)
+    decoding = map_ahead(load, names, ahead=4 * together)
+    with bar("predict", " images", len(names), disable=len(names) < MANY or sys.stdout.isatty()) as shown:
+        while group := list(islice(decoding, together)):
+            batch = [found.pixels for _, found in group if isinstance(found, _Decoded)]
+            rows = iter(classifier.mean_probabilities(np.stack(batch)) if batch else ())
+            for name, found in group:
+                if isinstance(found, _Decoded):
+                    yield Outcome(name, next(rows), "", found.pixels[:1], found.picture)
+                else:
+                    yield Outcome(name, error=str(found))
+            shown.update(len(group))
+
+
+def show(outcomes: Iterable[Outcome], class_names: Sequence[str], form: Form, top: int | None) -> int:
+    """Prints each outcome as it comes, and to stderr why an image has none; returns how many have none.
+
+    Args:
+        top: how many classes, best first; None: all in JSON, `TOP` as text. CSV has a column for each.
+    """
+    failed = []
+
+    def complaining() -> Iterator[Outcome]:
+        for outcome in outcomes:
+            if outcome.error:
+                failed.append(outcome.name)
+                print(f"bottletop: {outcome.name}: {outcome.error}", file=sys.stderr)
+            yield outcome
+
+    if form == "csv":
+        _print_csv(complaining(), class_names)
+    elif form == "json":
+        _print_json(complaining(), class_names, top or len(class_names))
+    else:
+        _print_text(complaining(), class_names, top or TOP)
+    return len(failed)
+
+
+def best(probabilities: NDArray[np.float64], class_names: Sequence[str], count: int) -> list[tuple[str, float]]:
+    """The most probable classes with their probabilities, the best first."""
+    order = np.argsort(-probabilities, kind="stable")[:count]
+    return [(class_names[number], float(probabilities[number])) for number in order]
+
+
+def _load(name: str, classifier: Classifier, keep: bool) -> _Decoded | DataError:
+    try:
+        image, pixels = classifier.look(inputs.read(name))
+    except DataError as error:
+        return error
+    if keep:
+        image.thumbnail((SHOWN_PX, SHOWN_PX))
+    return _Decoded(pixels, image if keep else None)
+
+
+def _print_text(outcomes: Iterable[Outcome], class_names: Sequence[str], top: int) -> None:
+    for outcome in outcomes:
+        if outcome.probabilities is not None:
+            shares = best(outcome.probabilities, class_names, top)
+            print("\n".join([outcome.name, *(f"  {share:6.1%}  {name}" for name, share in shares)]), flush=True)
+
+
+def _print_json(outcomes: Iterable[Outcome], class_names: Sequence[str], top: int) -> None:
+    """An array, an element a line."""
+    before = "["
+    for outcome in outcomes:
+        entry: dict[str, object] = {"image": outcome.name}
+        if outcome.probabilities is None:
+            entry["error"] = outcome.error
+        else:
+            shares = best(outcome.probabilities, class_names, top)
+            entry |= {"class": shares[0][0], "probabilities": {name: round(share, 6) for name, share in shares}}
+        print(before, json.dumps(entry, ensure_ascii=False), sep="", flush=True)
+        before = ","
+    print("]" if before == "," else "[]")
+
+
+def _print_csv(outcomes: Iterable[Outcome], class_names: Sequence[str]) -> None:
+    """Columns as in predictions.csv, and why an image has no prediction."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["path", "predicted", *(f"p({name})" for name in class_names), "error"])
+    for outcome in outcomes:
+        if outcome.probabilities is None:
+            writer.writerow([outcome.name, "", *("" for _ in class_names), outcome.error])
+        else:
+            [(guess, _)] = best(outcome.probabilities, class_names, 1)
+            writer.writerow([outcome.name, guess, *(f"{share:.6f}" for share in outcome.probabilities), ""])

@@ -1,0 +1,1 @@
+"""What is trained: tops, networks from scratch, fine-tuned backbones."""

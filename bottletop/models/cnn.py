@@ -1,0 +1,69 @@
+"""A convolutional network trained from scratch: what a backbone's features are compared with.
+
+Where the processor computes in bfloat16, convolutions are trained in it, with weights in float32 (Micikevicius et al.,
+2018, "Mixed precision training"). The trained network is a float32 one: so it predicts the same anywhere.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from bottletop.backbones.extractor import best_precision
+from bottletop.backbones.runtime import keras
+from bottletop.core.errors import ParamsError
+from bottletop.models import augmentation
+from bottletop.models.epochs import Entry
+from bottletop.models.network_params import AugmentParams, CnnParams
+from bottletop.models.params import TopParams
+from bottletop.models.pictures import PictureSet
+from bottletop.models.top import classifier
+from bottletop.models.training import Trained, finish, fit
+
+
+def train(
+    pictures: PictureSet,
+    params: CnnParams,
+    augment: AugmentParams,
+    train: TopParams,
+    on_epoch: Callable[[Entry], None] = lambda _: None,
+) -> Trained:
+    """Trains a network on the training side's images, and returns it at its best epoch; see `training.fit`."""
+    network = partial(build, pictures.side_px, len(pictures.class_names), params, augment, train)
+    precision = best_precision(params.precision)
+    mixed = partial(network, "mixed_bfloat16" if precision == "bfloat16" else "float32")
+    fitted, epochs = fit(pictures, mixed, train, on_epoch, sections=(params, augment))
+    keras.utils.clear_session()  # layers are named by counting
+    model = network()
+    model.set_weights(fitted.get_weights())
+    return finish(model, pictures, train, epochs, precision=precision)
+
+
+def build(
+    side_px: int,
+    classes: int,
+    params: CnnParams,
+    augment: AugmentParams,
+    train: TopParams,
+    policy: str = "float32",
+) -> keras.Model:
+    """The untrained network: uint8 RGB, (n, side, side, 3), to class probabilities, (n, classes).
+
+    Args:
+        policy: Keras' name of the convolutions' precision.
+
+    Raises:
+        ParamsError: the images are too small for so many poolings.
+    """
+    inputs = keras.Input((side_px, side_px, 3), dtype="uint8", name="images")
+    values = keras.layers.Rescaling(1 / 255)(inputs)
+    for layer in augmentation.layers(augment):
+        values = layer(values)
+    for filters, pool in params.layers:
+        if values.shape[1] < pool:
+            raise ParamsError(
+                f"cnn.pooling leaves nothing of {side_px} pixels after {len(params.filters)} convolutions: "
+                "raise cnn.image_side_px or shorten cnn.filters in params.yaml"
+            )
+        values = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", dtype=policy)(values)
+        values = keras.layers.MaxPooling2D(pool, dtype=policy)(values)
+        values = keras.layers.Dropout(params.dropout, dtype=policy)(values)
+    return keras.Model(inputs, classifier(keras.layers.Flatten()(values), classes, train), name="cnn")

@@ -1,0 +1,143 @@
+"""What happens after each epoch: progress is shown, the best weights are kept, and a killed training can go on."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from bottletop.backbones.runtime import keras
+from bottletop.core.files import read_json, replacing, sha256_text, write_json
+from bottletop.core.paths import repository
+from bottletop.core.progress import bar
+
+Entry = dict[str, float]
+HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
+WINGS = ("backbones", "images", "models")  # whose code makes a model
+SAVE_EVERY_S = 10.0  # what a kill costs at most, apart from the epoch that it breaks off
+WEEK_S = 7 * 24 * 3600
+DRAWS = 1 << 20  # more random draws than a layer makes in an epoch
+
+
+@contextmanager
+def unfinished(training: object) -> Iterator[Path | None]:
+    """Where to keep the state of a training, which equal settings and code find again after a kill.
+
+    None while another process does the same. Removed when the block succeeds; what others left, after a week.
+    """
+    library = Path(__file__).parents[1]
+    files = sorted(path for wing in WINGS for path in (library / wing).glob("*.py"))
+    sources = [path.read_text(encoding="utf-8") for path in files]
+    root = repository() / ".dvc/tmp/bottletop/training"  # of a killed `dvc exp run --temp`, nothing else is found again
+    for state in root.glob("*/state"):
+        with suppress(FileNotFoundError):  # its training has just ended
+            if time.time() - state.stat().st_mtime > WEEK_S:
+                shutil.rmtree(state.parent)
+    folder = root / sha256_text([json.dumps(training), keras.__version__, *sources])[:16]
+    with ExitStack() as stack:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            stack.enter_context(FileLock(folder / "lock", blocking=False))
+        except Timeout:
+            yield None
+            return
+        try:
+            yield folder / "state"
+            shutil.rmtree(folder / "state", ignore_errors=True)
+        finally:
+            if not (folder / "state").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+class Epochs(keras.callbacks.Callback):  # type: ignore[misc]
+    """Follows one call of `fit`; `history` grows by an entry per epoch, keys as in HISTORY."""
+
+    def __init__(
+        self,
+        epochs: int,
+        patience: int | None,
+        on_epoch: Callable[[Entry], None],
+        state: Path | None = None,
+        earlier: Sequence[Entry] = (),
+    ) -> None:
+        """
+        Args:
+            patience: epochs without a lower validation loss before stopping; None: never.
+            on_epoch: called after each epoch with its entry and its number, from 1, under "epoch".
+            state: folder for what it takes to go on after a kill; None: nothing is kept.
+            earlier: entries of the training that the model comes from; the last one is of the model as it is now.
+        """
+        super().__init__()
+        self.history: list[Entry] = list(earlier)
+        self._patience, self._on_epoch, self._state, self._epochs = patience, on_epoch, state, epochs
+        self._best_weights: list[NDArray[np.float32]] = []
+        self._saved = time.monotonic()
+
+    @property
+    def best(self) -> int:
+        """The epoch with the lowest validation loss, counted from 0."""
+        return int(np.argmin([entry["val_loss"] for entry in self.history]))
+
+    def resume(self, model: keras.Model) -> int:
+        """Puts the compiled model where a killed training was; returns how many epochs are done."""
+        if self._state is not None and (self._state / "history.json").exists():
+            model.optimizer.build(model.trainable_variables)
+            model.load_weights(self._state / "best.weights.h5")
+            self._best_weights = model.get_weights()
+            model.load_weights(self._state / "last.weights.h5")
+            for entry in read_json(self._state / "history.json")[len(self.history) :]:
+                self._add(entry)
+        else:
+            self._best_weights = model.get_weights()
+        return self._epochs if self._exhausted else len(self.history)
+
+    def on_train_begin(self, logs: Entry | None = None) -> None:  # noqa: ARG002 (Keras' names)
+        self._bar = bar("train", " epochs", self._epochs, initial=len(self.history))
+
+    def on_epoch_begin(self, epoch: int, logs: Entry | None = None) -> None:  # noqa: ARG002
+        """Random layers draw what belongs to the epoch, whether or not it is the first of this process."""
+        for variable in self.model.variables:
+            if variable.path.endswith("seed_generator_state"):
+                variable.assign([int(variable[0]), epoch * DRAWS])
+
+    def on_epoch_end(self, epoch: int, logs: Entry | None = None) -> None:
+        self._add({name: float((logs or {})[name]) for name in HISTORY})
+        if self.best == epoch:
+            self._best_weights = self.model.get_weights()
+        diverged = not np.isfinite(list(self.history[-1].values())).all()
+        self.model.stop_training = diverged or self._exhausted
+        if self._state is not None and not diverged and time.monotonic() - self._saved >= SAVE_EVERY_S:
+            self._save(self._state)
+        self._bar.set_postfix({name: f"{value:.4f}" for name, value in self.history[-1].items()}, refresh=False)
+        self._bar.update()
+
+    def on_train_end(self, logs: Entry | None = None) -> None:  # noqa: ARG002
+        self.model.set_weights(self._best_weights)
+        self._bar.close()
+
+    @property
+    def _exhausted(self) -> bool:
+        """Whether so many epochs brought nothing that there should be no more."""
+        if not self.history or self._patience is None:
+            return False
+        return len(self.history) - 1 - self.best >= self._patience
+
+    def _add(self, entry: Entry) -> None:
+        self.history.append(entry)
+        self._on_epoch({"epoch": len(self.history), **entry})
+
+    def _save(self, state: Path) -> None:
+        last = self.model.get_weights()
+        with replacing(state) as new:
+            new.mkdir()
+            self.model.save_weights(new / "last.weights.h5")  # the optimiser's, too
+            self.model.set_weights(self._best_weights)
+            self.model.save_weights(new / "best.weights.h5")
+            self.model.set_weights(last)
+            write_json(new / "history.json", self.history)
+        self._saved = time.monotonic()

@@ -1,0 +1,118 @@
+"""Fine-tuning: the top is trained on features, then the backbone's last layers with it, on the images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from bottletop.backbones import extractor, tensorflow_engine
+from bottletop.backbones.runtime import keras
+from bottletop.backbones.weights import Arrays, digest
+from bottletop.core.errors import ParamsError
+from bottletop.features.manifest import Manifest
+from bottletop.models import augmentation
+from bottletop.models.epochs import Entry
+from bottletop.models.examples import Examples, Rows
+from bottletop.models.network_params import AugmentParams, FinetuneParams
+from bottletop.models.params import TopParams
+from bottletop.models.pictures import PictureSet
+from bottletop.models.training import Trained, finish, fit
+from bottletop.models.training import train as train_top
+from bottletop.models.vectors import FeatureSet, vectors
+
+BACKBONE = "backbone"  # name of that part of the network
+
+
+def train(
+    features: FeatureSet,
+    pictures: PictureSet,
+    weights: Arrays,
+    params: FinetuneParams,
+    augment: AugmentParams,
+    train: TopParams,
+    on_epoch: Callable[[Entry], None] = lambda _: None,
+) -> Trained:
+    """Trains a top, then with it the backbone from one layer on; the best epoch of both is what is returned.
+
+    The history is the top's up to its best epoch, and then fine-tuning's. See `training.fit`.
+    """
+    top = train_top(features, msgspec.structs.replace(train, calibrate=False))
+    earlier = top.history[: top.record.best_epoch]
+    for number, entry in enumerate(earlier, 1):
+        on_epoch({"epoch": number, **entry})
+
+    def network() -> keras.Model:
+        return build(features, weights, top.model, params, augment)
+
+    changed = {"learning_rate": params.learning_rate, "batch_size": params.batch_size}
+    slowly = msgspec.structs.replace(train, **changed, epochs=len(earlier) + params.epochs)
+    tuned, epochs = fit(pictures, network, slowly, on_epoch, sections=(params, augment), earlier=earlier)
+    arrays = {variable.path: variable.numpy() for variable in tuned.get_layer(BACKBONE).weights}
+    return finish(tuned.get_layer("top"), Recomputed.of(features, pictures, arrays), train, epochs, arrays)
+
+
+@dataclass(frozen=True)
+class Recomputed(Examples):
+    """Features of pictures by another backbone than the dataset's were extracted with, computed as they are read."""
+
+    at_once = 32
+
+    pictures: PictureSet
+    features: FeatureSet
+    weights_digest: str
+    extract: extractor.Extract
+
+    @classmethod
+    def of(cls, features: FeatureSet, pictures: PictureSet, arrays: Arrays) -> "Recomputed":
+        made = features.manifest
+        extract = extractor.build(arrays, made.image_side_px, _engine(made), made.backbone)
+        return cls(features.rows, features.class_names, pictures.labels, pictures, features, digest(arrays), extract)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.features.shape
+
+    def recipe(self) -> dict[str, object]:
+        return {**self.features.recipe(), "weights_digest": self.weights_digest}
+
+    def read(self, rows: Rows) -> NDArray[np.float16]:
+        size = extractor.batch_size(self.pictures.side_px, _engine(self.features.manifest))
+        batches = [self.extract(self.pictures.read(rows[i : i + size])) for i in range(0, len(rows), size)]
+        kind, pooling = self.features.kind, self.features.pooling
+        chosen = [pooled if kind == "pooled" else bottleneck for bottleneck, pooled in batches]
+        return vectors(np.concatenate(chosen), kind, pooling)
+
+
+def build(
+    features: FeatureSet, weights: Arrays, top: keras.Model, params: FinetuneParams, augment: AugmentParams
+) -> keras.Model:
+    """Backbone and top as one network: uint8 RGB, (n, side, side, 3), to class probabilities, (n, classes).
+
+    Batch normalisation stays as it is. Raises ParamsError where the backbone has no such layer.
+    """
+    made = features.manifest
+    network = tensorflow_engine.model(made.backbone, weights, made.image_side_px, made.precision)
+    network.name = BACKBONE
+    names = [layer.name for layer in network.layers]
+    if params.from_layer not in names:
+        raise ParamsError(
+            f"finetune.from_layer must be a layer of {made.backbone}, such as {', '.join(names[-4:])}, "
+            f"got {params.from_layer!r}: edit params.yaml"
+        )
+    for position, layer in enumerate(network.layers):
+        normalises = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = position >= names.index(params.from_layer) and not normalises
+    inputs = keras.Input((made.image_side_px, made.image_side_px, 3), dtype="uint8", name="images")
+    values = keras.layers.Rescaling(1 / 255)(inputs)
+    for layer in augmentation.layers(augment):
+        values = layer(values)
+    prepare = tensorflow_engine.preparation(made.backbone)
+    maps = [keras.ops.cast(each, "float32") for each in network(prepare(keras.layers.Rescaling(255.0)(values)))]
+    values = tensorflow_engine.vectors(maps, features.kind, features.pooling)
+    return keras.Model(inputs, top(values), name="finetuned")
+
+
+def _engine(made: Manifest) -> extractor.Engine:
+    return extractor.Engine(made.engine, made.precision)

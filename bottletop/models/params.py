@@ -1,0 +1,47 @@
+"""Section ``train`` of params.yaml, apart from what builds the top: checking settings needs no TensorFlow."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from bottletop.backbones.networks import Kind, Pooling
+from bottletop.core.settings import Params
+
+Model = Literal["top", "cnn", "finetune"]
+Fraction = Annotated[float, Meta(ge=0, lt=1)]
+
+
+class TopParams(Params, frozen=True, kw_only=True):
+    """Section ``train`` of params.yaml: the dense layers that every model ends with, and how it is trained."""
+
+    model: Model  # top: on the backbone's features; cnn: convolutions from scratch; finetune: the backbone too
+    features: Kind  # pooled: averages and maxima of three blocks; bottleneck: the last maps
+    pooling: Pooling  # of the bottleneck; not used with pooled features
+    transform: Literal["none", "sqrt"]  # sqrt: of the features, with their sign, which makes them less skewed
+    standardise: bool  # to zero mean and unit variance over the training images
+    input_dropout: Fraction  # fraction of the features dropped
+    hidden: tuple[Annotated[int, Meta(ge=1)], ...]  # units of each hidden layer; [] is a linear top
+    dropout: Fraction | tuple[Fraction, ...]  # fraction dropped after every hidden layer, or after each
+    activation: Literal["leaky_relu", "relu", "elu", "gelu", "selu", "silu", "tanh"]
+    leaky_slope: Annotated[float, Meta(ge=0, lt=1)]  # of leaky_relu below zero
+    optimiser: Literal["adam", "rmsprop", "sgd"]
+    learning_rate: Annotated[float, Meta(gt=0, le=1000)]
+    epochs: Annotated[int, Meta(ge=1)]  # at most
+    batch_size: Annotated[int, Meta(ge=1)]
+    patience: Annotated[int, Meta(ge=1)] | None  # epochs without a better validation loss before stopping; null: never
+    class_weights: Literal["none", "balanced"]  # balanced: a class's weight is inverse to its share
+    label_smoothing: Fraction
+    l2: Annotated[float, Meta(ge=0, le=1000)]  # penalty on the kernels of all layers
+    calibrate: bool  # scale the outputs by one temperature, fitted on validation
+    test_time_views: bool  # validation and test images: the mean over all their views, not the whole image alone
+    seed: Annotated[int, Meta(ge=0, lt=2**32)]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.dropout, tuple) and len(self.dropout) != len(self.hidden):
+            raise ValueError(f"dropout needs a value per hidden layer, {len(self.hidden)}, got {len(self.dropout)}")
+
+    @property
+    def layers(self) -> list[tuple[int, float]]:
+        """Units of each hidden layer and the fraction dropped after it."""
+        dropout = self.dropout if isinstance(self.dropout, tuple) else (self.dropout,) * len(self.hidden)
+        return list(zip(self.hidden, dropout, strict=True))

@@ -1,0 +1,68 @@
+"""The dense top: a small network trained on the frozen backbone's features."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottletop.backbones.runtime import keras
+from bottletop.models.examples import Examples, Rows
+from bottletop.models.params import TopParams
+from bottletop.models.record import TopRecord, read_record, unreadable
+
+
+def build(
+    width: int, classes: int, params: TopParams, moments: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+) -> keras.Model:
+    """The untrained network: (n, width) to class probabilities, (n, classes).
+
+    Args:
+        moments: mean and variance of each feature to standardise with.
+    """
+    inputs = values = keras.Input((width,), name="features")
+    if params.transform == "sqrt":
+        values = keras.ops.sign(values) * keras.ops.sqrt(keras.ops.abs(values))
+    if moments is not None:
+        values = keras.layers.Normalization(mean=moments[0], variance=moments[1])(values)
+    return keras.Model(inputs, classifier(values, classes, params), name="top")
+
+
+def classifier(values: keras.KerasTensor, classes: int, params: TopParams) -> keras.KerasTensor:
+    """Dropout, the hidden layers and class probabilities, (n, classes), on top of (n, width)."""
+    penalty = keras.regularizers.L2(params.l2) if params.l2 else None
+    values = keras.layers.Dropout(params.input_dropout)(values)
+    for units, dropout in params.layers:
+        values = keras.layers.Dense(units, kernel_regularizer=penalty)(values)
+        leaky = params.activation == "leaky_relu"
+        activation = keras.layers.LeakyReLU(params.leaky_slope) if leaky else keras.layers.Activation(params.activation)
+        values = keras.layers.Dropout(dropout)(activation(values))
+    # From zero: random weights would stay, as noise, in the directions that a few hundred images say nothing about.
+    last = keras.layers.Dense(
+        classes, activation="softmax", kernel_initializer="zeros", kernel_regularizer=penalty, name="classes"
+    )
+    return last(values)
+
+
+def predict(model: keras.Model, examples: Examples, rows: Rows, *, all_views: bool = False) -> NDArray[np.float32]:
+    """Class probabilities in the order of `rows`: float32, (len(rows), classes).
+
+    Args:
+        all_views: the mean over the views of each image, not those of the whole image alone.
+    """
+    result = np.zeros((len(rows), model.output_shape[-1]), np.float32)
+    views = examples.views(rows) if all_views else [rows]
+    for start in range(0, len(rows), examples.at_once):
+        block = slice(start, start + examples.at_once)
+        for view in views:
+            result[block] += model.predict_on_batch(examples.read(view[block]))
+    result /= len(views)
+    return result
+
+
+def load(folder: Path) -> tuple[keras.Model, TopRecord]:
+    """The saved model, never running code from the file, and its record."""
+    record = read_record(folder)
+    try:
+        return keras.saving.load_model(folder / "top.keras", safe_mode=True), record
+    except (OSError, ValueError) as error:
+        raise unreadable(folder, error) from error

@@ -1,0 +1,137 @@
+"""Extracted features, joined to the labels and sides of their images."""
+
+import functools
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bottletop.backbones.networks import Kind, Pooling
+from bottletop.core.errors import ArtefactError
+from bottletop.core.files import sha256_text
+from bottletop.features.manifest import Manifest, feature_file, read_manifest, view_stem
+from bottletop.models.examples import Examples, Rows, labelled
+from bottletop.split import SplitRow
+
+
+@dataclass(frozen=True)
+class FeatureSet(Examples):
+    """The features of a dataset with the labels, ids and sides of their images, row for row."""
+
+    at_once = 512
+
+    manifest: Manifest
+    folder: Path
+    kind: Kind
+    pooling: Pooling
+
+    def recipe(self) -> dict[str, object]:
+        """With one view, views are not mentioned: tops of before stay valid."""
+        more = {"views": self.manifest.views, "flip": self.manifest.flip} if self.manifest.views > 1 else {}
+        return {**self.manifest.recipe(), "kind": self.kind, "pooling": self.pooling, **more}
+
+    def views(self, rows: Rows) -> list[Rows]:
+        return [rows + view * len(self.rows) for view in range(self.manifest.views)]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.width,)
+
+    def read(self, rows: Rows) -> NDArray[np.float16]:
+        """Feature vectors in the order asked for: float16, (len(rows), features)."""
+        blocks = np.split(rows, range(self.at_once, len(rows), self.at_once))  # pooled maps take many times the memory
+        parts = [vectors(self._maps(block), self.kind, self.pooling) for block in blocks]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    @property
+    def width(self) -> int:
+        """Features per image."""
+        if self.kind == "pooled":
+            return self.manifest.pooled_shape[0]
+        shape = self.manifest.bottleneck_shape or (0,)
+        return math.prod(shape) if self.pooling == "flatten" else shape[-1]
+
+    def _maps(self, rows: Rows) -> NDArray[np.float16]:
+        """What the files hold of these rows, in the order asked for."""
+        values = np.empty((len(rows), *self._files[0].shape[1:]), np.float16)
+        which = np.searchsorted(self._starts, rows, side="right") - 1
+        for shard in np.unique(which).tolist():
+            here = np.flatnonzero(which == shard)
+            self._files[shard].read_into(values, here, rows[here] - self._starts[shard])
+        return values
+
+    @functools.cached_property
+    def _files(self) -> list["_File"]:
+        names = [view_stem(shard, view) for view in range(self.manifest.views) for shard in self.manifest.shards]
+        return [_inspect(feature_file(self.folder, name, self.kind)) for name in names]
+
+    @functools.cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        """The position of each file's first image."""
+        return np.cumsum([0, *(file.shape[0] for file in self._files)])[:-1]
+
+
+def vectors(values: NDArray[np.float16], kind: Kind, pooling: Pooling) -> NDArray[np.float16]:
+    """What a top sees of the backbone's features of this kind: float16, (n, width)."""
+    if kind == "pooled" or pooling == "flatten":
+        return values.reshape(len(values), math.prod(values.shape[1:]))
+    if pooling == "max":
+        return np.asarray(values.max((1, 2)))
+    return np.asarray(values.mean((1, 2), dtype=np.float32), np.float16)
+
+
+def open_features(folder: Path, rows: Sequence[SplitRow], kind: Kind, pooling: Pooling) -> FeatureSet:
+    """The features of a dataset, joined to its split.
+
+    Raises:
+        ArtefactError: they are of other images than the split, damaged, or the kind asked for was not extracted.
+    """
+    manifest = read_manifest(folder)
+    redo = f"run dvc repro extract@{folder.name}"
+    if sha256_text([row.id for row in rows]) != manifest.ids_sha256:
+        raise ArtefactError(
+            f"{folder} holds features of {manifest.rows} other images than the split's {len(rows)}: {redo}"
+        )
+    if kind == "bottleneck" and manifest.bottleneck_shape is None:
+        raise ArtefactError(f"{folder} has no bottleneck features: set extract.bottleneck to true in params.yaml")
+    images, class_names, labels = labelled(rows)
+    labels = np.tile(labels, manifest.views)
+    features = FeatureSet(images, class_names, labels, manifest, folder, kind, pooling)
+    expected = manifest.pooled_shape if kind == "pooled" else manifest.bottleneck_shape
+    for shard, file in zip([*manifest.shards.values()] * manifest.views, features._files, strict=True):
+        if file.shape != (shard.rows, *(expected or ())) or file.dtype != np.dtype(manifest.dtype):
+            raise ArtefactError(
+                f"{file.path}: expected {shard.rows} rows of {manifest.dtype} {expected}, "
+                f"got {file.dtype} {file.shape}: {redo}"
+            )
+    return features
+
+
+class _File(NamedTuple):
+    """An array on disk. Its rows are read one by one: pages of a mapped file would count as this process' memory."""
+
+    path: Path
+    start: int  # bytes before the first row
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def read_into(self, values: NDArray[np.float16], positions: Rows, rows: Rows) -> None:
+        row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+        with self.path.open("rb", buffering=0) as file:
+            for position, row in zip(positions.tolist(), rows.tolist(), strict=True):
+                if os.preadv(file.fileno(), [values[position]], self.start + row * row_bytes) != row_bytes:
+                    raise ArtefactError(f"{self.path} ends too early: run dvc repro extract@{self.path.parent.name}")
+
+
+def _inspect(path: Path) -> _File:
+    """What the header of a whole ``.npy`` file says."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return _File(path, array.offset, array.shape, array.dtype)
+    except (OSError, ValueError, EOFError) as error:
+        raise ArtefactError(f"{path} can't be read ({error}): run dvc repro extract@{path.parent.name}") from error

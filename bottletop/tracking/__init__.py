@@ -1,0 +1,1 @@
+"""MLflow: live logging, runs, where results come from, the tracking server."""

@@ -1,0 +1,39 @@
+"""The process that `live.Watcher` starts: it opens the MLflow run of a training and logs what the pipe brings."""
+
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+
+from bottletop.core.errors import BottletopError, exit_on_error
+
+
+def _watch(dataset: str) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has the run to end: training is told, too, and ends the pipe
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # MLflow prints where runs can be seen
+    from bottletop.tracking.origin import tracked_params
+    from bottletop.tracking.runs import LiveRun  # MLflow, which only this process imports
+
+    try:
+        run = LiveRun(dataset, tracked_params(dataset))
+    except (BottletopError, OSError) as error:
+        print(json.dumps(str(error)), file=answer, flush=True)
+        return
+    what = None
+    try:
+        with suppress(BrokenPipeError):  # training was killed meanwhile
+            print(json.dumps(None), file=answer, flush=True)
+        for line in sys.stdin:
+            what, value = json.loads(line)
+            if what in ("log_epoch", "trained"):
+                getattr(run, what)(value)
+    finally:
+        if what != "trained":
+            run.end("FAILED" if what == "failed" else "KILLED")
+
+
+if __name__ == "__main__":
+    with exit_on_error(f"train@{sys.argv[1]}"):
+        _watch(sys.argv[1])

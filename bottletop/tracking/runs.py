@@ -1,0 +1,218 @@
+"""MLflow runs: `train` opens one and logs each epoch as it ends, `track` finishes it.
+
+Between the two, ``.dvc/tmp/bottletop/<dataset>.json`` in the folder where the stages run names the run and the model
+that came of it. An experiment that DVC restored from its run cache has no such file: `track` gives it a run of its own.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before MLflow is imported
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 take minutes to say that a server can't be reached
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds
+
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from bottletop.core.errors import ArtefactError
+from bottletop.core.files import read_json, write_json
+from bottletop.core.paths import repository
+from bottletop.tracking import columns
+from bottletop.tracking.client import without_password
+from bottletop.tracking.origin import experiment_name, lock_tags, origin_tags
+from bottletop.tracking.owner import is_gone, owner_tags
+
+METRICS_A_REQUEST, PARAMS_A_REQUEST = 1000, 100  # MLflow's limits
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens the UI on training runs, not on chat traces
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `track` logs."""
+
+    metrics: Mapping[str, float]
+    history: list[dict[str, float]]  # an entry per epoch, its number under "epoch"
+    artefacts: Mapping[str, Path]  # files and folders, by the folder to log them under
+    model_digest: str  # of the model that was evaluated
+    data_digest: str  # of the images' ids
+    weights_digest: str
+
+
+def tracking_uri() -> str:
+    """``MLFLOW_TRACKING_URI``, else one database in the main repository, whichever folder the stages run in."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{repository() / 'mlflow.db'}"
+
+
+class LiveRun:
+    """A run that training writes to."""
+
+    def __init__(self, dataset: str, params: Mapping[str, Any]) -> None:
+        """Opens the run, before anything expensive.
+
+        Raises:
+            ArtefactError: the tracking store can't be reached.
+        """
+        self._link = _link(dataset)
+        with store() as self._client:
+            close_abandoned(self._client)
+            self._run_id = _create(self._client, dataset, params, owner_tags())
+        self._logging = True
+        write_json(self._link, {"run_id": self._run_id, "model_digest": None})
+
+    def log_epoch(self, entry: Mapping[str, float]) -> None:
+        """Logs one epoch; a store that stops answering costs the live curves, not the training."""
+        if self._logging:
+            try:
+                self._client.log_batch(self._run_id, _epoch_metrics(entry))
+            except MlflowException as error:
+                self._logging = False
+                print(f"live logging stopped, track will catch up: {error}", file=sys.stderr)
+
+    def trained(self, model_digest: str) -> None:
+        """Remembers which model came of this run, for `finish` to recognise."""
+        write_json(self._link, {"run_id": self._run_id, "model_digest": model_digest})
+
+    def end(self, status: Literal["FAILED", "KILLED"]) -> None:
+        """Ends the run of a training that no model came of."""
+        self._link.unlink(missing_ok=True)
+        with store() as client:
+            client.set_terminated(self._run_id, status)
+
+
+def finish(dataset: str, params: Mapping[str, Any], result: Result) -> str:
+    """Finishes the run that trained this model, or logs a restored experiment as a run of its own; returns its id.
+
+    Raises:
+        ArtefactError: the tracking store can't be reached.
+    """
+    link = _link(dataset)
+    opened = read_json(link) if link.exists() else {}
+    with store() as client:
+        run_id = str(opened.get("run_id")) if opened.get("model_digest") == result.model_digest else None
+        if run_id is not None and not _reopen(client, run_id):
+            run_id = None
+        restored = run_id is None
+        if run_id is None:
+            run_id = _create(client, dataset, params, owner_tags())
+        try:
+            _log(client, run_id, dataset, result, restored=restored)
+        except BaseException:
+            client.set_terminated(run_id, "FAILED")
+            raise
+        client.set_terminated(run_id, "FINISHED")
+        link.unlink(missing_ok=True)
+        close_abandoned(client)
+    return run_id
+
+
+def close_abandoned(client: MlflowClient) -> None:
+    """Ends runs as KILLED whose process is gone: a kill -9 leaves no other trace."""
+    experiments = client.search_experiments(filter_string="name LIKE 'bottletop/%'")
+    if experiments:
+        ids = [experiment.experiment_id for experiment in experiments]
+        for run in client.search_runs(ids, "attributes.status = 'RUNNING'"):
+            if is_gone(run.data.tags):
+                client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _log(client: MlflowClient, run_id: str, dataset: str, result: Result, *, restored: bool) -> None:
+    logged = {metric.step for metric in client.get_metric_history(run_id, "epoch_val_loss")}
+    now = int(time.time() * 1000)
+    points = [Metric(name, value, now, 0) for name, value in result.metrics.items()]
+    points += [point for entry in result.history if entry["epoch"] not in logged for point in _epoch_metrics(entry)]
+    for start in range(0, len(points), METRICS_A_REQUEST):
+        client.log_batch(run_id, metrics=points[start : start + METRICS_A_REQUEST])
+    digests = {"data_digest": result.data_digest, "weights_digest": result.weights_digest}
+    tags = {**lock_tags(dataset), **digests, "model_digest": result.model_digest, "restored": str(restored).lower()}
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+    images = Dataset(dataset, result.data_digest[:36], "local", f"data/images/{dataset}")
+    client.log_inputs(run_id, [DatasetInput(images)])
+    for folder, path in result.artefacts.items():
+        if path.is_dir():
+            client.log_artifacts(run_id, str(path), folder)
+        else:
+            client.log_artifact(run_id, str(path), folder)
+
+
+def _create(client: MlflowClient, dataset: str, params: Mapping[str, Any], owner: Mapping[str, str]) -> str:
+    experiment = _experiment(client, f"bottletop/{dataset}")
+    tags = {**origin_tags(dataset), **owner}
+    run_id = str(client.create_run(experiment, run_name=experiment_name(), tags=tags).info.run_id)
+    flat = [Param(name, str(value)) for name, value in flatten(params)]
+    for start in range(0, len(flat), PARAMS_A_REQUEST):
+        client.log_batch(run_id, params=flat[start : start + PARAMS_A_REQUEST])
+    return run_id
+
+
+def _reopen(client: MlflowClient, run_id: str) -> bool:
+    """Whether the run is there to be finished; another command may have ended it when this one's was interrupted."""
+    try:
+        client.update_run(run_id, status="RUNNING")
+    except MlflowException:  # deleted, or the store is another one now
+        return False
+    return True
+
+
+def _epoch_metrics(entry: Mapping[str, float]) -> list[Metric]:
+    """The validation loss first: the MLflow UI compares runs by the first metric that was logged."""
+    now, epoch = int(time.time() * 1000), int(entry["epoch"])
+    names = sorted(entry.keys() - {"epoch"}, reverse=True)
+    return [Metric(f"epoch_{name}", entry[name], now, epoch) for name in names]
+
+
+@contextmanager
+def store() -> Iterator[MlflowClient]:
+    """A client of the tracking store.
+
+    Two processes that create an empty database at once leave a broken one, so a local store is opened under a lock.
+    """
+    uri = tracking_uri()
+    try:
+        if uri.startswith("sqlite:"):
+            with FileLock(repository() / "mlflow.db.lock"):
+                client = MlflowClient(uri)
+                client.search_experiments(max_results=1)
+        else:
+            client = MlflowClient(uri)
+        yield client
+    except MlflowException as error:
+        shown = without_password(uri) if "@" in uri else uri
+        reason = str(error).replace(uri, shown)
+        raise ArtefactError(
+            f"the MLflow store {shown} failed ({reason}): check MLFLOW_TRACKING_URI, then dvc repro"
+        ) from error
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    local = tracking_uri().startswith("sqlite:")
+    try:
+        artefacts = (repository() / "mlartifacts").as_uri() if local else None
+        return str(client.create_experiment(name, artefacts, {**KIND, **columns.tags()}))
+    except MlflowException:  # another process was first
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+def _link(dataset: str) -> Path:
+    return Path(".dvc/tmp/bottletop", f"{dataset}.json")
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

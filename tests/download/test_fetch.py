@@ -1,0 +1,464 @@
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bottletop.core.errors import DataError
+from bottletop.download import fetch as module
+from bottletop.download.fetch import fetch, file_digest, verify
+
+pytestmark = pytest.mark.server
+
+MIB = 1 << 20
+DATA = hashlib.shake_128(b"photos").digest(3 * MIB)
+OTHER = hashlib.shake_128(b"other photos").digest(3 * MIB)
+SHA256 = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
+
+
+@dataclass
+class Site:
+    """What the server has, how it misbehaves, and what it was asked."""
+
+    port: int = 0
+    data: bytes = DATA
+    headers: dict[str, str] = field(default_factory=lambda: {"ETag": '"1"'})
+    ranges: bool = True  # can send parts
+    length: bool = True  # tells the length
+    faults: list[dict[str, Any]] = field(default_factory=list)  # of the next requests: status, drop_after, hang_s …
+    asked: list[str | None] = field(default_factory=list)  # the Range of each request
+    received: list[Any] = field(default_factory=list)  # the headers of each request
+    sent: list[int] = field(default_factory=list)  # bytes of each answer
+
+    def url(self, host: str = "127.0.0.1", name: str = "photos.zip") -> str:
+        return f"http://{host}:{self.port}/{name}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        site = self.server.site
+        site.asked.append(self.headers["Range"])
+        site.received.append(self.headers)
+        fault = site.faults.pop(0) if site.faults else {}
+        time.sleep(fault.get("hang_s", 0))
+        if "status" in fault:
+            self.answer(fault["status"], b"", fault.get("headers", {}))
+            return
+        body, status = site.data, 200
+        part = re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "")
+        if part and site.ranges and self.headers["If-Range"] in site.headers.values():
+            body, status = body[int(part[1]) :], 206
+        if part and not body:
+            self.answer(416, b"", {})
+            return
+        self.answer(status, body, site.headers, fault.get("drop_after"))
+
+    def answer(self, status: int, body: bytes, headers: dict[str, str], drop_after: int | None = None) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if self.server.site.length:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.server.site.sent.append(len(body[:drop_after]))
+        with suppress(ConnectionError):  # who has waited too long is gone
+            self.wfile.write(body[:drop_after])
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def site():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.site = Site(server.server_port)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.site
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """The seconds that would have been waited."""
+    seconds: list[float] = []
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=seconds.append))
+    return seconds
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An empty cache; returns the folder of the downloads."""
+    monkeypatch.setenv("BOTTLETOP_CACHE", str(tmp_path))
+    monkeypatch.delenv("BOTTLETOP_HOSTS", raising=False)
+    return tmp_path / "downloads"
+
+
+def downloaded(cache) -> list[bytes]:
+    """The contents of the cache, without locks and notes."""
+    return [path.read_bytes() for path in cache.iterdir() if path.suffix not in (".lock", ".etag")]
+
+
+# The good case
+
+
+def test_the_file_is_kept_in_the_cache(site, cache):
+    path = fetch([site.url()], SHA256)
+    assert path.parent == cache
+    assert path.name.endswith("-photos.zip")
+    assert downloaded(cache) == [DATA]
+
+
+@pytest.mark.parametrize("checksum", [SHA256, f"md5:{hashlib.md5(DATA).hexdigest()}", None])  # noqa: S324
+def test_a_second_fetch_asks_nobody(site, checksum):
+    first = fetch([site.url()], checksum)
+    assert fetch([site.url()], checksum) == first
+    assert len(site.asked) == 1
+
+
+def test_files_of_one_name_from_different_places_are_kept_apart(site):
+    first = fetch([site.url(name="a/photos.zip")], None)
+    site.data = OTHER
+    second = fetch([site.url(name="b/photos.zip")], None)
+    assert (first.read_bytes(), second.read_bytes()) == (DATA, OTHER)
+
+
+def test_the_length_need_not_be_told(site):
+    site.length = False
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+
+
+def test_an_empty_file_is_a_file(site):
+    site.data = b""
+    assert fetch([site.url()], None).read_bytes() == b""
+
+
+def test_a_redirect_is_followed(site):
+    site.faults = [{"status": 302, "headers": {"Location": "/storage/photos.zip"}}]
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+
+
+def test_without_a_checksum_the_line_to_paste_is_printed(site, capsys):
+    fetch([site.url()], None)
+    assert capsys.readouterr().out.splitlines() == [
+        f"{site.url()}: no checksum is known; to pin these bytes, add to its source in datasets.yaml:",
+        f"      sha256: {SHA256.removeprefix('sha256:')}",
+    ]
+
+
+def test_with_a_checksum_nothing_is_printed(site, capsys):
+    fetch([site.url()], SHA256)
+    assert capsys.readouterr().out == ""
+
+
+# Broken connections
+
+
+def test_a_broken_download_goes_on_where_it_stopped(site, waits):
+    site.faults = [{"drop_after": 2 * MIB}]
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+    assert site.asked == [None, f"bytes={2 * MIB}-"]
+    assert site.sent == [2 * MIB, MIB]
+
+
+def test_a_broken_download_loses_a_chunk_at_most(site, waits):
+    site.faults = [{"drop_after": 2 * MIB - 1}]
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+    assert sum(site.sent) - len(DATA) < module.CHUNK_BYTES
+
+
+def test_a_download_may_break_several_times(site, waits):
+    site.faults = [{"drop_after": MIB}, {"drop_after": MIB // 2}, {"status": 503}]
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+    assert site.asked == [None, f"bytes={MIB}-", f"bytes={MIB * 3 // 2}-", f"bytes={MIB * 3 // 2}-"]
+
+
+def test_a_later_process_goes_on_where_an_earlier_one_stopped(site, waits, monkeypatch):
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    site.faults = [{"drop_after": MIB}]
+    with pytest.raises(DataError, match="gave up after 1 attempts, 1048576 bytes kept"):
+        fetch([site.url()], SHA256)
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+    assert site.sent == [MIB, 2 * MIB]
+
+
+@pytest.mark.parametrize("name", ["ETag", "Last-Modified"])
+def test_a_file_that_has_changed_in_between_is_downloaded_anew(site, waits, monkeypatch, name):
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    site.data, site.headers, site.faults = OTHER, {name: '"1"'}, [{"drop_after": MIB}]
+    with pytest.raises(DataError):
+        fetch([site.url()], SHA256)
+    site.data, site.headers = DATA, {name: '"2"'}
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+    assert site.asked[1] == f"bytes={MIB}-"
+    assert site.sent == [MIB, len(DATA)]
+
+
+def test_a_server_that_cannot_send_parts_sends_all_of_it_again(site, waits):
+    site.ranges, site.faults = False, [{"drop_after": MIB}]
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+    assert site.sent == [MIB, len(DATA)]
+
+
+def test_without_a_version_there_is_nothing_to_go_on_from(site, waits):
+    """The kept part could be of another file."""
+    site.headers, site.faults = {}, [{"drop_after": MIB}]
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+    assert site.asked == [None, None]
+
+
+def test_a_part_that_is_as_long_as_the_file_is_downloaded_anew(site, waits, monkeypatch):
+    """The process ended after the last byte, before the file had its name."""
+    site.faults = [{"drop_after": MIB}]
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    checksum = f"sha256:{hashlib.sha256(DATA[:MIB]).hexdigest()}"
+    with pytest.raises(DataError):
+        fetch([site.url()], checksum)
+    monkeypatch.setattr(module, "ATTEMPTS", 2)
+    site.data = DATA[:MIB]
+    assert fetch([site.url()], checksum).read_bytes() == site.data
+    assert site.asked == [None, f"bytes={MIB}-", None]
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_server_that_is_busy_is_asked_again(site, waits, status):
+    site.faults = [{"status": status}] * 2
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+    assert (len(site.asked), waits) == (3, [1, 2])
+
+
+def test_a_server_that_falls_silent_is_asked_again(site, waits, monkeypatch):
+    monkeypatch.setattr(module, "TIMEOUT_S", (5, 0.1))
+    site.faults = [{"hang_s": 0.3}]
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+    assert len(site.asked) == 2
+
+
+def test_after_five_attempts_it_gives_up_and_says_so(site, waits):
+    site.faults = [{"status": 503}] * 9
+    with pytest.raises(DataError, match="gave up after 5 attempts, 0 bytes kept: HTTP 503 Service Unavailable"):
+        fetch([site.url()], SHA256)
+    assert (len(site.asked), waits) == (5, [1, 2, 4, 8])
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_a_server_that_says_no_is_not_asked_again(site, waits, status):
+    site.faults = [{"status": status}]
+    with pytest.raises(DataError, match=f"{status} Client Error"):
+        fetch([site.url()], SHA256)
+    assert (len(site.asked), waits) == (1, [])
+
+
+def test_a_download_that_breaks_often_but_gets_on_is_not_given_up(site, waits):
+    site.faults = [{"drop_after": MIB // 4}] * 9
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+    assert len(site.asked) == 10
+
+
+def test_a_host_that_does_not_answer_is_an_error_of_ours(site, waits):
+    closed = site.url().replace(str(site.port), "1")
+    with pytest.raises(DataError, match="gave up after 5 attempts"):
+        fetch([closed], SHA256)
+
+
+# Wrong bytes
+
+
+def test_wrong_bytes_are_refused_with_both_checksums_and_not_kept(site, cache):
+    site.data = OTHER
+    with pytest.raises(DataError) as caught:
+        fetch([site.url()], SHA256)
+    assert SHA256.removeprefix("sha256:") in str(caught.value)
+    assert hashlib.sha256(OTHER).hexdigest() in str(caught.value)
+    assert downloaded(cache) == []
+
+
+def test_after_wrong_bytes_the_right_ones_are_fetched(site, cache):
+    site.data = OTHER
+    with pytest.raises(DataError):
+        fetch([site.url()], SHA256)
+    site.data = DATA
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+
+
+def test_a_file_cut_off_by_a_server_that_does_not_tell_the_length_is_refused(site, cache):
+    site.length, site.faults = False, [{"drop_after": MIB}]
+    with pytest.raises(DataError, match=r"does not match"):
+        fetch([site.url()], SHA256)
+    assert downloaded(cache) == []
+
+
+def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(site):
+    path = fetch([site.url()], SHA256)
+    path.write_bytes(b"damaged")
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+
+
+# Several addresses
+
+
+def test_addresses_are_tried_in_order_until_one_has_the_file(site):
+    site.faults = [{"status": 404}]
+    addresses = [site.url(name="1.zip"), site.url(name="2.zip"), site.url(name="3.zip")]
+    path = fetch(addresses, SHA256)
+    assert path.read_bytes() == DATA
+    assert len(site.asked) == 2
+    assert fetch(addresses, SHA256) == path  # from the cache
+    assert len(site.asked) == 2
+
+
+def test_an_address_with_wrong_bytes_is_passed_over(site, cache):
+    site.data = OTHER
+    with pytest.raises(DataError) as caught:
+        fetch([site.url(name="1.zip"), site.url(name="2.zip")], SHA256)
+    assert len(site.asked) == 2
+    assert [line.split(": ")[0].strip() for line in str(caught.value).splitlines()] == [
+        "no address gave the file:",
+        site.url(name="1.zip"),
+        site.url(name="2.zip"),
+    ]
+
+
+# Hosts and credentials
+
+
+def test_a_host_that_is_not_allowed_is_not_asked(site, monkeypatch):
+    monkeypatch.setenv("BOTTLETOP_HOSTS", "example.org,example.com")
+    with pytest.raises(DataError, match=r"127.0.0.1 is not in BOTTLETOP_HOSTS \(example.org,example.com\)"):
+        fetch([site.url()], SHA256)
+    assert site.asked == []
+
+
+@pytest.mark.parametrize("allowed", ["127.0.0.1", "example.org,127.0.0.1"])
+def test_a_host_that_is_allowed_is_asked(site, monkeypatch, allowed):
+    monkeypatch.setenv("BOTTLETOP_HOSTS", allowed)
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+
+
+def test_no_host_is_allowed_by_an_empty_list(site, monkeypatch):
+    monkeypatch.setenv("BOTTLETOP_HOSTS", "")
+    with pytest.raises(DataError, match="the only hosts to contact"):
+        fetch([site.url()], SHA256)
+
+
+def test_a_redirect_to_a_host_that_is_not_allowed_is_not_followed(site, monkeypatch):
+    monkeypatch.setenv("BOTTLETOP_HOSTS", "127.0.0.1")
+    site.faults = [{"status": 302, "headers": {"Location": site.url("localhost")}}]
+    with pytest.raises(DataError, match=r"localhost is not in BOTTLETOP_HOSTS"):
+        fetch([site.url()], SHA256)
+    assert len(site.asked) == 1
+
+
+KAGGLE = "https://www.kaggle.com/api/v1/datasets/download/somebody/photos"
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        (KAGGLE, True),
+        (KAGGLE.replace("https", "http"), False),
+        (KAGGLE.replace("kaggle.com", "kaggle.com.example.org"), False),
+        (KAGGLE.replace("www.kaggle.com", "storage.kaggle.com"), False),
+        ("https://example.org/www.kaggle.com/photos", False),
+        ("https://www.kaggle.com@example.org/photos", False),
+    ],
+)
+def test_kaggle_credentials_are_for_kaggle_over_https_alone(monkeypatch, url, sent):
+    monkeypatch.setenv("KAGGLE_USERNAME", "somebody")
+    monkeypatch.setenv("KAGGLE_KEY", "123")
+    assert module._credentials(url) == (("somebody", "123") if sent else None)
+
+
+@pytest.mark.parametrize("given", [{}, {"KAGGLE_USERNAME": "somebody"}, {"KAGGLE_USERNAME": "", "KAGGLE_KEY": "123"}])
+def test_without_both_credentials_none_are_sent(monkeypatch, given):
+    monkeypatch.delenv("KAGGLE_USERNAME", raising=False)
+    monkeypatch.delenv("KAGGLE_KEY", raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert module._credentials(KAGGLE) is None
+
+
+def test_other_servers_never_see_kaggle_credentials(site, monkeypatch):
+    monkeypatch.setenv("KAGGLE_USERNAME", "somebody")
+    monkeypatch.setenv("KAGGLE_KEY", "123")
+    fetch([site.url()], SHA256)
+    assert site.received[0]["Authorization"] is None
+
+
+# Full disks and several processes
+
+
+def test_a_disk_that_is_too_small_is_told_before_the_download(site, cache, monkeypatch):
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(DataError, match=rf"needs 3,145,728 bytes in {cache}, 1,000 are free: make room"):
+        fetch([site.url()], SHA256)
+    assert downloaded(cache) == []
+
+
+def test_only_what_is_missing_must_fit_the_disk(site, waits, monkeypatch):
+    free = iter([3 * MIB, MIB])
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=next(free)))
+    site.faults = [{"drop_after": 2 * MIB}]
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+
+
+def test_threads_that_want_the_same_file_download_it_once(site):
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(lambda _: fetch([site.url()], SHA256), range(4)))
+    assert [path.read_bytes() == DATA for path in paths] == [True] * 4
+    assert len(site.asked) == 1
+
+
+def test_processes_that_want_the_same_file_download_it_once(site, cache):
+    site.faults = [{"hang_s": 0.5}]
+    code = f"from bottletop.download.fetch import fetch; print(fetch(['{site.url()}'], '{SHA256}'))"
+    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    paths = {process.communicate()[0].strip() for process in processes}
+    assert [process.returncode for process in processes] == [0, 0]
+    assert len(paths) == len(site.asked) == 1
+    assert downloaded(cache) == [DATA]
+
+
+# Local files
+
+
+def test_a_local_file_of_the_right_checksum_is_accepted(tmp_path):
+    (tmp_path / "photos.zip").write_bytes(DATA)
+    verify(tmp_path / "photos.zip", SHA256)
+    verify(tmp_path / "photos.zip", None)
+
+
+def test_a_local_file_of_another_checksum_is_refused_with_both(tmp_path):
+    (tmp_path / "photos.zip").write_bytes(b"other")
+    with pytest.raises(DataError) as caught:
+        verify(tmp_path / "photos.zip", f"md5:{'0' * 32}")
+    assert f"expected md5 {'0' * 32}, got 795f3202b17cb6bc3d4b771d8c6c9eaf" in str(caught.value)
+
+
+def test_a_missing_local_file_is_named(tmp_path):
+    with pytest.raises(
+        DataError, match=r"photos.zip is missing: put it there, .* a colleague has pushed: dvc repro --pull"
+    ):
+        verify(tmp_path / "photos.zip", None)
+
+
+def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path):
+    (tmp_path / "photos.zip").write_bytes(DATA)
+    assert f"sha256:{file_digest(tmp_path / 'photos.zip')}" == SHA256
+
+
+def test_the_cache_is_in_the_home_folder_unless_told_otherwise(monkeypatch, tmp_path):
+    monkeypatch.delenv("BOTTLETOP_CACHE")
+    monkeypatch.setitem(os.environ, "HOME", str(tmp_path))
+    assert module.user_cache() == tmp_path / ".cache/bottletop"

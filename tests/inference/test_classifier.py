@@ -1,0 +1,130 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from bottletop.backbones import extractor, weights
+from bottletop.core.errors import ArtefactError
+from bottletop.core.files import read_json, write_json
+from bottletop.images import crops
+from bottletop.images.decoding import square
+from bottletop.inference import classifier
+from bottletop.inference.classifier import Classifier
+from bottletop.models import top
+from tests.pictures import photo, png
+from tests.sample_models import CLASSES, SIDE, write_model, write_network
+from tests.tiny import ENGINES, random_weights
+
+KINDS = [("pooled", "flatten"), ("bottleneck", "flatten"), ("bottleneck", "avg"), ("bottleneck", "max")]
+
+
+def images(count):
+    return np.stack([np.asarray(photo(number, (SIDE, SIDE))) for number in range(count)])
+
+
+@pytest.mark.parametrize(("features", "pooling"), KINDS)
+def test_probabilities_are_those_of_the_top_on_features_as_they_are_stored(tmp_path, features, pooling):
+    files = write_model(tmp_path, features=features, pooling=pooling)
+    found = classifier.load(files).probabilities(images(5))
+    bottleneck, pooled = extractor.build(random_weights(), SIDE, extractor.NCNN)(images(5))
+    stored = pooled if features == "pooled" else bottleneck.reshape(5, 512)  # one place at 32 px, however pooled
+    model, _ = top.load(files.model)
+    np.testing.assert_array_equal(found, model.predict_on_batch(stored))
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
+    assert np.ptp(found, axis=0).min() > 0.01  # images differ
+
+
+def test_with_test_time_views_the_mean_over_an_images_views_counts(tmp_path):
+    files = write_model(tmp_path, contract={"views": 3, "flip": True}, test_time_views=True)
+    model, data = classifier.load(files), png(1, (40, 30))
+    picture, views = model.look(data)
+    names = [crops.name(hashlib.sha256(data).hexdigest(), number, flip=True) for number in range(3)]
+    np.testing.assert_array_equal(views, [crops.seen(picture, name, SIDE) for name in names])
+    one_by_one = [model.probabilities(view[None])[0] for view in views]
+    found = model.mean_probabilities(np.stack([views] * 50))  # more than are computed at once
+    np.testing.assert_allclose(found, [np.mean(one_by_one, axis=0)] * 50, atol=1e-6)
+    assert np.abs(found[0] - one_by_one[0]).max() > 1e-3
+
+
+def test_without_them_the_whole_image_is_all_that_counts(tmp_path):
+    files = write_model(tmp_path, contract={"views": 3, "flip": True})
+    _, views = classifier.load(files).look(png(1, (40, 30)))
+    np.testing.assert_array_equal(views, [square(photo(1, (40, 30)), SIDE)])
+
+
+def test_class_names_and_side_are_the_models(tmp_path):
+    model = classifier.load(write_model(tmp_path))
+    assert isinstance(model, Classifier)
+    assert (model.class_names, model.image_side_px, model.batch_size) == (CLASSES, SIDE, 64)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_backbone_is_computed_as_the_features_were(tmp_path, engine, monkeypatch):
+    files = write_model(tmp_path, engine=engine)
+    asked = []
+    build = extractor.build
+    monkeypatch.setattr(extractor, "build", lambda *arguments: asked.append(arguments[2]) or build(*arguments))
+    classifier.load(files)
+    assert asked == [engine]
+
+
+@pytest.mark.parametrize(
+    ("contract", "message"),
+    [
+        ({"backbone": "resnet50"}, r"top\.json tells of inputs \(7168,\) from images of 32 px"),
+        ({"weights_digest": "1" * 64}, f"trained with weights_digest '{'1' * 64}', here it is '"),
+        ({"preprocessing": "rgb-2"}, "trained with preprocessing 'rgb-2', here it is 'rgb-exif"),
+        ({"precision": "float8"}, r"precision its features were computed \(float32 or bfloat16\), got 'float8'"),
+        ({"precision": None}, "got None: run dvc repro"),
+    ],
+)
+def test_a_model_of_another_backbone_weights_or_preprocessing_is_refused(tmp_path, contract, message):
+    with pytest.raises(ArtefactError, match=message):
+        classifier.load(write_model(tmp_path, contract=contract))
+
+
+def test_a_bottleneck_of_another_side_is_refused(tmp_path):
+    files = write_model(tmp_path, features="bottleneck", contract={"image_side_px": 64})
+    with pytest.raises(
+        ArtefactError,
+        match=r"inputs \(2048,\) from images of 64 px and 3 classes, top\.keras takes \(512,\) and gives 3",
+    ):
+        classifier.load(files)
+
+
+def test_other_class_names_are_refused(tmp_path):
+    files = write_model(tmp_path)
+    record = read_json(files.model / "top.json")
+    write_json(files.model / "top.json", {**record, "class_names": ["one", "two"]})
+    with pytest.raises(ArtefactError, match=r"and 2 classes, .* gives 3: run dvc repro"):
+        classifier.load(files)
+
+
+def test_missing_weights_say_how_to_get_them(tmp_path):
+    files = write_model(tmp_path)
+    files.weights.unlink()
+    with pytest.raises(ArtefactError, match=r"vgg16\.npz is missing: run dvc repro weights, or dvc pull"):
+        classifier.load(files)
+
+
+def test_damaged_weights_are_refused(tmp_path):
+    files = write_model(tmp_path)
+    weights.save(files.weights, {**random_weights(), "block1_conv1/bias": np.ones(64, np.float32)})
+    with pytest.raises(ArtefactError, match="weights_digest"):
+        classifier.load(files)
+
+
+def test_a_network_that_reads_the_images_itself_needs_no_backbone(tmp_path):
+    files = write_network(tmp_path)
+    network, _ = top.load(files.model)
+    found = classifier.load(files).probabilities(images(5))
+    assert found.shape == (5, 3)
+    np.testing.assert_array_equal(found, np.reshape(network.predict_on_batch(images(5)), (5, 3)))
+
+
+def test_a_network_of_another_preprocessing_is_refused(tmp_path):
+    files = write_network(tmp_path)
+    record = read_json(files.model / "top.json")
+    write_json(files.model / "top.json", {**record, "contract": {**record["contract"], "preprocessing": "rgb-1"}})
+    with pytest.raises(ArtefactError, match="trained with preprocessing 'rgb-1'"):
+        classifier.load(files)

@@ -1,0 +1,175 @@
+import io
+import os
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+
+from benchmarks.samples import answering
+from bottletop.core.errors import DataError
+from bottletop.inference import inputs
+from tests.pictures import png, write_folder
+
+PICTURE = png(1)
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    names = ["b.jpg", "a.PNG", "notes.txt", ".hidden.jpg", ".git/c.jpg", "more/z.webp", "more/even more/y.gif"]
+    write_folder(tmp_path / "photos", dict.fromkeys(names, PICTURE))
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@contextmanager
+def server(answers):
+    """The address of a server that answers a path as its function does."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            answers[self.path](self)
+
+        def log_message(self, *_):
+            pass
+
+    with answering(Handler) as address:
+        yield address
+
+
+def send(data, status=200, **headers):
+    def answer(request):
+        request.send_response(status)
+        for name, value in headers.items():
+            request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(data)
+
+    return answer
+
+
+def test_a_folder_stands_for_its_images_and_those_of_its_subfolders(photos):
+    assert list(inputs.find(["photos"])) == [
+        "photos/a.PNG", "photos/b.jpg", "photos/more/z.webp", "photos/more/even more/y.gif",
+    ]  # fmt: skip
+
+
+def test_patterns_are_resolved_where_the_shell_has_not(photos):
+    assert list(inputs.find(["photos/*.jpg", "photos/**/*.gif"])) == ["photos/b.jpg", "photos/more/even more/y.gif"]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(photos):
+    (photos / "cat [1].jpg").write_bytes(PICTURE)
+    assert list(inputs.find(["cat [1].jpg"])) == ["cat [1].jpg"]
+
+
+def test_a_file_that_is_named_is_taken_whatever_its_ending(photos):
+    assert list(inputs.find(["photos/notes.txt"])) == ["photos/notes.txt"]
+    assert inputs.read("photos/notes.txt") == PICTURE
+
+
+def test_the_order_is_that_of_the_arguments(photos):
+    address = "http://127.0.0.1/x.jpg"
+    assert list(inputs.find(["-", address, "photos/b.jpg"])) == ["-", address, "photos/b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("nope.jpg", "^no such file$"),
+        ("nope*.jpg", "^no such file$"),
+        ("empty", "^a folder without images"),
+        ("x" * 5000, "File name too long"),
+        ("a\0b", "null byte|embedded null"),
+        ("http://[", "Invalid IPv6 URL"),
+    ],
+)
+def test_what_is_not_there_is_named_and_says_so(photos, name, reason):
+    assert list(inputs.find([name])) == [name]
+    with pytest.raises(DataError, match=reason):
+        inputs.read(name)
+
+
+def test_a_file_without_end_is_refused_before_memory_is_full(monkeypatch):
+    monkeypatch.setattr(inputs, "MAX_BYTES", 1000)
+    with pytest.raises(DataError, match="more than 1,000 bytes"):
+        inputs.read("/dev/zero")
+
+
+def test_standard_input_is_one_image(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(PICTURE)))
+    assert inputs.read("-") == PICTURE
+
+
+def test_an_image_is_read_from_a_web_address():
+    with server({"/a.png?x=1": send(PICTURE)}) as address:
+        assert inputs.read(f"{address}/a.png?x=1") == PICTURE
+
+
+def test_a_redirect_is_followed():
+    with server({"/a": send(b"", 302, Location="/b"), "/b": send(PICTURE)}) as address:
+        assert inputs.read(f"{address}/a") == PICTURE
+
+
+def test_an_error_page_is_no_image():
+    with server({"/a.png": send(b"gone", 404)}) as address, pytest.raises(DataError, match=r"^HTTP 404 Not Found$"):
+        inputs.read(f"{address}/a.png")
+
+
+def test_an_address_that_sends_too_much_is_refused(monkeypatch):
+    monkeypatch.setattr(inputs, "MAX_BYTES", 100_000)
+    with server({"/a": send(bytes(1_000_000))}) as address, pytest.raises(DataError, match="more than 100,000 bytes"):
+        inputs.read(f"{address}/a")
+
+
+def test_an_address_that_never_ends_is_given_up(monkeypatch):
+    monkeypatch.setattr(inputs, "MAX_DOWNLOAD_S", 0.5)
+
+    def drip(request):
+        request.send_response(200)
+        request.end_headers()
+        for _ in range(50):
+            request.wfile.write(b"x")
+            time.sleep(0.1)
+
+    with server({"/a": drip}) as address, pytest.raises(DataError, match=r"127\.0\.0\.1 sent \d+ bytes in 0.5 s"):
+        inputs.read(f"{address}/a")
+
+
+def test_a_server_that_does_not_answer_is_given_up(monkeypatch):
+    monkeypatch.setattr(inputs, "TIMEOUT_S", (1, 0.2))
+    answers = {"/a": lambda _: time.sleep(1)}
+    with server(answers) as address, pytest.raises(DataError, match=r"^127\.0\.0\.1 does not answer in time$"):
+        inputs.read(f"{address}/a")
+
+
+def test_a_broken_connection_is_no_image():
+    def stop(request):
+        request.send_response(200)
+        request.send_header("Content-Length", "1000")
+        request.end_headers()
+        request.wfile.write(b"half")
+
+    with server({"/a": stop}) as address, pytest.raises(DataError, match=r"could be fetched|broke the connection"):
+        inputs.read(f"{address}/a")
+
+
+def test_nobody_listening_is_said_in_few_words():
+    with pytest.raises(DataError, match=r"^127\.0\.0\.1 can't be reached, or broke the connection$"):
+        inputs.read("http://127.0.0.1:9/a.png")
+
+
+@pytest.mark.parametrize("path", ["/a", "http://192.0.2.1/a.png"], ids=["redirect", "address"])
+def test_only_the_hosts_allowed_are_contacted(path):
+    answers = {"/a": send(b"", 302, Location="http://192.0.2.1/a.png")}
+    refused = pytest.raises(DataError, match=r"192\.0\.2\.1 is not in BOTTLETOP_HOSTS")
+    with server(answers) as address, refused:
+        inputs.read(address + path if path.startswith("/") else path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_may_not_be_read_says_so(photos):
+    (photos / "photos/b.jpg").chmod(0)
+    with pytest.raises(DataError, match="Permission denied"):
+        inputs.read("photos/b.jpg")

@@ -1,0 +1,52 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bottletop.core.errors import ArtefactError
+from bottletop.models import training
+from bottletop.models.record import read_probabilities, read_record
+from tests.models.test_training import easy, trained  # noqa: F401 (fixtures)
+from tests.tiny import ROOT
+
+
+@pytest.fixture
+def folder(easy, trained, tmp_path):  # noqa: F811
+    training.save(tmp_path / "digits", tmp_path / "history.csv", trained)
+    return tmp_path / "digits"
+
+
+def test_the_probabilities_are_those_of_the_model_for_each_image_of_a_side(easy, trained, folder):  # noqa: F811
+    found = read_probabilities(folder, easy.rows)
+    assert sorted(found) == ["test", "validation"]
+    for side, values in found.items():
+        expected = trained.model.predict_on_batch(easy.read(easy.side(side)))
+        np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
+def test_the_probabilities_of_a_model_that_was_trained_on_another_split_are_refused(easy, folder):  # noqa: F811
+    swapped = [easy.rows[0]._replace(side="test"), *easy.rows[1:]]
+    with pytest.raises(ArtefactError, match="trained on another split: run dvc repro train@digits"):
+        read_probabilities(folder, swapped)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut off", None], ids=["empty", "cut off", "missing"])
+def test_damaged_probabilities_name_the_stage_that_makes_them(easy, folder, damage):  # noqa: F811
+    (folder / "probabilities.npz").unlink()
+    if damage is not None:
+        (folder / "probabilities.npz").write_bytes(damage)
+    with pytest.raises(ArtefactError, match="dvc repro train@digits"):
+        read_probabilities(folder, easy.rows)
+
+
+def test_a_record_that_is_missing_names_the_stage_that_makes_it(folder):
+    (folder / "top.json").unlink()
+    with pytest.raises(ArtefactError, match="dvc repro train@digits"):
+        read_record(folder)
+
+
+def test_evaluation_imports_none_of_the_large_libraries():
+    code = "import stages.evaluate, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"tensorflow", "keras", "mlflow", "pandas", "sklearn"} & set(done.stdout.split())
