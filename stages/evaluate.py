@@ -20,6 +20,7 @@ IN_GIT = ("metrics.json", "details.json", "classification_report.csv")
 def run(params: EvaluateParams, paths: Paths) -> None:
     rows, record = read_split(paths.split), read_record(paths.model)
     images = read_index(paths.index)
+    reports.require_same_images(images, rows, paths.dataset)
     predicted = {}
     for side, probabilities in read_probabilities(paths.model, rows).items():
         here = [i for i, row in enumerate(rows) if row.side == side]

@@ -1,7 +1,6 @@
 """What every test shares: no traffic beyond this machine, and the repository's root as the working directory."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,19 +8,17 @@ import pytest
 from benchmarks import samples
 from bottletop.backbones.weights import Arrays
 from bottletop.core.paths import CATALOGUE
-from bottletop.core.settings import load, read_yaml
+from bottletop.core.settings import load
 from bottletop.download.weight_sources import WeightsEntry, obtain
 from tests import project
 
 
 @pytest.fixture(autouse=True)
-def _at_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _at_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(samples.ROOT)
     monkeypatch.setenv("BOTTLETOP_HOSTS", "127.0.0.1")
     for name in ("DVC_ROOT", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
-    yield
-    read_yaml.cache_clear()  # keyed by relative paths
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,9 +33,8 @@ def parse_yaml(text: str | bytes) -> Any:
     return yaml.load(text, Loader=_Loader)  # noqa: S506 (a safe loader)
 
 
-@cache
 def read_yaml(path: Path) -> Any:
-    """The parsed file."""
+    """The parsed file, read anew each time: what a caller changes is its own."""
     try:
         return parse_yaml(path.read_bytes())
     except FileNotFoundError as error:
@@ -70,7 +68,7 @@ def unedited(*sections: str, path: Path = Path("params.yaml")) -> Iterator[None]
     """
     before = read_yaml(path)
     yield
-    after = read_yaml.__wrapped__(path)
+    after = read_yaml(path)
     for section in sections:
         if _section(after, section) != _section(before, section):
             raise ParamsError(

@@ -123,6 +123,8 @@ def _continue(url: str, part: Path) -> None:
         timeout=TIMEOUT_S,
     ) as answer:
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
+            if answer.headers.get("Content-Range") == f"bytes */{done}":
+                return  # the part is complete: the process that loaded it ended before it moved it
             part.unlink()
             raise requests.ConnectionError("the kept part is longer than the file; starting anew")
         if answer.status_code in (500, 502, 503, 504, 429):

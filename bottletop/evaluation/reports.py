@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bottletop.core.errors import ArtefactError
 from bottletop.core.files import read_numbers, write_csv, write_json, write_text
 from bottletop.evaluation import figures
 from bottletop.evaluation.scores import (
@@ -123,6 +124,12 @@ def write_figures(folder: Path, report: Report, history: Path, shards: Path) -> 
     }
     for name, figure in pictures.items():
         figures.write(folder / f"{name}.png", figure)
+
+
+def require_same_images(images: Sequence[ImageRow], rows: Sequence[SplitRow], dataset: str) -> None:
+    """Raises ArtefactError where the split is of other images than the index, or lists them in another order."""
+    if [image.id for image in images] != [row.id for row in rows]:
+        raise ArtefactError(f"the split of {dataset} is of other images than its index: run dvc repro split@{dataset}")
 
 
 def select(images: Sequence[ImageRow], rows: Iterable[int]) -> tuple[ImageRow, ...]:

@@ -39,12 +39,9 @@ class Difference(NamedTuple):
 
 
 def read_outcome(file: IO[str]) -> Outcome:
-    """Reads ``predictions.csv``; the class with the highest probability is the guess, as in `accuracy`."""
+    """Reads ``predictions.csv``. Its column ``predicted`` counts: the probabilities are rounded, and may tie."""
     rows = list(csv.DictReader(file))
-    classes = [column for column in rows[0] if column.startswith("p(")]
-    probabilities = np.array([[float(row[column]) for column in classes] for row in rows])
-    guesses = [classes[position][2:-1] for position in probabilities.argmax(1)]
-    correct = np.array([guess == row["label"] for guess, row in zip(guesses, rows, strict=True)], np.float64)
+    correct = np.array([row["predicted"] == row["label"] for row in rows], np.float64)
     _, groups = np.unique([row["group"] for row in rows], return_inverse=True)
     return Outcome(tuple((row["id"], row["path"]) for row in rows), groups, correct)
 

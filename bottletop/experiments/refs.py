@@ -4,6 +4,7 @@ Each is a commit that a ref names, ``refs/exps/<baseline commit>/<name>``. Askin
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -107,16 +108,26 @@ def reproduce() -> None:
         raise ArtefactError("dvc repro failed, see above: no experiment was started")
 
 
-def start(name: str, overrides: Mapping[str, Any], log: IO[bytes], keep_open: int) -> subprocess.Popen[bytes]:
+def start(
+    name: str, overrides: Mapping[str, Any], log: IO[bytes], keep_open: int, threads: int
+) -> subprocess.Popen[bytes]:
     """Starts one experiment in a folder of its own, on the workspace's present state.
 
     Args:
         log: takes all that it prints.
         keep_open: a file descriptor that stays open as long as it runs.
+        threads: how many it may use.
     """
     alone = [sys.executable, "-m", "bottletop.experiments.alone", "dvc"]
     command = [*alone, "exp", "run", "--temp", "--name", name, *options(overrides)]
-    return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, pass_fds=[keep_open])
+    return subprocess.Popen(
+        command,
+        stdout=log,
+        stderr=log,
+        stdin=subprocess.DEVNULL,
+        pass_fds=[keep_open],
+        env={**os.environ, "BOTTLETOP_THREADS": str(threads)},
+    )
 
 
 def options(overrides: Mapping[str, Any]) -> list[str]:

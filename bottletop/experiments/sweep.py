@@ -6,7 +6,6 @@ best beats the baseline, which is what params.yaml says.
 """
 
 import fcntl
-import os
 import shlex
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from bottletop.core.errors import ArtefactError, ParamsError
+from bottletop.core.parallel import processors
 from bottletop.experiments import refs
 from bottletop.experiments.grid import Point, points, with_overrides
 from bottletop.experiments.ranking import Candidate, scores, table, verdicts
@@ -28,6 +28,7 @@ from bottletop.experiments.refs import Experiment
 
 LOGS = Path(".dvc/tmp/bottletop/sweep")
 JOB_BYTES = 1_500_000_000  # of memory that an experiment may need
+CONTAINER = Path("/sys/fs/cgroup")  # memory.max: bytes, or "max"; memory.current: bytes
 BASELINE = Point("baseline", {})
 
 
@@ -165,13 +166,14 @@ def _alone() -> Iterator[int]:
 
 def _in_parallel(points: Sequence[Point], jobs: int, keep_open: int) -> Iterator[tuple[Point, float]]:
     """Each point when its experiment has ended, with its seconds; ends the experiments if it is ended itself."""
+    threads = max(1, processors() // jobs)
     waiting, running = deque(points), list[tuple[Point, subprocess.Popen[bytes], float]]()
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 point = waiting.popleft()
                 with _log(point).open("wb") as log:
-                    process = refs.start(point.name, point.overrides, log, keep_open)
+                    process = refs.start(point.name, point.overrides, log, keep_open, threads)
                 running.append((point, process, time.monotonic()))
             ended = [entry for entry in running if entry[1].poll() is not None]
             running = [entry for entry in running if entry not in ended]
@@ -204,4 +206,13 @@ def _log(point: Point) -> Path:
 
 
 def _default_jobs() -> int:
-    return max(1, min(os.cpu_count() or 1, int(psutil.virtual_memory().available) // JOB_BYTES))
+    return max(1, min(processors(), _available_bytes() // JOB_BYTES))
+
+
+def _available_bytes() -> int:
+    """How much memory is free for further processes: on this machine, and in this container."""
+    free = int(psutil.virtual_memory().available)
+    limit = CONTAINER / "memory.max"
+    if not limit.exists() or (most := limit.read_text().strip()) == "max":
+        return free
+    return min(free, int(most) - int((CONTAINER / "memory.current").read_text()))

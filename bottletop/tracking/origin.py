@@ -13,13 +13,14 @@ from bottletop.core.paths import CATALOGUE, PARAMS
 from bottletop.core.settings import read_yaml
 
 STAGES = ("download", "split", "extract", "train", "evaluate")  # whose outputs make a result
+SHORT = 7  # digits of a short commit, or more where that is ambiguous
 MAX_PARAM_LENGTH = 6000  # MLflow's limit
 PACKAGES = ("bottletop", "dvc", "keras", "mlflow", "tensorflow")
 
 
 def experiment_name() -> str:
     """The DVC experiment's name, or the commit's short hash for a plain `dvc repro`."""
-    return os.environ.get("DVC_EXP_NAME") or git("rev-parse", "--short", "HEAD") or "uncommitted"
+    return os.environ.get("DVC_EXP_NAME") or git("rev-parse", f"--short={SHORT}", "HEAD") or "uncommitted"
 
 
 def origin_tags(dataset: str) -> dict[str, str]:

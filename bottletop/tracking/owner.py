@@ -55,8 +55,9 @@ def lock_holders(lock: Path = Path(".dvc/tmp/rwlock")) -> set[int]:
 
 
 def is_dvc(process: psutil.Process) -> bool:
-    """Whether this is the `dvc` command."""
+    """Whether this is the `dvc` command: itself, or Python with its script, its module, or `experiments.alone`."""
     try:
-        return any(Path(part).name == "dvc" for part in process.cmdline()[:4])
+        program, *arguments = (Path(part).name for part in process.cmdline()[:4] or [""])
     except psutil.Error:  # another user's
         return False
+    return program == "dvc" or (program.startswith("python") and "dvc" in arguments)

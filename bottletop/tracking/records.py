@@ -9,6 +9,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from bottletop.tracking.origin import SHORT
 from bottletop.tracking.owner import HOST, is_gone
 from bottletop.tracking.runs import store, tracking_uri
 
@@ -36,7 +37,8 @@ class Record:
     @property
     def is_repro(self) -> bool:
         """Whether a plain `dvc repro` made it, which DVC keeps no experiment of."""
-        return self.experiment == "uncommitted" or self.baseline.startswith(self.experiment)
+        short_commit = len(self.experiment) >= SHORT and self.baseline.startswith(self.experiment)
+        return self.experiment == "uncommitted" or short_commit
 
 
 def newest(datasets: Sequence[str] | None, limit: int) -> list[Record]:

@@ -6,7 +6,7 @@ import yaml
 
 from bottletop.core.catalogue import Source, dataset, local_path
 from bottletop.core.errors import ParamsError
-from bottletop.core.settings import parse, read_yaml
+from bottletop.core.settings import parse
 
 NAMES = list(yaml.safe_load((Path(__file__).parents[2] / "datasets.yaml").read_text())["datasets"])
 
@@ -19,9 +19,7 @@ def source(**values) -> Source:
 def catalogue(tmp_path, monkeypatch):
     """Writes a datasets.yaml into an empty working directory."""
     monkeypatch.chdir(tmp_path)
-    read_yaml.cache_clear()
-    yield Path("datasets.yaml").write_text
-    read_yaml.cache_clear()
+    return Path("datasets.yaml").write_text
 
 
 def test_the_repository_comes_with_five_datasets():

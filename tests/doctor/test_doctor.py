@@ -23,7 +23,6 @@ from benchmarks import samples
 from bottletop.backbones import extractor
 from bottletop.cli import main
 from bottletop.core.files import write_json
-from bottletop.core.settings import read_yaml
 from bottletop.doctor import cache, remote
 from bottletop.features.needs import write_needs
 from bottletop.tracking.owner import owner_tags
@@ -62,7 +61,6 @@ class Report(NamedTuple):
 
 def examine(*options: str) -> Report:
     """What `bottletop doctor` prints here, taken apart again."""
-    read_yaml.cache_clear()
     output = io.StringIO()
     with redirect_stdout(output), pytest.raises(SystemExit) as ended:
         main(["doctor", *options])

@@ -35,6 +35,7 @@ class Site:
     headers: dict[str, str] = field(default_factory=lambda: {"ETag": '"1"'})
     ranges: bool = True  # can send parts
     length: bool = True  # tells the length
+    tells_size: bool = True  # of the file, where it is asked for more than there is
     faults: list[dict[str, Any]] = field(default_factory=list)  # of the next requests: status, drop_after, hang_s …
     asked: list[str | None] = field(default_factory=list)  # the Range of each request
     received: list[Any] = field(default_factory=list)  # the headers of each request
@@ -59,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         if part and site.ranges and self.headers["If-Range"] in site.headers.values():
             body, status = body[int(part[1]) :], 206
         if part and not body:
-            self.answer(416, b"", {})
+            self.answer(416, b"", {"Content-Range": f"bytes */{len(site.data)}"} if site.tells_size else {})
             return
         self.answer(status, body, site.headers, fault.get("drop_after"))
 
@@ -218,9 +219,12 @@ def test_without_a_version_there_is_nothing_to_go_on_from(site, waits):
     assert site.asked == [None, None]
 
 
-def test_a_part_that_is_as_long_as_the_file_is_downloaded_anew(site, waits, monkeypatch):
+@pytest.mark.parametrize("tells_size", [True, False])
+def test_a_complete_part_is_downloaded_anew_only_where_the_server_does_not_tell_the_size(
+    site, waits, monkeypatch, tells_size
+):
     """The process ended after the last byte, before the file had its name."""
-    site.faults = [{"drop_after": MIB}]
+    site.faults, site.tells_size = [{"drop_after": MIB}], tells_size
     monkeypatch.setattr(module, "ATTEMPTS", 1)
     checksum = f"sha256:{hashlib.sha256(DATA[:MIB]).hexdigest()}"
     with pytest.raises(DataError):
@@ -228,7 +232,18 @@ def test_a_part_that_is_as_long_as_the_file_is_downloaded_anew(site, waits, monk
     monkeypatch.setattr(module, "ATTEMPTS", 2)
     site.data = DATA[:MIB]
     assert fetch([site.url()], checksum).read_bytes() == site.data
-    assert site.asked == [None, f"bytes={MIB}-", None]
+    assert site.asked == [None, f"bytes={MIB}-"] + ([] if tells_size else [None])
+
+
+def test_a_part_that_is_longer_than_the_file_is_downloaded_anew(site, waits, monkeypatch):
+    site.faults = [{"drop_after": 2 * MIB}]
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    checksum = f"sha256:{hashlib.sha256(DATA[:MIB]).hexdigest()}"
+    with pytest.raises(DataError):
+        fetch([site.url()], checksum)
+    monkeypatch.setattr(module, "ATTEMPTS", 2)
+    site.data = DATA[:MIB]
+    assert fetch([site.url()], checksum).read_bytes() == site.data
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])

@@ -90,13 +90,12 @@ def test_different_images_are_refused():
         average([outcome([1, 0]), outcome([1, 0, 1])])
 
 
-def test_predictions_are_read_by_the_highest_probability():
-    """As accuracy is; `predicted` follows the threshold of a two-class report."""
+def test_the_column_predicted_counts_where_rounded_probabilities_tie():
     text = """\
 id,path,group,label,predicted,p(benign),p(malignant)
-a,1.jpg,a,benign,malignant,0.6,0.4
-b,2.jpg,b,malignant,malignant,0.7,0.3
-c,3.jpg,b,malignant,malignant,0.2,0.8
+a,1.jpg,a,malignant,malignant,0.500000,0.500000
+b,2.jpg,b,malignant,benign,0.700000,0.300000
+c,3.jpg,b,malignant,malignant,0.200000,0.800000
 """
     found = read_outcome(io.StringIO(text))
     assert list(found.correct) == [1, 0, 1]

@@ -104,7 +104,7 @@ def test_an_experiment_is_listed_beside_its_run(monkeypatch):
 
 def test_a_plain_repro_is_listed_by_its_commit_and_never_as_removed(monkeypatch):
     log(monkeypatch, None)
-    assert listed()[0][0] == git("rev-parse", "--short", "HEAD")
+    assert listed()[0][0] == git("rev-parse", "--short=7", "HEAD")
 
 
 def test_an_experiment_pulled_from_a_colleague_shows_a_dash_for_the_run_and_its_own_scores():

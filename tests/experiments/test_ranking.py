@@ -15,7 +15,8 @@ class Run:
 
     @contextmanager
     def predictions(self, _dataset):
-        rows = [f"{number},{number}.jpg,{number},cat,?,{hit},0.5" for number, hit in enumerate(self.right)]
+        guesses = ["cat" if hit == "1" else "dog" for hit in self.right]
+        rows = [f"{number},{number}.jpg,{number},cat,{guess},0.5,0.5" for number, guess in enumerate(guesses)]
         yield StringIO("\n".join(["id,path,group,label,predicted,p(cat),p(dog)", *rows]))
 
 

@@ -17,7 +17,6 @@ from benchmarks import samples
 from benchmarks.mlflow_server import serving
 from bottletop.cli import main
 from bottletop.core.paths import Paths
-from bottletop.core.settings import read_yaml
 from bottletop.images.decoding import decode
 from bottletop.images.index import read_index, read_shard
 from tests import project as small
@@ -66,7 +65,6 @@ def predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def predict(project: Path, *arguments: str) -> list[dict[str, Any]]:
         monkeypatch.chdir(project)
         monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(project / ".dvc/tmp/site"))
-        read_yaml.cache_clear()  # keyed by relative paths
         main(["predict", "--json", *arguments])
         printed = capsys.readouterr()
         assert "params.yaml has changed" not in printed.err

@@ -1,7 +1,9 @@
 """A training that is broken off goes on where it was, and ends as if nothing had happened."""
 
 import os
+import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,3 +93,15 @@ def test_what_was_left_a_week_ago_is_removed(home):
     with unfinished("another"):
         assert new.exists()
         assert not old.parent.exists()
+
+
+@pytest.mark.parametrize(("file", "kept"), [("cli.py", True), ("tracking/columns.py", True), ("models/top.py", False)])
+def test_the_state_follows_from_the_code_that_trains_alone(home, tmp_path, monkeypatch, file, kept):
+    library = Path(shutil.copytree(Path(epochs.__file__).parents[1], tmp_path / "bottletop"))
+    monkeypatch.setattr(epochs, "__file__", str(library / "models/epochs.py"))
+    with unfinished("same") as before:
+        pass
+    with (library / file).open("a") as opened:
+        opened.write("# a remark\n")
+    with unfinished("same") as after:
+        assert (after == before) is kept

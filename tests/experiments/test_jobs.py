@@ -1,0 +1,38 @@
+"""How many experiments a sweep runs at the same time."""
+
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from bottletop.experiments import sweep
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path, monkeypatch):
+    """Eight processors, memory for four experiments, and no container."""
+    monkeypatch.setenv("BOTTLETOP_THREADS", "8")
+    monkeypatch.setattr(sweep, "CONTAINER", tmp_path)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4 * sweep.JOB_BYTES))
+
+
+def test_memory_limits_them():
+    assert sweep._default_jobs() == 4
+
+
+def test_processors_limit_them(monkeypatch):
+    monkeypatch.setenv("BOTTLETOP_THREADS", "3")
+    assert sweep._default_jobs() == 3
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("max", 4), (3 * sweep.JOB_BYTES, 2), (90 * sweep.JOB_BYTES, 4)])
+def test_a_container_s_memory_limits_them(tmp_path, limit, expected):
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text(f"{sweep.JOB_BYTES}\n")
+    assert sweep._default_jobs() == expected
+
+
+def test_there_is_always_one(tmp_path):
+    (tmp_path / "memory.max").write_text("1000")
+    (tmp_path / "memory.current").write_text("900")
+    assert sweep._default_jobs() == 1
