@@ -51,13 +51,13 @@ test-processors: install ## run the tests of features as on other processors: on
 	TF_ENABLE_ONEDNN_OPTS=0 pytest -k "neighbours or rows_come_back or plain_numpy" tests/backbones/test_extractor.py
 
 test-slow: install ## run the tests that take minutes or need the sample archives
-	pytest -m "slow and not server" -n 2 --dist loadfile --timeout 900
+	pytest -m "slow and not server" -n 2 --dist loadscope --timeout 900 --durations 30
 
 test-servers: install ## run the tests against real servers and in a browser
 	pytest -m server --timeout 900
 
 test-all: install ## run every test
-	pytest -n 2 --dist loadfile --timeout 900
+	pytest -n 2 --dist loadscope --timeout 900
 
 bench: install ## measure speed and memory, write benchmarks/RESULTS.md (a quarter of an hour)
 	python -m benchmarks.report

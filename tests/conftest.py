@@ -1,6 +1,5 @@
 """What every test shares: no traffic beyond this machine, and the repository's root as the working directory."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -21,16 +20,17 @@ def _at_home(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> project.Finished:
-    """A small project whose pipeline has run once, its results committed."""
-    return project.finish(tmp_path_factory.mktemp("finished"))
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> project.Finished:
+    """A small project whose pipeline has run once, its results committed; one for all workers: to be copied."""
+    own = tmp_path_factory.getbasetemp()
+    return project.finish((own if worker_id == "master" else own.parent) / "finished")
 
 
 @pytest.fixture(name="project")
 def _project(finished: project.Finished, tmp_path: Path) -> Path:
     """A copy of the finished project, with its cache, for a test to change."""
-    return Path(shutil.copytree(finished.folder, tmp_path / "project", symlinks=True))
+    return project.copy(finished, tmp_path)
 
 
 @pytest.fixture(scope="session")

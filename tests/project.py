@@ -1,5 +1,6 @@
 """A copy of the project with a small dataset of its own, and commands run in it as a user would."""
 
+import shutil
 import sqlite3
 import subprocess
 import time
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import h5py
 import psutil
 import yaml
+from filelock import FileLock
 from PIL import Image
 
 from benchmarks import samples
@@ -23,13 +25,14 @@ CLASSES = {"circles": "red", "noise": "green", "stripes": "blue"}  # a tint each
 def make(folder: Path) -> Path:
     """A project on three classes of generated pictures, with random backbone weights from a file: no network needed."""
     project = samples.copy_project(folder / "project")
-    draw(folder / "pictures", per_class=12)
+    draw(project / "pictures", per_class=12)
+    with (project / ".git/info/exclude").open("a") as excluded:
+        excluded.write("/pictures/\n")
     with h5py.File(folder / "weights.h5", "w") as file:
         for name, array in random_weights(seed=0).items():
             layer, kind = name.split("/")
             file[f"{layer}/{layer}_{'W' if kind == 'kernel' else 'b'}_1:0"] = array
-    source = {"folder": str(folder / "pictures")}
-    entry = {"title": "Patterns", "image_side_px": 32, "source": source}
+    entry = {"title": "Patterns", "image_side_px": 32, "source": {"folder": "pictures"}}
     weights = {"digest": None, "sources": [{"url": f"file:{folder / 'weights.h5'}"}]}
     catalogue = {"datasets": {DATASET: entry}, "weights": {"vgg16": weights}}
     (project / "datasets.yaml").write_text(yaml.safe_dump(catalogue))
@@ -49,11 +52,19 @@ class Finished(NamedTuple):
 
 
 def finish(folder: Path) -> Finished:
-    """A project as of `make`, run, its results committed."""
-    project = make(folder)
-    output = run(project, "dvc", "repro")
-    samples.commit(project, "first results")
-    return Finished(project, output)
+    """A project as of `make`, run, its results committed. Processes that ask for the same folder share one."""
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "lock"):
+        if not (folder / "output.txt").exists():
+            output = run(make(folder), "dvc", "repro")
+            samples.commit(folder / "project", "first results")
+            (folder / "output.txt").write_text(output)
+    return Finished(folder / "project", (folder / "output.txt").read_text())
+
+
+def copy(finished: Finished, folder: Path) -> Path:
+    """The project with its cache, to be changed."""
+    return Path(shutil.copytree(finished.folder, folder / "project", symlinks=True))
 
 
 def draw(folder: Path, per_class: int) -> None:

@@ -88,7 +88,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = small.make(folder)
     run(project, "dvc", "repro")
     samples.commit(project, "first results")
-    shutil.rmtree(folder / "pictures")
+    shutil.rmtree(project / "pictures")
     (folder / "weights.h5").unlink()
     return project
 
@@ -156,11 +156,11 @@ class TestSharing:
         run(clone, "dvc", "exp", "pull", "origin", "longer")
         assert "longer" in run(clone, "dvc", "exp", "list")
 
-    def test_a_clone_without_pull_or_pictures_says_what_to_do(self, remote_of, pushed, finished) -> None:
+    def test_a_clone_without_pull_or_pictures_says_what_to_do(self, remote_of, pushed) -> None:
         remote = remote_of("folder")
         clone = colleague(pushed(remote), remote)
         output = run(clone, "dvc", "repro", check=False)
-        assert f"{finished.parent / 'pictures'} is missing" in output
+        assert f"{clone / 'pictures'} is missing" in output
         assert "dvc repro --pull" in output
         assert stages_run(run(clone, "dvc", "repro", "--pull")) == []
 

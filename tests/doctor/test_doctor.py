@@ -998,12 +998,10 @@ class TestFiles:
         assert report.only("files").text == "4 outputs and 5 cache objects were not hashed (--quick)"
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = small.make(tmp_path_factory.mktemp("finished"))
-    (project / ".dvc/tmp/site").mkdir(mode=0o700, parents=True)
-    run(project, "dvc", "repro")
-    samples.commit(project, "first results")
+@pytest.fixture(scope="module", name="finished")
+def _finished(finished: small.Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = small.copy(finished, tmp_path_factory.mktemp("checked"))
+    (project / ".dvc/tmp/site").chmod(0o700)
     return project
 
 

@@ -347,10 +347,8 @@ class TestRealExperiments:
     """DVC's own experiments, pulled and removed as users do it."""
 
     @pytest.fixture(scope="class")
-    def project(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        project = small.make(tmp_path_factory.mktemp("runs"))
-        run(project, "dvc", "repro")
-        samples.commit(project, "first results")
+    def project(self, finished: small.Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        project = small.copy(finished, tmp_path_factory.mktemp("runs"))
         for epochs in (3, 4):
             run(project, "dvc", "exp", "run", "--temp", "--name", f"epochs-{epochs}", "-S", f"train.epochs={epochs}")
         return project
