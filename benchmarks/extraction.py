@@ -113,7 +113,7 @@ def ours(
     engine: extractor.Engine,
     name: str = "vgg16",
 ) -> Way:
-    params = ExtractParams(backbone=name, image_side_px=SIDE_PX, precision="auto", views=1, flip=False, bottleneck=True)
+    params = ExtractParams(backbone=name, image_side_px=SIDE_PX, precision="auto", bottleneck=True)
     compute(np.zeros((1, SIDE_PX, SIDE_PX, 3), np.uint8))
 
     def run(target: Path) -> tuple[float, float]:

@@ -25,7 +25,7 @@ from bottletop.backbones import weights
 from bottletop.core.paths import Paths, weights_file
 from bottletop.features import extraction
 from bottletop.features.manifest import ExtractParams
-from bottletop.images import crops
+from bottletop.images import index
 from bottletop.images.decoding import decode, square
 from bottletop.images.index import ImageRow, read_index
 
@@ -70,11 +70,9 @@ def accuracy(scratch: Path, side_px: int) -> None:
 
 
 def extract(rows: list[ImageRow], paths: Paths, side_px: int, *, whole: bool) -> None:
-    params = ExtractParams(
-        backbone="vgg16", image_side_px=side_px, precision="auto", bottleneck=False, views=1, flip=False
-    )
+    params = ExtractParams(backbone="vgg16", image_side_px=side_px, precision="auto", bottleneck=False)
     arrays = weights.load(weights_file("vgg16"))
-    with patch.object(crops, "decode", lambda data, side: decode(data, None if whole else side)):
+    with patch.object(index, "decode", lambda data, side: decode(data, None if whole else side)):
         os.environ["DVC_ROOT"] = tempfile.mkdtemp(dir=".")  # a new one: nothing is found again
         extraction.extract(rows, paths.images, arrays, side_px, params, paths.features)
         del os.environ["DVC_ROOT"]

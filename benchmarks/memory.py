@@ -62,7 +62,7 @@ def extract(folder: Path, photos: int) -> None:
         id_ = sha256_text([str(number)])
         rows.append(ImageRow(id_, "large", shard, offset, len(data), 4000, 3000, "RGB", "", id_, "", f"{number}.jpg"))
     writer.finish()
-    params = ExtractParams(backbone="vgg16", image_side_px=224, precision="auto", bottleneck=True, views=1, flip=False)
+    params = ExtractParams(backbone="vgg16", image_side_px=224, precision="auto", bottleneck=True)
     extraction.extract(rows, folder / "tars", random_weights(), 224, params, folder / "features")
 
 

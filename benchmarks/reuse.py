@@ -26,9 +26,7 @@ from bottletop.images.index import ImageRow
 from tests.tiny import random_weights
 
 CLASSES, SIDE_PX = 101, 224
-PARAMS = ExtractParams(
-    backbone="vgg16", image_side_px=SIDE_PX, precision="bfloat16", bottleneck=True, views=1, flip=False
-)
+PARAMS = ExtractParams(backbone="vgg16", image_side_px=SIDE_PX, precision="bfloat16", bottleneck=True)
 
 
 def rows(images: int) -> list[ImageRow]:

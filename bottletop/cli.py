@@ -197,8 +197,6 @@ def run_export(
         if only != "mlflow":
             keras_file = Path(output, f"{files.dataset}.keras")
             export.write(keras_file, whole, model)
-            if model.views > 1:
-                print(f"{keras_file} sees whole images alone, the pipeline the mean of {model.views} views")
             print(f"{keras_file}: keras.saving.load_model('{keras_file}').predict(images)")
         if only != "keras":
             folder = Path(output, f"{files.dataset}-mlflow")

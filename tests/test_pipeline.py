@@ -149,16 +149,6 @@ class TestRepro:
         set_param(project, "extract.backbone", "vgg16")
         assert stages_run(run(project, "dvc", "repro")) == ["track"]
 
-    def test_further_views_are_extracted_once_and_averaged_by_a_train_setting(self, project: Path) -> None:
-        set_param(project, "extract.views", 2)
-        output = run(project, "dvc", "repro")
-        assert stages_run(output) == ["extract", *AFTER_TRAIN]
-        assert "36 of 72 views of images were computed before" in output
-        before = (project / "metrics" / DATASET / "predictions.csv").read_text()
-        set_param(project, "train.test_time_views", True)
-        assert stages_run(run(project, "dvc", "repro")) == AFTER_TRAIN
-        assert (project / "metrics" / DATASET / "predictions.csv").read_text() != before
-
     def test_a_dataset_taken_off_the_list_is_restored_when_put_back(self, project: Path) -> None:
         catalogue = yaml.safe_load((project / "datasets.yaml").read_text())
         catalogue["datasets"]["others"] = catalogue["datasets"][DATASET]

@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from benchmarks import made_up
@@ -21,9 +20,7 @@ from bottletop.features.manifest import (
     Manifest,
     ShardShape,
     feature_file,
-    read_manifest,
     stem,
-    view_stem,
     write_manifest,
 )
 from bottletop.images.index import ImageRow
@@ -96,15 +93,6 @@ def write_features(folder: Path, rows: Sequence[SplitRow], bottleneck: np.ndarra
     return manifest
 
 
-def add_view(folder: Path, rows: Sequence[SplitRow], pooled: np.ndarray) -> None:
-    """Writes the pooled features of one more view of the images."""
-    manifest = read_manifest(folder)
-    for shard in dict.fromkeys(row.shard for row in rows):
-        here = [i for i, row in enumerate(rows) if row.shard == shard]
-        np.save(feature_file(folder, view_stem(shard, manifest.views), "pooled"), pooled[here].astype(np.float16))
-    write_manifest(folder, msgspec.structs.replace(manifest, views=manifest.views + 1))
-
-
 def feature_folder(
     folder: Path, *, classes: int = 3, per_class: int = 30, signal: float = 6, seed: int = 0
 ) -> list[SplitRow]:
@@ -131,8 +119,6 @@ EXTRACT = {
     "backbone": "vgg16",
     "image_side_px": "auto",
     "precision": "float32",
-    "views": 1,
-    "flip": False,
     "bottleneck": True,
 }
 

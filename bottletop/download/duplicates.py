@@ -14,6 +14,8 @@ import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 THUMBNAIL_PX = 32
 MAX_HASH_BITS = 7  # over four 16-bit words: so one word of a pair's is the same, or one bit of it differs
@@ -76,19 +78,14 @@ def group(ids: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[str]:
 
     A group is named by its smallest id's first 16 digits, so it does not depend on the order of the images.
     """
-    parent: dict[str, str] = {}  # of those that are not their group's smallest
-
-    def root(id_: str) -> str:
-        while id_ in parent:
-            parent[id_] = parent.get(parent[id_], parent[id_])
-            id_ = parent[id_]
-        return id_
-
-    for left, right in pairs:
-        low, high = sorted((root(ids[left]), root(ids[right])))
-        if low != high:
-            parent[high] = low
-    return [root(id_)[:16] for id_ in ids]
+    nodes = sorted({ids[position] for pair in pairs for position in pair})
+    number = {id_: position for position, id_ in enumerate(nodes)}
+    edges = np.array([[number[ids[left]], number[ids[right]]] for left, right in pairs], np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(edges)), edges.T), shape=(len(nodes), len(nodes)))
+    _, component = connected_components(graph, directed=False) if nodes else (0, np.array([], np.int64))
+    _, smallest = np.unique(component, return_index=True)  # the first of each, as nodes are sorted
+    group_of = {id_: nodes[smallest[component[position]]] for id_, position in number.items()}
+    return [group_of.get(id_, id_)[:16] for id_ in ids]
 
 
 def _candidates(bits: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

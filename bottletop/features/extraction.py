@@ -5,7 +5,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
-from itertools import chain, groupby, islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,8 @@ from bottletop.core.files import sha256_text
 from bottletop.core.parallel import map_ahead, processors
 from bottletop.core.progress import bar
 from bottletop.features import reuse
-from bottletop.features.manifest import ExtractParams, Manifest, ShardShape, stem, view_stem
-from bottletop.images import crops
-from bottletop.images.index import ImageRow
+from bottletop.features.manifest import ExtractParams, Manifest, ShardShape, stem
+from bottletop.images.index import ImageRow, read_square
 
 
 def extract(
@@ -45,36 +44,21 @@ def extract(
     manifest = _manifest(images, arrays, image_side_px, engine, params)
     # Takes seconds: only where it is needed.
     build = cache(lambda: extractor.build(arrays, image_side_px, engine, params.backbone))
-    files = partial(_files, images, params)
-
-    def views() -> Iterator[ImageRow]:
-        return chain.from_iterable(rows for _, rows in files())
-
-    with reuse.unfinished(folder, manifest, views) as (work, earlier):
-        total = manifest.rows * params.views
-        known = sum(view.id in earlier for view in views())
-        unit = "images" if params.views == 1 else "views of images"
+    with reuse.unfinished(folder, manifest, images) as (work, earlier):
+        known = sum(row.id in earlier for row in images)
         if known:
-            print(f"extract: {known:,} of {total:,} {unit} were computed before", file=sys.stderr)
-        with bar(f"extract ({engine.name}, {engine.precision})", f" {unit}", total - known) as shown:
+            print(f"extract: {known:,} of {manifest.rows:,} images were computed before", file=sys.stderr)
+        with bar(f"extract ({engine.name}, {engine.precision})", " images", manifest.rows - known) as shown:
             at_once = extractor.batch_size(image_side_px, engine)
             compute = partial(
-                _computed, build, at_once, partial(crops.read_square, shards=shards, side_px=image_side_px), shown
+                _computed, build, at_once, partial(read_square, shards=shards, side_px=image_side_px), shown
             )
-            fresh = compute(view for view in views() if view.id not in earlier)
-            for name, rows in files():
+            fresh = compute(row for row in images if row.id not in earlier)
+            for shard, group in groupby(images, key=lambda row: row.shard):
+                rows = list(group)
                 ids = [row.id for row in rows]
-                if not work.link(ids, name, earlier):
-                    work.write(ids, name, _known_or_computed(rows, earlier, fresh, compute))
-
-
-def _files(images: Iterable[ImageRow], params: ExtractParams) -> Iterator[tuple[str, list[ImageRow]]]:
-    """Each file of features by name, with its views of images: rows whose id is the name of the view."""
-    for shard, group in groupby(images, key=lambda row: row.shard):
-        rows = list(group)
-        for number in range(params.views):
-            views = [row._replace(id=crops.name(row.id, number, flip=params.flip)) for row in rows]
-            yield view_stem(shard, number), views
+                if not work.link(ids, shard, earlier):
+                    work.write(ids, shard, _known_or_computed(rows, earlier, fresh, compute))
 
 
 def _known_or_computed(
@@ -137,8 +121,6 @@ def _manifest(
         shards=shapes,
         versions=_versions(engine),
         at_once={"images": extractor.batch_size(image_side_px, engine), "threads": processors()},
-        views=params.views,
-        flip=params.flip and params.views > 1,
     )
 
 

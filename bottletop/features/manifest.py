@@ -18,8 +18,6 @@ class ExtractParams(Params, frozen=True, kw_only=True):
     backbone: str  # one of `networks.NETWORKS`
     image_side_px: Annotated[int, Meta(ge=32, le=1024)] | Literal["auto"]  # auto: the dataset's, else the backbone's
     precision: Precision  # auto: bfloat16 where the processor computes in it, else float32
-    views: Annotated[int, Meta(ge=1, le=64)]  # of each image: the whole, and crops; time and disk grow with them
-    flip: bool  # half of the crops are mirrored; not for digits or letters
     bottleneck: bool  # keep the last maps too, 49 KB an image with VGG16 at 224 px, for tops on the bottleneck
 
     def __post_init__(self) -> None:
@@ -51,8 +49,6 @@ class Manifest(Params, frozen=True, kw_only=True, omit_defaults=True):
     shards: dict[str, ShardShape]  # by file stem, in index order
     versions: dict[str, str]
     at_once: dict[str, int] = msgspec.field(default_factory=dict)  # images, and threads
-    views: int = 1  # of each image, the first being the whole; see `images.crops`
-    flip: bool = False  # whether the others may be mirrored
     engine: Literal["ncnn", "tensorflow"] = "tensorflow"  # what computed them
 
     def shapes(self) -> dict[Kind, tuple[int, ...]]:
@@ -79,11 +75,6 @@ class Manifest(Params, frozen=True, kw_only=True, omit_defaults=True):
 def stem(shard: str) -> str:
     """``cat-000`` of ``cat-000.tar``."""
     return shard.removesuffix(".tar")
-
-
-def view_stem(shard: str, number: int) -> str:
-    """What the features of a shard's images are called after: ``cat-000``, and of further views ``cat-000.view1``."""
-    return f"{stem(shard)}.view{number}" if number else stem(shard)
 
 
 def feature_file(folder: Path, shard: str, kind: Kind) -> Path:

@@ -5,7 +5,7 @@ these are the same, they are taken from extractions that were killed, from the v
 commit that experiments start from; the last two are in DVC's cache or on its remote, and are linked, not copied. A
 shard of the same images in the same order is linked as a whole, once all its rows are verified.
 
-``rows.csv``, beside the features, has a line per image or view of one, in order: its id, its shard, and a CRC-32 for
+``rows.csv``, beside the features, has a line per image, in order: its id, its shard, and a CRC-32 for
 each kind of features, so that a row which a crash has left half-written is not taken for a whole one.
 """
 
@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -152,7 +152,7 @@ class Work:
         write_text(folder / ROWS, f"id,shard,{','.join(self._shapes)}\n")
 
     def write(self, images: Sequence[str], shard: str, rows: Iterable[Row]) -> None:
-        """Writes one shard's features, given the ids of its images or views; a full disk is an error, not a crash."""
+        """Writes one shard's features, given the ids of its images; a full disk is an error, not a crash."""
         with ExitStack() as stack:
             log = stack.enter_context((self._folder / ROWS).open("a", encoding="utf-8", buffering=1))
             paths = {kind: feature_file(self._folder, shard, kind) for kind in self._shapes}
@@ -186,10 +186,8 @@ class Work:
 
 
 @contextmanager
-def unfinished(
-    folder: Path, manifest: Manifest, views: Callable[[], Iterator[ImageRow]]
-) -> Iterator[tuple[Work, Earlier]]:
-    """Where to write features to, and what there is already of the `views`, by id.
+def unfinished(folder: Path, manifest: Manifest, images: Iterable[ImageRow]) -> Iterator[tuple[Work, Earlier]]:
+    """Where to write features to, and what there is already of the `images`, by id.
 
     If the block succeeds, the features take the place of `folder`, and what killed extractions of it left is removed.
     If the process is killed, the next one finds what it has done.
@@ -209,7 +207,7 @@ def unfinished(
                 shutil.rmtree(path, ignore_errors=True)
                 left.remove(path)
         for rev in (None, "HEAD") if (repository() / "dvc.lock").exists() else ():
-            if not all(view.id in found for view in views()):
+            if not all(row.id in found for row in images):
                 found.add(Version(folder, rev, Path(tempfile.mkdtemp(dir=own))))
         yield Work(own / FEATURES, manifest), found
         with replacing(folder) as staging:

@@ -54,13 +54,9 @@ def header(data: bytes) -> tuple[int, int, str]:
         return image.width, image.height, image.mode
 
 
-def square(image: Image.Image, side_px: int, box: tuple[float, float, float, float] | None = None) -> NDArray[np.uint8]:
-    """The image, resized with antialiasing and without regard to its aspect ratio: uint8, (side, side, 3).
-
-    Args:
-        box: left, top, right and bottom of what is taken of it, in pixels; None is the whole.
-    """
-    return np.asarray(image.resize((side_px, side_px), Image.Resampling.BILINEAR, box))
+def square(image: Image.Image, side_px: int) -> NDArray[np.uint8]:
+    """The image, resized with antialiasing and without regard to its aspect ratio: uint8, (side, side, 3)."""
+    return np.asarray(image.resize((side_px, side_px), Image.Resampling.BILINEAR))
 
 
 def _rgb(image: Image.Image) -> Image.Image:

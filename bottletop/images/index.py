@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bottletop.core.errors import ArtefactError
+import numpy as np
+from numpy.typing import NDArray
+
+from bottletop.core.errors import ArtefactError, DataError
 from bottletop.core.files import read_rows, write_csv
+from bottletop.images.decoding import decode, square
 
 
 class ImageRow(NamedTuple):
@@ -54,3 +58,16 @@ def read_shard(path: Path, rows: Sequence[ImageRow]) -> Iterator[bytes]:
             if len(data) != row.length:
                 raise ArtefactError(f"{path} ends before {row.source}: run dvc repro")
             yield data
+
+
+def read_square(row: ImageRow, shards: Path, side_px: int) -> NDArray[np.uint8]:
+    """The image from its tar, see `decoding.square`: uint8 RGB, (side, side, 3).
+
+    Raises:
+        ArtefactError: it is damaged.
+    """
+    [data] = read_shard(shards / row.shard, [row])
+    try:
+        return square(decode(data, side_px), side_px)
+    except DataError as error:  # the download took it, so the shard has changed since
+        raise ArtefactError(f"{row.shard}: {row.source} is damaged ({error}): run dvc repro") from error

@@ -1,6 +1,5 @@
 """From images to class probabilities: what predicting, exporting and serving see of a trained model."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +13,7 @@ from PIL import Image
 from bottletop.backbones import extractor, weights
 from bottletop.core.errors import ArtefactError
 from bottletop.evaluation.scores import Probabilities
-from bottletop.images import crops
-from bottletop.images.decoding import decode
+from bottletop.images.decoding import decode, square
 from bottletop.inference import heatmaps
 from bottletop.models import top
 from bottletop.models.pictures import PREPROCESSING, PictureSet
@@ -42,25 +40,15 @@ class Classifier:
     batch_size: int  # as many images at once, at most
     probabilities: Callable[[Images], Probabilities]
     explain: Callable[[], heatmaps.Explain]  # makes, in seconds, what tells where in an image a class is seen
-    views: int = 1  # of each image, see `images.crops`; what is said of it is the mean over them
-    flip: bool = False
 
     def look(self, data: bytes) -> tuple[Image.Image, Images]:
-        """An image file's picture, maybe smaller, and the views of it that the model sees, the whole image first.
+        """An image file's picture, maybe smaller, and what the model sees of it: uint8 RGB, (side, side, 3).
 
         Raises:
             DataError: it is no image; the message is the reason alone.
         """
-        picture, image = decode(data, self.image_side_px), hashlib.sha256(data).hexdigest()
-        names = [crops.name(image, number, flip=self.flip) for number in range(self.views)]
-        return picture, np.stack([crops.seen(picture, name, self.image_side_px) for name in names])
-
-    def mean_probabilities(self, views: Images) -> Probabilities:
-        """Of images as the views of each, (n, views, side, side, 3): float64, (n, classes)."""
-        images = views.reshape(-1, *views.shape[2:])
-        starts = range(0, len(images), self.batch_size)
-        found = np.concatenate([self.probabilities(images[start : start + self.batch_size]) for start in starts])
-        return np.asarray(found.reshape(len(views), self.views, -1).mean(1))
+        picture = decode(data, self.image_side_px)
+        return picture, square(picture, self.image_side_px)
 
 
 @dataclass(frozen=True)
@@ -105,9 +93,7 @@ def build(whole: Whole) -> Classifier:
         return _predict(whole.model, vectors(pooled if kind == "pooled" else bottleneck, kind, contract["pooling"]))
 
     explain = partial(heatmaps.of_top, whole.model, whole.record, arrays, side_px)
-    averaged = whole.record.params.test_time_views
-    views, flip = (contract["views"], contract["flip"]) if averaged else (1, False)
-    return Classifier(names, side_px, extractor.batch_size(side_px, whole.engine), probabilities, explain, views, flip)
+    return Classifier(names, side_px, extractor.batch_size(side_px, whole.engine), probabilities, explain)
 
 
 def load_whole(files: Files) -> Whole:

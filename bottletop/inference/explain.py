@@ -24,7 +24,7 @@ def explained(outcomes: Iterable[Outcome], classifier: Classifier, folder: Path)
     taken: set[str] = set()
     for outcome in outcomes:
         if outcome.probabilities is not None and outcome.pixels is not None and outcome.picture is not None:
-            heat = explain(outcome.pixels, int(outcome.probabilities.argmax()))
+            heat = explain(outcome.pixels[None], int(outcome.probabilities.argmax()))
             [(name, share)] = best(outcome.probabilities, classifier.class_names, 1)
             figures.write(folder / _file_name(outcome.name, taken), draw(outcome.picture, heat, name, share))
         yield outcome

@@ -36,9 +36,10 @@ class Model:
         Raises:
             MlflowException: a row is no image; the whole request is refused with status 400.
         """
-        names = self._classifier.class_names
-        seen = [views for _, views in map_ahead(self._look, enumerate(table[COLUMN]), ahead=len(table) or 1)]
-        rows = self._classifier.mean_probabilities(np.stack(seen)).tolist() if seen else []
+        names, at_once = self._classifier.class_names, self._classifier.batch_size
+        seen = [pixels for _, pixels in map_ahead(self._look, enumerate(table[COLUMN]), ahead=len(table) or 1)]
+        batches = (np.stack(seen[start : start + at_once]) for start in range(0, len(seen), at_once))
+        rows = [shares for batch in batches for shares in self._classifier.probabilities(batch).tolist()]
         classes = [names[int(np.argmax(shares))] for shares in rows]
         probabilities = [dict(zip(names, shares, strict=True)) for shares in rows]
         return pd.DataFrame({"class": classes, "probabilities": probabilities})

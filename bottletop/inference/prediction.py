@@ -30,12 +30,12 @@ class Outcome(NamedTuple):
     name: str
     probabilities: NDArray[np.float64] | None = None  # (classes,)
     error: str = ""  # why there are none
-    pixels: NDArray[np.uint8] | None = None  # the whole image as the classifier saw it, (1, side, side, 3)
+    pixels: NDArray[np.uint8] | None = None  # the image as the classifier saw it, (side, side, 3)
     picture: Image.Image | None = None  # the image itself, small; where asked for
 
 
 class _Decoded(NamedTuple):
-    pixels: NDArray[np.uint8]  # (views, side, side, 3)
+    pixels: NDArray[np.uint8]  # (side, side, 3)
     picture: Image.Image | None
 
 
@@ -45,15 +45,14 @@ def predict(names: Sequence[str], classifier: Classifier, *, pictures: bool = Fa
     An image that can't be had or read costs no other. Args: `pictures` keeps the images, small, to be shown.
     """
     load = partial(_load, classifier=classifier, keep=pictures)
-    together = max(1, classifier.batch_size // classifier.views)
-    decoding = map_ahead(load, names, ahead=4 * together)
+    decoding = map_ahead(load, names, ahead=4 * classifier.batch_size)
     with bar("predict", " images", len(names), disable=len(names) < MANY or sys.stdout.isatty()) as shown:
-        while group := list(islice(decoding, together)):
+        while group := list(islice(decoding, classifier.batch_size)):
             batch = [found.pixels for _, found in group if isinstance(found, _Decoded)]
-            rows = iter(classifier.mean_probabilities(np.stack(batch)) if batch else ())
+            rows = iter(classifier.probabilities(np.stack(batch)) if batch else ())
             for name, found in group:
                 if isinstance(found, _Decoded):
-                    yield Outcome(name, next(rows), "", found.pixels[:1], found.picture)
+                    yield Outcome(name, next(rows), "", found.pixels, found.picture)
                 else:
                     yield Outcome(name, error=str(found))
             shown.update(len(group))

@@ -63,8 +63,8 @@ def write(folder: Path, files: Files, classifier: Classifier) -> None:
         for picture in pictures:
             [shares] = model.predict(pd.DataFrame({mlflow_model.COLUMN: [picture]}))["probabilities"]
             found = np.array([shares[name] for name in classifier.class_names])
-            _, views = classifier.look(picture)
-            export.check(found, classifier.mean_probabilities(views[None]), folder)
+            _, pixels = classifier.look(picture)
+            export.check(found, classifier.probabilities(pixels[None]), folder)
 
 
 def register(name: str, folder: Path, model: Path) -> str:

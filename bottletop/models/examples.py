@@ -21,7 +21,7 @@ class Examples(ABC):
 
     rows: tuple[SplitRow, ...]
     class_names: tuple[str, ...]  # sorted; a label's number is its position here
-    labels: NDArray[np.int64]  # (n,), or (views * n,): those of the whole images, then the same of each further view
+    labels: NDArray[np.int64]  # (n,)
 
     @property
     @abstractmethod
@@ -39,10 +39,6 @@ class Examples(ABC):
     def side(self, name: str) -> Rows:
         """Positions of the images of one side of the split."""
         return np.array([i for i, row in enumerate(self.rows) if row.side == name], np.intp)
-
-    def views(self, rows: Rows) -> list[Rows]:
-        """Positions of each view of the images whose positions are given; the whole image is the first."""
-        return [rows]
 
 
 def labelled(rows: Sequence[SplitRow]) -> tuple[tuple[SplitRow, ...], tuple[str, ...], NDArray[np.int64]]:

@@ -33,7 +33,6 @@ class TopParams(Params, frozen=True, kw_only=True):
     label_smoothing: Fraction
     l2: Annotated[float, Meta(ge=0, le=1000)]  # penalty on the kernels of all layers
     calibrate: bool  # scale the outputs by one temperature, fitted on validation
-    test_time_views: bool  # validation and test images: the mean over all their views, not the whole image alone
     seed: Annotated[int, Meta(ge=0, lt=2**32)]
 
     def __post_init__(self) -> None:

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from bottletop.core.errors import ArtefactError
 from bottletop.core.parallel import processors
-from bottletop.images.crops import read_square
 from bottletop.images.decoding import REVISION
-from bottletop.images.index import ImageRow
+from bottletop.images.index import ImageRow, read_square
 from bottletop.models.examples import Examples, Rows, labelled
 from bottletop.split import SplitRow
 

@@ -43,19 +43,12 @@ def classifier(values: keras.KerasTensor, classes: int, params: TopParams) -> ke
     return last(values)
 
 
-def predict(model: keras.Model, examples: Examples, rows: Rows, *, all_views: bool = False) -> NDArray[np.float32]:
-    """Class probabilities in the order of `rows`: float32, (len(rows), classes).
-
-    Args:
-        all_views: the mean over the views of each image, not those of the whole image alone.
-    """
+def predict(model: keras.Model, examples: Examples, rows: Rows) -> NDArray[np.float32]:
+    """Class probabilities in the order of `rows`: float32, (len(rows), classes)."""
     result = np.zeros((len(rows), model.output_shape[-1]), np.float32)
-    views = examples.views(rows) if all_views else [rows]
     for start in range(0, len(rows), examples.at_once):
         block = slice(start, start + examples.at_once)
-        for view in views:
-            result[block] += model.predict_on_batch(examples.read(view[block]))
-    result /= len(views)
+        result[block] = model.predict_on_batch(examples.read(rows[block]))
     return result
 
 

@@ -21,7 +21,6 @@ from bottletop.core.settings import Params
 from bottletop.models.calibration import best_temperature
 from bottletop.models.epochs import HISTORY, Entry, Epochs, unfinished
 from bottletop.models.examples import Examples, Rows
-from bottletop.models.fused import Adam, RMSprop
 from bottletop.models.params import TopParams
 from bottletop.models.record import PREDICTED_SIDES, TUNED, Probabilities, TopRecord, write_probabilities
 from bottletop.models.top import build, predict
@@ -48,8 +47,7 @@ def train(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], N
     """Fits a top on the training side of a dataset's features, and returns it at its best epoch; see `fit`."""
 
     def network() -> keras.Model:
-        rows = np.concatenate(features.views(features.side("train")))
-        moments = _moments(features, rows, params) if params.standardise else None
+        moments = _moments(features, features.side("train"), params) if params.standardise else None
         return build(features.width, len(features.class_names), params, moments)
 
     model, epochs = fit(features, network, params, on_epoch)
@@ -77,14 +75,12 @@ def fit(
 
     Raises:
         DataError: there is a single class.
-        ParamsError: training diverges, or there are no further views to average over.
+        ParamsError: training diverges.
     """
     classes = len(examples.class_names)
     if classes < 2:
         raise DataError(f"a dataset needs at least two classes, got only {examples.class_names[0]!r}: add a folder")
-    training, validation = np.concatenate(examples.views(examples.side("train"))), examples.side("validation")
-    if params.test_time_views and len(examples.views(validation)) == 1:
-        raise ParamsError("train.test_time_views needs train.model top and extract.views over 1: edit params.yaml")
+    training, validation = examples.side("train"), examples.side("validation")
     keras.utils.clear_session()  # layers are named by counting: so that equal models are equal files
     keras.utils.set_random_seed(params.seed)
     tf.config.experimental.enable_op_determinism()
@@ -134,7 +130,7 @@ def finish(
     """
     if params.calibrate:
         validation = examples.side("validation")
-        probabilities = predict(model, examples, validation, all_views=params.test_time_views)
+        probabilities = predict(model, examples, validation)
         last = model.get_layer("classes")
         temperature = best_temperature(probabilities, examples.labels[validation])
         last.set_weights([values / temperature for values in last.get_weights()])
@@ -147,10 +143,7 @@ def finish(
         params=params,
         precision=precision,
     )
-    predicted = {
-        side: predict(model, examples, examples.side(side), all_views=params.test_time_views)
-        for side in PREDICTED_SIDES
-    }
+    predicted = {side: predict(model, examples, examples.side(side)) for side in PREDICTED_SIDES}
     return Trained(model, record, predicted, tuple(epochs.history), arrays)
 
 
@@ -228,7 +221,7 @@ def _class_weights(labels: NDArray[np.int64], classes: int) -> dict[int, float]:
 
 
 def _optimiser(params: TopParams) -> keras.optimizers.Optimizer:
-    kinds = {"adam": Adam, "rmsprop": RMSprop, "sgd": keras.optimizers.SGD}
+    kinds = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
     return kinds[params.optimiser](params.learning_rate)
 
 

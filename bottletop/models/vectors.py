@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bottletop.backbones.networks import Kind, Pooling
 from bottletop.core.errors import ArtefactError
 from bottletop.core.files import sha256_text
-from bottletop.features.manifest import Manifest, feature_file, read_manifest, view_stem
+from bottletop.features.manifest import Manifest, feature_file, read_manifest
 from bottletop.models.examples import Examples, Rows, labelled
 from bottletop.split import SplitRow
 
@@ -31,12 +31,7 @@ class FeatureSet(Examples):
     pooling: Pooling
 
     def recipe(self) -> dict[str, object]:
-        """With one view, views are not mentioned: tops of before stay valid."""
-        more = {"views": self.manifest.views, "flip": self.manifest.flip} if self.manifest.views > 1 else {}
-        return {**self.manifest.recipe(), "kind": self.kind, "pooling": self.pooling, **more}
-
-    def views(self, rows: Rows) -> list[Rows]:
-        return [rows + view * len(self.rows) for view in range(self.manifest.views)]
+        return {**self.manifest.recipe(), "kind": self.kind, "pooling": self.pooling}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -67,8 +62,7 @@ class FeatureSet(Examples):
 
     @functools.cached_property
     def _files(self) -> list["_File"]:
-        names = [view_stem(shard, view) for view in range(self.manifest.views) for shard in self.manifest.shards]
-        return [_inspect(feature_file(self.folder, name, self.kind)) for name in names]
+        return [_inspect(feature_file(self.folder, shard, self.kind)) for shard in self.manifest.shards]
 
     @functools.cached_property
     def _starts(self) -> NDArray[np.int64]:
@@ -99,11 +93,9 @@ def open_features(folder: Path, rows: Sequence[SplitRow], kind: Kind, pooling: P
         )
     if kind == "bottleneck" and manifest.bottleneck_shape is None:
         raise ArtefactError(f"{folder} has no bottleneck features: set extract.bottleneck to true in params.yaml")
-    images, class_names, labels = labelled(rows)
-    labels = np.tile(labels, manifest.views)
-    features = FeatureSet(images, class_names, labels, manifest, folder, kind, pooling)
+    features = FeatureSet(*labelled(rows), manifest, folder, kind, pooling)
     expected = manifest.pooled_shape if kind == "pooled" else manifest.bottleneck_shape
-    for shard, file in zip([*manifest.shards.values()] * manifest.views, features._files, strict=True):
+    for shard, file in zip(manifest.shards.values(), features._files, strict=True):
         if file.shape != (shard.rows, *(expected or ())) or file.dtype != np.dtype(manifest.dtype):
             raise ArtefactError(
                 f"{file.path}: expected {shard.rows} rows of {manifest.dtype} {expected}, "

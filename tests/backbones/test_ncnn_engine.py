@@ -70,7 +70,7 @@ from bottletop.images.index import read_index
 from bottletop.features.manifest import ExtractParams
 from bottletop.backbones.weights import load
 import stages.extract
-params = ExtractParams(backbone="vgg16", image_side_px=32, precision="float32", views=1, flip=False, bottleneck=True)
+params = ExtractParams(backbone="vgg16", image_side_px=32, precision="float32", bottleneck=True)
 extract(read_index(Path("index.csv")), Path("images"), load(Path("weights.npz")), 32, params, Path("features"))
 print(sorted({name.split(".")[0] for name in sys.modules} & {"tensorflow", "keras", "pandas", "mlflow"}))
 """

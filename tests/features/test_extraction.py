@@ -2,18 +2,16 @@ import gc
 import importlib.metadata
 from collections import Counter
 
-import msgspec
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
 
 from bottletop.backbones import extractor
 from bottletop.backbones.weights import digest
 from bottletop.core.errors import ArtefactError, ParamsError
-from bottletop.core.files import read_json, sha256_text
+from bottletop.core.files import sha256_text
 from bottletop.features.extraction import extract
 from bottletop.features.manifest import read_manifest
-from bottletop.images import crops
+from bottletop.images import index
 from bottletop.images.decoding import decode, square
 from bottletop.images.index import ImageRow, Index, read_shard, write_index
 from tests.tiny import POOLED_FEATURES, extract_params, image_shards, pictures, random_weights
@@ -104,45 +102,6 @@ def test_without_the_bottleneck_its_files_are_left_out(tmp_path, fake_backbone):
     assert read_manifest(tmp_path / "features").bottleneck_shape is None
 
 
-def test_further_views_are_the_backbones_features_of_crops_mirrored_or_not(tmp_path):
-    rows = image_shards(tmp_path / "images", pictures("dog", 9))
-    found = run(tmp_path, rows, views=3, flip=True)
-    assert len(found) == 2 * 3
-    compute = extractor.build(random_weights(), SIDE, extractor.NCNN)
-    mirrored = 0
-    for number in (1, 2):
-        seen = []
-        for row, data in zip(rows, read_shard(tmp_path / "images/dog-000.tar", rows), strict=True):
-            name = f"{row.id}#{number}-crop-flip-1"
-            crop = decode(data).resize((SIDE, SIDE), Image.Resampling.BILINEAR, crops.box(name, 40, 30))
-            mirrored += crops.is_mirrored(name)
-            seen.append(np.asarray(ImageOps.mirror(crop) if crops.is_mirrored(name) else crop))
-        bottleneck, pooled = zip(*(compute(image[None]) for image in seen), strict=True)
-        np.testing.assert_array_equal(found[f"dog-000.view{number}.npy"], np.concatenate(bottleneck))
-        np.testing.assert_array_equal(found[f"dog-000.view{number}.pooled.npy"], np.concatenate(pooled))
-    assert 0 < mirrored < 2 * 9
-
-
-def test_with_further_views_the_files_of_the_whole_images_are_the_same(tmp_path, fake_backbone):
-    photos = [*pictures("dog", 9), *pictures("cat", 2, seed=1)]
-    alone = run(tmp_path / "1", image_shards(tmp_path / "1/images", photos))
-    more = run(tmp_path / "2", image_shards(tmp_path / "2/images", photos), views=2)
-    for name, values in alone.items():
-        np.testing.assert_array_equal(more[name], values)
-    one, two = (read_manifest(tmp_path / number / "features") for number in "12")
-    assert (two.views, two.flip) == (2, False)
-    assert msgspec.structs.replace(two, views=1) == one
-    assert two.contract() == one.contract()
-
-
-def test_with_one_view_the_manifest_and_rows_say_nothing_of_views(tmp_path, fake_backbone):
-    rows = image_shards(tmp_path / "images", pictures("dog", 3))
-    run(tmp_path, rows, flip=True)
-    assert not {"views", "flip"} & read_json(tmp_path / "features/manifest.json").keys()
-    lines = (tmp_path / "features/rows.csv").read_text().splitlines()
-    assert [line.split(",")[:2] for line in lines[1:]] == [[row.id, "dog-000"] for row in rows]
-
-
 def test_batches_are_full_across_shards_but_the_last(tmp_path, fake_backbone):
     run(tmp_path, image_shards(tmp_path / "images", [*pictures("dog", 19), *pictures("cat", 8, seed=1)]))
     assert fake_backbone == [8, 8, 8, 3]  # the cats, then the dogs
@@ -206,7 +165,7 @@ def test_only_a_few_images_are_decoded_ahead(tmp_path, monkeypatch):
         return np.zeros((len(images), 1, 1, 512)), np.zeros((len(images), 2560))
 
     sizes = []
-    monkeypatch.setattr(crops, "decode", count)
+    monkeypatch.setattr(index, "decode", count)
     monkeypatch.setattr(extractor, "build", lambda *_: compute)
     run(tmp_path, image_shards(tmp_path / "images", pictures("dog", 150)))
     assert sum(sizes) == len(decoded) == 150
@@ -232,7 +191,7 @@ def test_of_the_index_only_the_rows_at_hand_are_in_memory(tmp_path, monkeypatch)
     finally:
         gc.unfreeze()
     assert len(held) == 20 * 20 / 8
-    assert max(held) <= 4 * 20 + 5 * 8  # two shards and their views, and what is decoded ahead
+    assert max(held) <= 4 * 20 + 5 * 8  # four shards, and what is decoded ahead
 
 
 def test_an_index_that_is_replaced_meanwhile_is_noticed(tmp_path, fake_backbone):
@@ -260,7 +219,6 @@ def test_an_index_that_is_replaced_meanwhile_is_noticed(tmp_path, fake_backbone)
         ({"image_side_px": "big"}, "image_side_px"),
         ({"precision": "float16"}, "precision"),
         ({"bottleneck": "yes"}, "bottleneck"),
-        ({"views": 0}, "views"),
         ({"flip": 1}, "flip"),
         ({"side": 32}, "side"),
     ],

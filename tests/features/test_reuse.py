@@ -187,21 +187,6 @@ def test_pooled_features_are_found_where_the_bottleneck_is_no_longer_wanted(tmp_
     assert set(found) == {"cat-000.pooled.npy", "dog-000.pooled.npy", "manifest.json", "rows.csv"}
 
 
-def test_the_whole_images_are_found_where_further_views_are_wanted(tmp_path, dataset, vgg16, capsys):
-    dataset.killed(tmp_path / "features", vgg16, after=64)
-    found = dataset.extract(tmp_path / "features", views=3)
-    assert vgg16.computed == 3 * 80 - 64
-    assert "64 of 240 views of images were computed before" in capsys.readouterr().err
-    assert found == dataset.extract(tmp_path / "from scratch", views=3)
-
-
-@pytest.mark.parametrize(("changes", "computed"), [({"views": 2}, 0), ({"views": 4}, 40), ({"flip": True}, 80)])
-def test_further_views_are_found_unless_they_are_mirrored_now(tmp_path, dataset, vgg16, changes, computed):
-    dataset.killed(tmp_path / "features", vgg16, after=160, views=3)  # the cats' views are all there
-    dataset.extract(tmp_path / "features", rows=dataset.rows[:40], **{"views": 3, **changes})
-    assert vgg16.computed == computed
-
-
 def test_all_is_computed_where_the_bottleneck_is_wanted_and_was_not(tmp_path, dataset, vgg16):
     dataset.killed(tmp_path / "features", vgg16, after=64, bottleneck=False)
     dataset.extract(tmp_path / "features")

@@ -123,15 +123,3 @@ def test_they_can_be_explained_too(other: Path) -> None:
     a_test_image(other)
     run(other, "bottletop", "predict", "--explain", "seen.jpg")
     assert (other / "explained/seen.png").stat().st_size > 10_000
-
-
-def test_where_the_pipeline_takes_the_mean_over_views_so_do_predict_and_the_mlflow_model(tmp_path: Path) -> None:
-    project = small.make(tmp_path)
-    for name, value in {"extract.views": 3, "extract.flip": True, "train.test_time_views": True}.items():
-        small.set_param(project, name, value)
-    run(project, "dvc", "repro")
-    _, mean = a_test_image(project)
-    np.testing.assert_allclose(predicted(project), mean, atol=1e-4)
-    output = run(project, "bottletop", "export", "--register", "views")
-    assert "sees whole images alone, the pipeline the mean of 3 views" in output
-    np.testing.assert_allclose(predicted(project, "--registered", "views"), mean, atol=1e-4)

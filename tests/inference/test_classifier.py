@@ -1,12 +1,9 @@
-import hashlib
-
 import numpy as np
 import pytest
 
 from bottletop.backbones import extractor, weights
 from bottletop.core.errors import ArtefactError
 from bottletop.core.files import read_json, write_json
-from bottletop.images import crops
 from bottletop.images.decoding import square
 from bottletop.inference import classifier
 from bottletop.inference.classifier import Classifier
@@ -34,22 +31,10 @@ def test_probabilities_are_those_of_the_top_on_features_as_they_are_stored(tmp_p
     assert np.ptp(found, axis=0).min() > 0.01  # images differ
 
 
-def test_with_test_time_views_the_mean_over_an_images_views_counts(tmp_path):
-    files = write_model(tmp_path, contract={"views": 3, "flip": True}, test_time_views=True)
-    model, data = classifier.load(files), png(1, (40, 30))
-    picture, views = model.look(data)
-    names = [crops.name(hashlib.sha256(data).hexdigest(), number, flip=True) for number in range(3)]
-    np.testing.assert_array_equal(views, [crops.seen(picture, name, SIDE) for name in names])
-    one_by_one = [model.probabilities(view[None])[0] for view in views]
-    found = model.mean_probabilities(np.stack([views] * 50))  # more than are computed at once
-    np.testing.assert_allclose(found, [np.mean(one_by_one, axis=0)] * 50, atol=1e-6)
-    assert np.abs(found[0] - one_by_one[0]).max() > 1e-3
-
-
-def test_without_them_the_whole_image_is_all_that_counts(tmp_path):
-    files = write_model(tmp_path, contract={"views": 3, "flip": True})
-    _, views = classifier.load(files).look(png(1, (40, 30)))
-    np.testing.assert_array_equal(views, [square(photo(1, (40, 30)), SIDE)])
+def test_an_image_file_is_seen_as_the_pipeline_sees_it(tmp_path):
+    picture, pixels = classifier.load(write_model(tmp_path)).look(png(1, (40, 30)))
+    assert picture.size == (40, 30)
+    np.testing.assert_array_equal(pixels, square(photo(1, (40, 30)), SIDE))
 
 
 def test_class_names_and_side_are_the_models(tmp_path):

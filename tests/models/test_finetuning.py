@@ -26,9 +26,7 @@ def pictures(tmp_path_factory):
 def folder(pictures, tmp_path_factory):
     """Features of the pictures by a backbone with random weights, in float32."""
     folder = tmp_path_factory.mktemp("features") / "tars"
-    params = ExtractParams(
-        backbone="vgg16", image_side_px=32, precision="float32", bottleneck=True, views=1, flip=False
-    )
+    params = ExtractParams(backbone="vgg16", image_side_px=32, precision="float32", bottleneck=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_ROOT", str(folder.parent))
         extract(pictures.images, pictures.shards, random_weights(), 32, params, folder)

@@ -14,7 +14,7 @@ from bottletop.core.files import read_numbers
 from bottletop.models import top, training
 from bottletop.models.calibration import best_temperature
 from bottletop.models.vectors import FeatureSet, open_features
-from tests.tiny import ROOT, add_view, feature_folder, simple_params, split_rows, write_features
+from tests.tiny import ROOT, feature_folder, simple_params, split_rows, write_features
 
 
 def opened(folder, rows, kind="pooled", pooling="flatten"):
@@ -313,55 +313,6 @@ def test_calibration_divides_the_last_layer_by_the_temperature_that_suits_valida
     before, after = (each.model.get_layer("classes").get_weights() for each in (raw, calibrated))
     for wanted, found in zip(before, after, strict=True):
         np.testing.assert_allclose(found, wanted / temperature, rtol=1e-5)
-
-
-# Further views
-
-
-@pytest.fixture
-def viewed(tmp_path):
-    """Features that say nothing of the class where the whole images are, and everything in their second view."""
-    rows = feature_folder(tmp_path / "viewed", signal=0)
-    pooled = np.abs(np.random.default_rng(1).standard_normal((len(rows), 12)))
-    pooled[np.arange(len(rows)), [int(row.label[-1]) for row in rows]] += 6
-    alone = opened(tmp_path / "viewed", rows)
-    add_view(tmp_path / "viewed", rows, pooled)
-    return alone, opened(tmp_path / "viewed", rows)
-
-
-def test_training_learns_from_every_view_of_the_training_images(viewed, memory):
-    _, both = viewed
-    found = training.train(both, simple_params(epochs=16, hidden=[], dropout=[], patience=None))
-    whole, second = both.views(both.side("test"))
-    assert (top.predict(found.model, both, second).argmax(1) == both.labels[second]).all()
-    assert (top.predict(found.model, both, whole).argmax(1) == both.labels[whole]).mean() < 0.8
-    mean, _ = training._moments(both, np.concatenate(both.views(both.side("train"))), simple_params())
-    values = [np.sqrt(both.read(view).astype(np.float64)) for view in both.views(both.side("train"))]
-    np.testing.assert_allclose(mean, np.concatenate(values).mean(0))
-    normalised = next(layer for layer in found.model.layers if isinstance(layer, keras.layers.Normalization))
-    np.testing.assert_allclose(np.ravel(normalised.mean), mean, rtol=1e-5)
-
-
-def test_validation_and_test_images_are_looked_at_whole(viewed):
-    _, both = viewed
-    found = training.train(both, simple_params())
-    for side, probabilities in found.probabilities.items():
-        np.testing.assert_array_equal(probabilities, top.predict(found.model, both, both.side(side)))
-
-
-def test_with_test_time_views_probabilities_are_the_mean_over_the_views(viewed):
-    _, both = viewed
-    found = training.train(both, simple_params(test_time_views=True))
-    for side, probabilities in found.probabilities.items():
-        each = [top.predict(found.model, both, view) for view in both.views(both.side(side))]
-        np.testing.assert_allclose(probabilities, np.mean(each, axis=0), rtol=1e-6)
-        assert not np.allclose(each[0], each[1])
-
-
-def test_test_time_views_need_more_than_one(viewed):
-    alone, _ = viewed
-    with pytest.raises(ParamsError, match=r"test_time_views needs train\.model top and extract\.views over 1"):
-        training.train(alone, simple_params(test_time_views=True))
 
 
 # Files

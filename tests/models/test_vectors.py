@@ -5,7 +5,7 @@ import pytest
 from bottletop.core.errors import ArtefactError
 from bottletop.features.manifest import feature_file
 from bottletop.models.vectors import open_features
-from tests.tiny import add_view, split_rows, write_features
+from tests.tiny import split_rows, write_features
 
 
 @pytest.fixture
@@ -86,24 +86,6 @@ def test_a_side_is_the_positions_of_its_images(folder, rows):
     assert features.side("validation").tolist() == [3, 8, 13]
     assert features.side("test").tolist() == [4, 9, 14]
     assert features.side("dropped").tolist() == []
-
-
-def test_further_views_come_after_the_whole_images_in_the_same_order(folder, rows, pooled):
-    add_view(folder, rows, pooled + 1)
-    features = open_features(folder, rows, "pooled", "flatten")
-    assert len(features.labels) == 2 * len(rows)
-    whole, second = features.views(np.array([4, 0]))
-    assert whole.tolist() == [4, 0]
-    np.testing.assert_array_equal(features.read(whole), pooled[[4, 0]])
-    np.testing.assert_array_equal(features.read(second), pooled[[4, 0]] + 1)
-    np.testing.assert_array_equal(features.labels[second], features.labels[whole])
-
-
-def test_a_view_that_is_missing_is_named(folder, rows, pooled):
-    add_view(folder, rows, pooled)
-    (folder / "ant-001.view1.pooled.npy").unlink()
-    with pytest.raises(ArtefactError, match=r"ant-001\.view1\.pooled\.npy can't be read"):
-        open_features(folder, rows, "pooled", "flatten")
 
 
 def test_rows_that_were_read_do_not_stay_in_memory(tmp_path):
