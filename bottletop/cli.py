@@ -98,7 +98,7 @@ def print_results() -> None:
     for dataset in load(tuple[str, ...], "datasets", PARAMS):
         folder = Paths(dataset).metrics
         if not (folder / "metrics.json").exists():
-            raise ArtefactError(f"{dataset} has no results yet: run dvc repro")
+            raise ArtefactError(f"{dataset} has no results yet", "run dvc repro")
         model = Paths(dataset).model / "top.json"
         if not model.exists() or read_json(model)["params"] != read_yaml(PARAMS)["train"]:
             print(f"{dataset}: params.yaml has changed since, or the last run did not complete: run dvc repro")
@@ -155,7 +155,7 @@ def run_predict(
 ) -> None:
     """Prints what each image shows; exits with 1 where one could not be read."""
     if form == "csv" and top is not None:
-        raise ParamsError("--csv has a column for every class: leave out --top, or use --json")
+        raise ParamsError("--csv has a column for every class", "leave out --top, or use --json")
     from bottletop.inference import classifier, inputs, model_files, prediction
 
     with model_files.chosen(dataset, rev, run_name, registered) as files:
@@ -188,7 +188,7 @@ def run_export(
 ) -> None:
     """Writes the model to files, tries them, and says how to use them."""
     if register is not None and only == "keras":
-        raise ParamsError("--register needs the MLflow model: leave out --only keras")
+        raise ParamsError("--register needs the MLflow model", "leave out --only keras")
     from bottletop.inference import classifier, export, model_files, registry
 
     with model_files.chosen(dataset, rev, run_name) as files:

@@ -102,8 +102,9 @@ def _divide(sizes: dict[str, int], params: SplitParams, label: str, *, with_test
     room = {side: max(1, round(share * total)) for side, share in shares.items()}
     if len(sizes) <= len(room):
         raise DataError(
-            f"class {label!r} has {total} images in {len(sizes)} groups of duplicates, and {len(room) + 1} sides to "
-            "fill: add images, or leave the class out with classes in datasets.yaml"
+            f"class {label!r} has {total} images in {len(sizes)} groups of duplicates, and "
+            f"{len(room) + 1} sides to fill",
+            "add images, or leave the class out with classes in datasets.yaml",
         )
     order = sorted(sizes, key=lambda name: hashlib.sha256(f"{params.seed}:{name}".encode()).digest())
     sides = {}
@@ -121,6 +122,6 @@ def _check(rows: Sequence[SplitRow]) -> None:
         for side in SIDES:
             if not counts[label, side]:
                 raise DataError(
-                    f"class {label!r} has no images for {side}: add images, change split in params.yaml, or leave "
-                    "the class out with classes in datasets.yaml"
+                    f"class {label!r} has no images for {side}",
+                    "add images, change split in params.yaml, or leave the class out with classes in datasets.yaml",
                 )

@@ -22,7 +22,7 @@ def run(names: tuple[str, ...], model: Model) -> None:
     if unknown:
         raise ParamsError(f"params.yaml has no section {unknown}, only {', '.join(sorted(SECTIONS))}")
     if not names:
-        raise ParamsError("datasets in params.yaml is empty: name at least one of datasets.yaml")
+        raise ParamsError("datasets in params.yaml is empty", "name at least one of datasets.yaml")
     for name in names:
         source = dataset(name).source
         local = [source.folder] if source.folder else [url for url in source.urls if url.startswith("file:")]

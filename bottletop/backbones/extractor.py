@@ -50,17 +50,19 @@ def build(weights: Arrays, image_side_px: int, engine: Engine, backbone: str = "
     Raises ArtefactError where a weight or a feature is not finite, or weights are so large that features may not be.
     """
     if not all(np.isfinite(array).all() for array in weights.values()):  # ReLU turns NaN into 0: unseen later on
-        raise ArtefactError("the backbone's weights are not finite: run dvc repro weights")
+        raise ArtefactError("the backbone's weights are not finite", "run dvc repro weights")
     if _may_overflow(backbone, weights):
         raise ArtefactError(
-            "the backbone's weights are so large that features may overflow float32: run dvc repro weights"
+            "the backbone's weights are so large that features may overflow float32", "run dvc repro weights"
         )
     forward = _forward(weights, image_side_px, engine, backbone)
 
     def extract(images: NDArray[np.uint8]) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
         bottleneck, pooled = forward(images)
         if not np.isfinite(pooled).all():  # an average shows whatever is not finite in its block
-            raise ArtefactError("the backbone's features are not finite: the weights are damaged, or use float32")
+            raise ArtefactError(
+                "the backbone's features are not finite", "run dvc repro weights, or set extract.precision to float32"
+            )
         return _float16(bottleneck), _float16(pooled)
 
     return extract

@@ -47,7 +47,9 @@ def forward(backbone: str, weights: Arrays, image_side_px: int) -> Forward:
         failed, pooled = extractor.extract("pooled")
         failed_too, bottleneck = extractor.extract("bottleneck")
         if failed or failed_too:
-            raise ArtefactError("ncnn could not compute an image, maybe for lack of memory: set BOTTLETOP_THREADS to 1")
+            raise ArtefactError(
+                "ncnn could not compute an image, maybe for lack of memory", "set BOTTLETOP_THREADS to 1"
+            )
         return np.array(bottleneck).transpose(1, 2, 0), np.array(pooled)
 
     def run(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -69,7 +71,7 @@ def _network(backbone: str, weights: Arrays, image_side_px: int) -> ncnn.Net:
         file.flush()
         failed += net.load_model(file.name)
     if failed:
-        raise ArtefactError(f"ncnn could not build {backbone}, maybe for lack of memory: close other programs")
+        raise ArtefactError(f"ncnn could not build {backbone}, maybe for lack of memory", "close other programs")
     return net
 
 

@@ -62,7 +62,9 @@ def named(backbone: str) -> Network:
         ParamsError: there is none.
     """
     if backbone not in NETWORKS:
-        raise ParamsError(f"extract.backbone must be one of {', '.join(NETWORKS)}, got {backbone!r}: edit params.yaml")
+        raise ParamsError(
+            f"extract.backbone must be one of {', '.join(NETWORKS)}, got {backbone!r}", "edit params.yaml"
+        )
     return NETWORKS[backbone]
 
 
@@ -76,7 +78,7 @@ def side_px(backbone: str, wanted: Side, of_dataset: Side) -> int:
     sides = [side for side in (wanted, of_dataset, network.side_px) if side != "auto"]
     if sides[0] < network.min_side_px:
         raise ParamsError(
-            f"{backbone} takes images of {network.min_side_px} px or more, got {sides[0]}: set extract.image_side_px "
-            f"in params.yaml, such as to {network.side_px}"
+            f"{backbone} takes images of {network.min_side_px} px or more, got {sides[0]}",
+            f"set extract.image_side_px in params.yaml, such as to {network.side_px}",
         )
     return sides[0]

@@ -87,10 +87,10 @@ def dataset(name: str) -> Dataset:
         ParamsError: there is none, or it is malformed.
     """
     if not re.fullmatch(r"[\w-]+", name):
-        raise ParamsError(f"a dataset's name is made of letters, digits, - and _, got {name!r}: edit datasets.yaml")
+        raise ParamsError(f"a dataset's name is made of letters, digits, - and _, got {name!r}", "edit datasets.yaml")
     known = (read_yaml(CATALOGUE) or {}).get("datasets") or {}
     if name not in known:
-        raise ParamsError(f"dataset {name!r} is not in {CATALOGUE}, which has {', '.join(known)}: add an entry")
+        raise ParamsError(f"dataset {name!r} is not in {CATALOGUE}, which has {', '.join(known)}", "add an entry")
     return load(Dataset, f"datasets.{name}", CATALOGUE)
 
 
@@ -102,7 +102,7 @@ def image_side_px(name: str, wanted: int | Literal["auto"]) -> int:
     """
     side = dataset(name).image_side_px if wanted == "auto" else wanted
     if side == "auto":
-        raise ParamsError(f"how large {name}'s images should be is not said: set cnn.image_side_px in params.yaml")
+        raise ParamsError(f"how large {name}'s images should be is not said", "set cnn.image_side_px in params.yaml")
     return side
 
 

@@ -8,7 +8,11 @@ WHERE_ELSE = "put it there, edit its entry in datasets.yaml, or take what a coll
 
 
 class BottletopError(Exception):
-    """The base of every error that is the user's to fix."""
+    """The base of every error that is the user's to fix: what is wrong, and what to do about it."""
+
+    def __init__(self, problem: str, fix: str = "") -> None:
+        super().__init__(f"{problem}: {fix}" if fix else problem)
+        self.problem, self.fix = problem, fix
 
 
 class ParamsError(BottletopError):

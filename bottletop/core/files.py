@@ -85,7 +85,7 @@ def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
         if tuple(next(reader, ())) != kind._fields:
-            raise ArtefactError(f"{path} has other columns than {', '.join(kind._fields)}: run dvc repro")
+            raise ArtefactError(f"{path} has other columns than {', '.join(kind._fields)}", "run dvc repro")
         for row in reader:
             yield kind(*(convert(cell) for convert, cell in zip(kinds, row, strict=True)))
 

@@ -28,7 +28,7 @@ def processors() -> int:
 def at_least_one(name: str, text: str) -> int:
     """An environment variable's value."""
     if not text.isdecimal() or int(text) < 1:
-        raise ParamsError(f"{name} must be a whole number of at least 1, got {text!r}: change it in the environment")
+        raise ParamsError(f"{name} must be a whole number of at least 1, got {text!r}", "change it in the environment")
     return int(text)
 
 

@@ -38,9 +38,9 @@ def read_yaml(path: Path) -> Any:
     try:
         return parse_yaml(path.read_bytes())
     except FileNotFoundError as error:
-        raise ParamsError(f"{path} is missing: run this from the repository's root") from error
+        raise ParamsError(f"{path} is missing", "run this from the repository's root") from error
     except yaml.YAMLError as error:
-        raise ParamsError(f"{path} is not valid YAML: {error}") from error
+        raise ParamsError(f"{path} is not valid YAML: {error}", f"edit {path}") from error
 
 
 def load(kind: type[T], section: str, path: Path = Path("params.yaml")) -> T:
@@ -53,7 +53,7 @@ def load(kind: type[T], section: str, path: Path = Path("params.yaml")) -> T:
     for key in section.split("."):
         if not isinstance(values, dict) or key not in values:
             found = ", ".join(map(str, values)) if isinstance(values, dict) else repr(values)
-            raise ParamsError(f"{path} has no '{section}', only: {found}")
+            raise ParamsError(f"{path} has no '{section}', only: {found}", f"edit {path}")
         values = values[key]
     return parse(kind, values, section, path)
 
@@ -72,7 +72,7 @@ def unedited(*sections: str, path: Path = Path("params.yaml")) -> Iterator[None]
     for section in sections:
         if _section(after, section) != _section(before, section):
             raise ParamsError(
-                f"{section} in {path} was edited while this ran, so its results are thrown away: dvc repro"
+                f"{section} in {path} was edited while this ran, so its results are thrown away", "dvc repro"
             )
 
 
@@ -91,7 +91,7 @@ def parse(kind: type[T], values: Any, section: str, path: Path) -> T:
         location = location.rstrip("`")
         message += _allowed(kind, message, location)
         got = f"{'' if ', got `' in message else ', got'} {_value_at(values, location)!r}" if location else ""
-        raise ParamsError(f"{section}{location}: {message[0].lower()}{message[1:]}{got}: edit {path}") from error
+        raise ParamsError(f"{section}{location}: {message[0].lower()}{message[1:]}{got}", f"edit {path}") from error
 
 
 def _allowed(kind: Any, message: str, location: str) -> str:

@@ -57,8 +57,7 @@ def _isolated(check: Check) -> list[Finding]:
     try:
         findings += check()
     except BottletopError as error:
-        text, _, fix = str(error).rpartition(": ")  # every message of ours ends with what to do, but for YAML's
-        findings.append(problem(str(error), LOOK) if "\n" in str(error) else problem(text, fix))
+        findings.append(problem(error.problem, error.fix or LOOK))
     except Exception as error:  # whatever is broken here, the other checks are still worth running
         findings.append(problem(f"could not be checked: {type(error).__name__}: {error}", "report this as a bug"))
     return [finding for finding in findings if finding.level != "ok"] or findings  # what is fine is of less interest

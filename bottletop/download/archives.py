@@ -40,7 +40,7 @@ def members(path: Path) -> Iterator[Member]:
         yield from _folder(path)
         return
     if not path.is_file():
-        raise DataError(f"{path} is missing: {WHERE_ELSE}")
+        raise DataError(f"{path} is missing", WHERE_ELSE)
     with _damage_explained(path):
         opened = _zip(path) if zipfile.is_zipfile(path) else _tar(path)
         for count, member in enumerate(opened, start=1):
@@ -64,7 +64,7 @@ def _damage_explained(path: Path) -> Iterator[None]:
         RuntimeError,  # zipfile: encrypted, or a compression it does not know
     ) as error:
         raise DataError(
-            f"{path} is not a whole tar, tar.gz or zip ({error}): delete it, and download it again"
+            f"{path} is not a whole tar, tar.gz or zip ({error})", "delete it, and download it again"
         ) from error
 
 

@@ -51,12 +51,12 @@ def verify(path: Path, checksum: str | None) -> None:
         DataError: it is missing or differs; shows both checksums.
     """
     if not path.is_file():
-        raise DataError(f"{path} is missing: {WHERE_ELSE}")
+        raise DataError(f"{path} is missing", WHERE_ELSE)
     if checksum is not None:
         algorithm, _, expected = checksum.partition(":")
         found = file_digest(path, algorithm)
         if found != expected:
-            raise DataError(f"{path}: expected {algorithm} {expected}, got {found}: replace the file or its checksum")
+            raise DataError(f"{path}: expected {algorithm} {expected}, got {found}", "replace the file or its checksum")
 
 
 def _fetch_one(url: str, checksum: str | None, path: Path) -> Path:
@@ -135,7 +135,7 @@ def _continue(url: str, part: Path) -> None:
         remaining = int(answer.headers.get("Content-Length", 0))
         free = shutil.disk_usage(part.parent).free
         if remaining > free:
-            raise DataError(f"needs {remaining:,} bytes in {part.parent}, {free:,} are free: make room")
+            raise DataError(f"needs {remaining:,} bytes in {part.parent}, {free:,} are free", "make room")
         version = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         if version:
             tag.write_text(version)

@@ -208,16 +208,16 @@ def _short(name: str) -> str:
 def _check(source: Source, rows: list[ImageRow], rejected: list[tuple[str, str, str]], allowed: float) -> None:
     total = len(rows) + len(rejected)
     if total == 0:
-        raise DataError(f"no file matches images: {source.images!r}: edit datasets.yaml")
+        raise DataError(f"no file matches images: {source.images!r}", "edit datasets.yaml")
     if not rows or len(rejected) > allowed * total:
         examples = "; ".join(f"{name} ({reason})" for name, _, reason in rejected[:3])
         raise DataError(
-            f"{len(rejected)} of {total} images are unreadable, allowed is a fraction of {allowed}: {examples}: "
-            "mend the source or raise download.max_rejected in params.yaml"
+            f"{len(rejected)} of {total} images are unreadable, allowed is a fraction of {allowed}: {examples}",
+            "mend the source or raise download.max_rejected in params.yaml",
         )
     empty = set(source.classes or ()) - {row.label for row in rows}
     if empty:
-        raise DataError(f"no image is of {', '.join(sorted(empty))}: edit classes in datasets.yaml")
+        raise DataError(f"no image is of {', '.join(sorted(empty))}", "edit classes in datasets.yaml")
 
 
 def _report(rows: list[ImageRow], rejected: list[tuple[str, str, str]], near_pairs: int) -> dict[str, Any]:

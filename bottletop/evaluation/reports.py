@@ -129,7 +129,9 @@ def write_figures(folder: Path, report: Report, history: Path, shards: Path) -> 
 def require_same_images(images: Sequence[ImageRow], rows: Sequence[SplitRow], dataset: str) -> None:
     """Raises ArtefactError where the split is of other images than the index, or lists them in another order."""
     if [image.id for image in images] != [row.id for row in rows]:
-        raise ArtefactError(f"the split of {dataset} is of other images than its index: run dvc repro split@{dataset}")
+        raise ArtefactError(
+            f"the split of {dataset} is of other images than its index", f"run dvc repro split@{dataset}"
+        )
 
 
 def select(images: Sequence[ImageRow], rows: Iterable[int]) -> tuple[ImageRow, ...]:

@@ -89,5 +89,5 @@ def _mean(gains: NDArray[np.float64], sizes: NDArray[np.int64], axis: int = -1) 
 def _require_same_images(outcomes: Sequence[Outcome]) -> None:
     if any(outcome.images != outcomes[0].images for outcome in outcomes):
         raise ArtefactError(
-            "the models were tested on different images: compare those of one split (split.*, download.*)"
+            "the models were tested on different images", "compare those of one split (split.*, download.*)"
         )

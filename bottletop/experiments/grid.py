@@ -59,9 +59,9 @@ def points(settings: Sequence[str]) -> list[Point]:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not text:
-            raise ParamsError(f"'{setting}' is not a setting with values: write, for example, train.epochs=5,10,20")
+            raise ParamsError(f"'{setting}' is not a setting with values", "write, for example, train.epochs=5,10,20")
         if key in axes:
-            raise ParamsError(f"{key} is given twice: write all its values in one, such as train.epochs=5,10,20")
+            raise ParamsError(f"{key} is given twice", "write all its values in one, such as train.epochs=5,10,20")
         check_key(key)
         axes[key] = _values(key, text)
     found: dict[str, Point] = {}
@@ -96,7 +96,7 @@ def setting(text: str) -> tuple[str, Any]:
     key, _, value = text.partition("=")
     values = _values(key, value)
     if len(values) != 1:
-        raise ParamsError(f"'{text}' is not a setting with one value: write, for example, train.epochs=5")
+        raise ParamsError(f"'{text}' is not a setting with one value", "write, for example, train.epochs=5")
     check_key(key)
     return key, values[0]
 
@@ -112,7 +112,7 @@ def check_key(key: str) -> None:
     known = [f"{section}.{name}" for section in SECTIONS for name in read_yaml(PARAMS).get(section) or {}]
     if key not in known:
         near = difflib.get_close_matches(key, known, n=3, cutoff=0.5) or known
-        raise ParamsError(f"params.yaml has no setting '{key}': did you mean {', '.join(near)}?")
+        raise ParamsError(f"params.yaml has no setting '{key}'", f"did you mean {', '.join(near)}?")
 
 
 def _values(key: str, text: str) -> list[Any]:
@@ -120,7 +120,7 @@ def _values(key: str, text: str) -> list[Any]:
     try:
         values = parse_yaml(f"[{text}]")
     except yaml.YAMLError as error:
-        raise ParamsError(f"{key}={text} can't be read: write values with commas between them") from error
+        raise ParamsError(f"{key}={text} can't be read", "write values with commas between them") from error
     return [value for position, value in enumerate(values) if value not in values[:position]]
 
 

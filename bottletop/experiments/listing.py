@@ -64,7 +64,7 @@ def find(name: str) -> list[Record]:
     known = {one.name for one in saved} | {record.experiment for record in records.newest(None, records.NAMES)}
     near = difflib.get_close_matches(name, sorted(known))
     hint = f"did you mean {' or '.join(near)}?" if near else "bottletop runs --all lists them"
-    raise ArtefactError(f"no experiment is called {name!r} and no run's id begins so: {hint}")
+    raise ArtefactError(f"no experiment is called {name!r} and no run's id begins so", hint)
 
 
 def describe(record: Record) -> str:
@@ -104,12 +104,12 @@ def open_page(record: Record) -> None:
         ArtefactError: there is no such page, nobody answers there, or there is no browser.
     """
     if not record.run_id:
-        raise ArtefactError(f"{record.experiment} has no MLflow run here, so no page to open: dvc exp apply shows it")
+        raise ArtefactError(f"{record.experiment} has no MLflow run here, so no page to open", "dvc exp apply shows it")
     if not answers(_ui()):
         advice = "check MLFLOW_TRACKING_URI" if is_server(tracking_uri()) else "type make ui in another terminal"
-        raise ArtefactError(f"no MLflow server answers at {_ui()}: {advice}, then try again")
+        raise ArtefactError(f"no MLflow server answers at {_ui()}", f"{advice}, then try again")
     if not webbrowser.open(page(record)):
-        raise ArtefactError(f"no web browser was found: open {page(record)} in yours")
+        raise ArtefactError("no web browser was found", f"open {page(record)} in yours")
 
 
 def _mlflow() -> str:

@@ -58,7 +58,7 @@ def _read(name: str) -> dict[str, Any]:
     path = FOLDER / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(each.stem for each in sorted(FOLDER.glob("*.yaml")))
-        raise ParamsError(f"there is no recipe {name!r}, only {known}: add {path} for one of your own")
+        raise ParamsError(f"there is no recipe {name!r}, only {known}", f"add {path} for one of your own")
     return dict(read_yaml(path) or {})
 
 

@@ -79,7 +79,7 @@ def workspace() -> Experiment:
     """
     head = git("rev-parse", "HEAD")
     if not head:
-        raise ArtefactError("experiments start from a commit, and there is none: git add --all, then git commit")
+        raise ArtefactError("experiments start from a commit, and there is none", "git add --all, then git commit")
     return Experiment("workspace", head, "", 0)
 
 

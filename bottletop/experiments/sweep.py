@@ -108,7 +108,7 @@ def sweep(settings: Sequence[str], *, seeds: int, repeat: int, jobs: int | None)
     """
     grid = points(settings)
     if seeds > 1 and "train.seed" in grid[0].overrides:
-        raise ParamsError("train.seed can't be swept together with --seeds, which sets it: leave one of them out")
+        raise ParamsError("train.seed can't be swept together with --seeds, which sets it", "leave one of them out")
     jobs = jobs or _default_jobs()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that experiments are ended too
     with _alone() as keep_open:

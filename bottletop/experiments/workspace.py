@@ -29,8 +29,8 @@ def claim() -> None:
     elif "DVC_EXP_NAME" in os.environ and KEPT.exists():
         write_text(PARAMS, KEPT.read_text(encoding="utf-8"))
         raise ArtefactError(
-            f"another DVC command works in this folder (PID {others[0]}), and its params.yaml was put back: "
-            "wait until it ends, or use dvc exp run --temp"
+            f"another DVC command works in this folder (PID {others[0]}), and its params.yaml was put back",
+            "wait until it ends, or use dvc exp run --temp",
         )
 
 

@@ -73,7 +73,7 @@ def _known_or_computed(
         if found is None:
             image, found = next(compute([row]) if row.id in earlier else fresh)
             if image != row.id:
-                raise ArtefactError("the index of the images changed while this ran: dvc repro")
+                raise ArtefactError("the index of the images changed while this ran", "dvc repro")
         yield found
 
 

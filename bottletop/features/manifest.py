@@ -88,5 +88,5 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def read_manifest(folder: Path) -> Manifest:
     path = folder / "manifest.json"
     if not path.exists():
-        raise ArtefactError(f"{path} is missing: run dvc repro extract@{folder.name}")
+        raise ArtefactError(f"{path} is missing", f"run dvc repro extract@{folder.name}")
     return parse(Manifest, read_json(path), "manifest", path)

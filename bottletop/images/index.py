@@ -56,7 +56,7 @@ def read_shard(path: Path, rows: Sequence[ImageRow]) -> Iterator[bytes]:
         for row in rows:
             data = os.pread(file.fileno(), row.length, row.offset)
             if len(data) != row.length:
-                raise ArtefactError(f"{path} ends before {row.source}: run dvc repro")
+                raise ArtefactError(f"{path} ends before {row.source}", "run dvc repro")
             yield data
 
 
@@ -70,4 +70,4 @@ def read_square(row: ImageRow, shards: Path, side_px: int) -> NDArray[np.uint8]:
     try:
         return square(decode(data, side_px), side_px)
     except DataError as error:  # the download took it, so the shard has changed since
-        raise ArtefactError(f"{row.shard}: {row.source} is damaged ({error}): run dvc repro") from error
+        raise ArtefactError(f"{row.shard}: {row.source} is damaged ({error})", "run dvc repro") from error

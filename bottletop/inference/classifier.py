@@ -109,7 +109,7 @@ def load_whole(files: Files) -> Whole:
         _require_shapes(files, whole, (whole.image_side_px, whole.image_side_px, 3))
         return whole
     if not files.weights.exists():
-        raise ArtefactError(f"{files.weights} is missing: run dvc repro weights, or dvc pull {files.weights}")
+        raise ArtefactError(f"{files.weights} is missing", f"run dvc repro weights, or dvc pull {files.weights}")
     arrays = weights.load(files.weights)
     whole = Whole(model, record, arrays)
     preprocessing = extractor.preprocessing(whole.network)
@@ -117,7 +117,8 @@ def load_whole(files: Files) -> Whole:
     if record.contract.get("precision") not in ("float32", "bfloat16"):
         raise ArtefactError(
             f"{files.model}/top.json does not say in which precision its features were computed "
-            f"(float32 or bfloat16), got {record.contract.get('precision')!r}: run dvc repro"
+            f"(float32 or bfloat16), got {record.contract.get('precision')!r}",
+            "run dvc repro",
         )
     pooled, bottleneck = extractor.shapes(whole.network, whole.image_side_px)
     kind = record.contract["kind"]
@@ -130,8 +131,9 @@ def _require(files: Files, record: TopRecord, expected: dict[str, str]) -> None:
     for name, value in expected.items():
         if record.contract.get(name) != value:
             raise ArtefactError(
-                f"the model in {files.model} was trained with {name} {record.contract.get(name)!r}, here it is "
-                f"{value!r}: run dvc repro, or take the files of one version (--rev)"
+                f"the model in {files.model} was trained with {name} {record.contract.get(name)!r}, here "
+                f"it is {value!r}",
+                "run dvc repro, or take the files of one version (--rev)",
             )
 
 
@@ -140,9 +142,10 @@ def _require_shapes(files: Files, whole: Whole, inputs: tuple[int, ...]) -> None
     found = whole.model.input_shape[1:], whole.model.output_shape[-1]
     if found != expected:
         raise ArtefactError(
-            f"{files.model} does not fit together: top.json tells of inputs {expected[0]} from images of "
-            f"{whole.image_side_px} px and {expected[1]} classes, top.keras takes {found[0]} and gives {found[1]}: "
-            "run dvc repro"
+            f"{files.model} does not fit together: top.json tells of inputs {expected[0]} from images "
+            f"of {whole.image_side_px} px and {expected[1]} classes, top.keras takes {found[0]} and "
+            f"gives {found[1]}",
+            "run dvc repro",
         )
 
 

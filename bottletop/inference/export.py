@@ -73,8 +73,9 @@ def check(found: NDArray[np.float64], expected: NDArray[np.float64], path: Path,
     difference = float(np.abs(found - expected).max())
     if difference > tolerance:
         raise ArtefactError(
-            f"{path} was not written: its probabilities differ from the pipeline's by {difference:.1g}, allowed is "
-            f"{tolerance:g}: set extract.precision to float32 and dvc repro"
+            f"{path} was not written: its probabilities differ from the pipeline's by {difference:.1g}, "
+            f"allowed is {tolerance:g}",
+            "set extract.precision to float32 and dvc repro",
         )
 
 

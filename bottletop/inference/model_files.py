@@ -24,7 +24,7 @@ def workspace(dataset: str | None) -> Iterator[Files]:
     name = _one(load(tuple[str, ...], "datasets", PARAMS), dataset)
     folder = Paths(name).model
     if not folder.exists():
-        raise ArtefactError(f"{name} has no trained model in {folder}: run dvc repro, or dvc pull")
+        raise ArtefactError(f"{name} has no trained model in {folder}", "run dvc repro, or dvc pull")
     record = folder / "top.json"
     if record.exists() and read_json(record).get("params") != read_yaml(PARAMS).get("train"):
         print(f"{name}: params.yaml has changed since this model was trained: dvc repro trains anew", file=sys.stderr)
@@ -62,8 +62,8 @@ def version(rev: str, dataset: str | None) -> Iterator[Files]:
             raise
         except Exception as error:  # each kind of remote has its own
             raise ArtefactError(
-                f"there is no model of {rev!r} to be had ({error}): bottletop runs lists experiments, dvc pull fetches "
-                "what colleagues have pushed"
+                f"there is no model of {rev!r} to be had ({error})",
+                "bottletop runs lists experiments, dvc pull fetches what colleagues have pushed",
             ) from error
         yield Files(name, Path(scratch) / folder, weights)
 
@@ -79,7 +79,7 @@ def logged(name: str, dataset: str | None) -> Iterator[Files]:
     if not finished:
         reason = f", only one that is {found[0].status}" if found else ""
         raise ArtefactError(
-            f"no finished MLflow run is called {name!r} or has such an id{reason}: bottletop runs --all"
+            f"no finished MLflow run is called {name!r} or has such an id{reason}", "bottletop runs --all"
         )
     if dataset is None and len({record.dataset for record in finished}) > 1:
         _one(sorted({record.dataset for record in finished}), None)

@@ -82,8 +82,8 @@ def register(name: str, folder: Path, model: Path) -> str:
         found = client.search_runs(experiments, f"tags.model_digest = '{digest}'") if experiments else []
         if not found:
             raise ArtefactError(
-                f"no run of the MLflow store trained the model in {model}, so {name!r} was not registered: "
-                "dvc repro logs one, and MLFLOW_TRACKING_URI names another store"
+                f"no run of the MLflow store trained the model in {model}, so {name!r} was not registered",
+                "dvc repro logs one, and MLFLOW_TRACKING_URI names another store",
             )
         run = found[0].info
         place = f"classifier-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"  # versions keep their own files
@@ -131,5 +131,5 @@ def _version(client: MlflowClient, name: str) -> tuple[str, str]:
     versions = [int(one.version) for one in client.search_model_versions(f"name = '{model}'")]
     if not versions:
         known = ", ".join(one.name for one in client.search_registered_models()) or "none"
-        raise ArtefactError(f"no model is registered as {model!r}, there are: {known}: bottletop export --register")
+        raise ArtefactError(f"no model is registered as {model!r}, there are: {known}", "bottletop export --register")
     return model, str(max(versions))

@@ -60,8 +60,8 @@ def build(
     for filters, pool in params.layers:
         if values.shape[1] < pool:
             raise ParamsError(
-                f"cnn.pooling leaves nothing of {side_px} pixels after {len(params.filters)} convolutions: "
-                "raise cnn.image_side_px or shorten cnn.filters in params.yaml"
+                f"cnn.pooling leaves nothing of {side_px} pixels after {len(params.filters)} convolutions",
+                "raise cnn.image_side_px or shorten cnn.filters in params.yaml",
             )
         values = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", dtype=policy)(values)
         values = keras.layers.MaxPooling2D(pool, dtype=policy)(values)

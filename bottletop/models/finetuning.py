@@ -99,7 +99,8 @@ def build(
     if params.from_layer not in names:
         raise ParamsError(
             f"finetune.from_layer must be a layer of {made.backbone}, such as {', '.join(names[-4:])}, "
-            f"got {params.from_layer!r}: edit params.yaml"
+            f"got {params.from_layer!r}",
+            "edit params.yaml",
         )
     for position, layer in enumerate(network.layers):
         normalises = isinstance(layer, keras.layers.BatchNormalization)

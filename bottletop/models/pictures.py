@@ -75,5 +75,5 @@ def open_pictures(shards: Path, images: Sequence[ImageRow], rows: Sequence[Split
         ArtefactError: the split is of other images.
     """
     if [image.id for image in images] != [row.id for row in rows]:
-        raise ArtefactError(f"{shards} holds other images than the split: run dvc repro split@{shards.name}")
+        raise ArtefactError(f"{shards} holds other images than the split", f"run dvc repro split@{shards.name}")
     return PictureSet(*labelled(rows), tuple(images), shards, side_px)

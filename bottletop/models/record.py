@@ -53,7 +53,7 @@ def read_probabilities(folder: Path, rows: Sequence[SplitRow]) -> Probabilities:
         ArtefactError: the file is damaged, or the model was trained on another split than `rows`.
     """
     if read_record(folder).split != digest(rows):
-        raise ArtefactError(f"{folder} was trained on another split: run dvc repro train@{folder.name}")
+        raise ArtefactError(f"{folder} was trained on another split", f"run dvc repro train@{folder.name}")
     try:
         with np.load(folder / "probabilities.npz", allow_pickle=False) as stored:
             return {side: stored[side] for side in PREDICTED_SIDES}
@@ -62,4 +62,4 @@ def read_probabilities(folder: Path, rows: Sequence[SplitRow]) -> Probabilities:
 
 
 def unreadable(folder: Path, error: Exception) -> ArtefactError:
-    return ArtefactError(f"{folder} holds no model that can be read ({error}): run dvc repro train@{folder.name}")
+    return ArtefactError(f"{folder} holds no model that can be read ({error})", f"run dvc repro train@{folder.name}")

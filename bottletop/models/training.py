@@ -79,7 +79,7 @@ def fit(
     """
     classes = len(examples.class_names)
     if classes < 2:
-        raise DataError(f"a dataset needs at least two classes, got only {examples.class_names[0]!r}: add a folder")
+        raise DataError(f"a dataset needs at least two classes, got only {examples.class_names[0]!r}", "add a folder")
     training, validation = examples.side("train"), examples.side("validation")
     keras.utils.clear_session()  # layers are named by counting: so that equal models are equal files
     keras.utils.set_random_seed(params.seed)
@@ -109,7 +109,7 @@ def fit(
             verbose=0,
         )
     if not np.isfinite([list(entry.values()) for entry in epochs.history]).all():
-        raise ParamsError(f"training diverged: lower train.learning_rate in params.yaml, got {params.learning_rate}")
+        raise ParamsError("training diverged", f"lower train.learning_rate in params.yaml, got {params.learning_rate}")
     return model, epochs
 
 

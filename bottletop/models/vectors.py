@@ -89,17 +89,18 @@ def open_features(folder: Path, rows: Sequence[SplitRow], kind: Kind, pooling: P
     redo = f"run dvc repro extract@{folder.name}"
     if sha256_text([row.id for row in rows]) != manifest.ids_sha256:
         raise ArtefactError(
-            f"{folder} holds features of {manifest.rows} other images than the split's {len(rows)}: {redo}"
+            f"{folder} holds features of {manifest.rows} other images than the split's {len(rows)}", redo
         )
     if kind == "bottleneck" and manifest.bottleneck_shape is None:
-        raise ArtefactError(f"{folder} has no bottleneck features: set extract.bottleneck to true in params.yaml")
+        raise ArtefactError(f"{folder} has no bottleneck features", "set extract.bottleneck to true in params.yaml")
     features = FeatureSet(*labelled(rows), manifest, folder, kind, pooling)
     expected = manifest.pooled_shape if kind == "pooled" else manifest.bottleneck_shape
     for shard, file in zip(manifest.shards.values(), features._files, strict=True):
         if file.shape != (shard.rows, *(expected or ())) or file.dtype != np.dtype(manifest.dtype):
             raise ArtefactError(
-                f"{file.path}: expected {shard.rows} rows of {manifest.dtype} {expected}, "
-                f"got {file.dtype} {file.shape}: {redo}"
+                f"{file.path}: expected {shard.rows} rows of {manifest.dtype} {expected}, got {file.dtype} "
+                f"{file.shape}",
+                redo,
             )
     return features
 
@@ -117,7 +118,7 @@ class _File(NamedTuple):
         with self.path.open("rb", buffering=0) as file:
             for position, row in zip(positions.tolist(), rows.tolist(), strict=True):
                 if os.preadv(file.fileno(), [values[position]], self.start + row * row_bytes) != row_bytes:
-                    raise ArtefactError(f"{self.path} ends too early: run dvc repro extract@{self.path.parent.name}")
+                    raise ArtefactError(f"{self.path} ends too early", f"run dvc repro extract@{self.path.parent.name}")
 
 
 def _inspect(path: Path) -> _File:
@@ -126,4 +127,4 @@ def _inspect(path: Path) -> _File:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         return _File(path, array.offset, array.shape, array.dtype)
     except (OSError, ValueError, EOFError) as error:
-        raise ArtefactError(f"{path} can't be read ({error}): run dvc repro extract@{path.parent.name}") from error
+        raise ArtefactError(f"{path} can't be read ({error})", f"run dvc repro extract@{path.parent.name}") from error

@@ -187,7 +187,7 @@ def store() -> Iterator[MlflowClient]:
         shown = without_password(uri) if "@" in uri else uri
         reason = str(error).replace(uri, shown)
         raise ArtefactError(
-            f"the MLflow store {shown} failed ({reason}): check MLFLOW_TRACKING_URI, then dvc repro"
+            f"the MLflow store {shown} failed ({reason})", "check MLFLOW_TRACKING_URI, then dvc repro"
         ) from error
 
 

@@ -19,6 +19,13 @@ def test_an_error_of_ours_ends_the_process_with_what_was_done_and_the_message(ki
     assert exit_message(kind("no images: add some")) == "train digits: no images: add some"
 
 
+def test_an_error_says_what_is_wrong_and_then_what_to_do():
+    error = DataError("cats.zip is missing", "put it there")
+    assert (error.problem, error.fix) == ("cats.zip is missing", "put it there")
+    assert str(error) == "cats.zip is missing: put it there"
+    assert str(DataError("empty file")) == "empty file"
+
+
 def test_an_error_of_the_operating_system_is_named():
     assert exit_message(PermissionError(13, "Permission denied", "data")) == (
         "train digits: PermissionError: [Errno 13] Permission denied: 'data'"
