@@ -25,7 +25,7 @@ from bottletop.core.settings import load
 from bottletop.images.index import read_index
 from bottletop.models.params import TopParams
 from bottletop.models.vectors import FeatureSet, open_features
-from bottletop.split import SplitParams, split
+from bottletop.split import SplitParams, assign_splits
 from tests.project import set_param
 
 SEEDS = (0, 1, 2)
@@ -87,11 +87,11 @@ def accuracies(name: str, seed: int) -> tuple[float, float]:
 
     paths = Paths(name)
     params = load(SplitParams, "split")
-    rows = split(read_index(paths.index), msgspec.structs.replace(params, seed=seed))
+    rows = assign_splits(read_index(paths.index), msgspec.structs.replace(params, seed=seed))
     default = load(TopParams, "train")
     features = open_features(paths.features, rows, default.features, default.pooling)
     trained = training.train(features, msgspec.structs.replace(default, seed=seed))
-    test = features.side("test")
+    test = features.positions("test")
     predicted = top.predict(trained.model, features, test).argmax(1)
     return float((predicted == features.labels[test]).mean()), logistic_regression(features)
 
@@ -101,12 +101,12 @@ def logistic_regression(features: FeatureSet) -> float:
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    sides = {name: features.side(name) for name in ("train", "validation", "test")}
+    positions = {name: features.positions(name) for name in ("train", "validation", "test")}
     values: dict[str, NDArray[np.float32]] = {
-        name: features.read(rows).astype(np.float32) for name, rows in sides.items()
+        name: features.read(rows).astype(np.float32) for name, rows in positions.items()
     }
     scaler = StandardScaler().fit(values["train"])
-    labels = {name: features.labels[rows] for name, rows in sides.items()}
+    labels = {name: features.labels[rows] for name, rows in positions.items()}
     best = (-1.0, -1.0)
     for strength in 10.0 ** np.arange(-5, 1):
         model = LogisticRegression(C=strength, max_iter=500).fit(scaler.transform(values["train"]), labels["train"])

@@ -13,7 +13,7 @@ from bottletop.core.files import sha256_text
 from bottletop.features.manifest import Manifest, ShardShape, feature_file, write_manifest
 from bottletop.split import SplitRow
 
-SIDES = ("train",) * 8 + ("validation", "test")  # of a class's images in turn
+SPLITS = ("train",) * 8 + ("validation", "test")  # of a class's images in turn
 BOTTLENECK = (7, 7, 512)
 POOLED = (2560,)
 
@@ -46,10 +46,10 @@ def features(folder: Path, images: int, classes: int, *, bottleneck: bool, signa
                 feature_file(folder, f"{label}-000", "pooled"), "w+", np.float16, (count, *POOLED)
             )
         shards[f"{label}-000"] = ShardShape(label=label, rows=count, ids_sha256=sha256_text(ids))
-        sides = [SIDES[position % len(SIDES)] for position in range(count)]
+        splits = [SPLITS[position % len(SPLITS)] for position in range(count)]
         rows += [
-            SplitRow(id_, label, f"{label}-000.tar", id_[:16], side, f"{label}/{id_}.jpg")
-            for id_, side in zip(ids, sides, strict=True)
+            SplitRow(id_, label, f"{label}-000.tar", id_[:16], split, f"{label}/{id_}.jpg")
+            for id_, split in zip(ids, splits, strict=True)
         ]
     write_manifest(folder, manifest(rows, shards, POOLED, BOTTLENECK if bottleneck else None))
     return rows

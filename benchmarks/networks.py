@@ -53,7 +53,7 @@ def measure(folder: Path, count: int, epochs: int, rounds: int) -> dict[str, flo
     photos = [(("cats", "dogs")[number // 10 % 2], made_up.picture(random, 512, 384)) for number in range(count)]
     images = image_shards(folder / "tars", photos)
     rows = [
-        SplitRow(row.id, row.label, row.shard, row.id, made_up.SIDES[n % 10], row.source)
+        SplitRow(row.id, row.label, row.shard, row.id, made_up.SPLITS[n % 10], row.source)
         for n, row in enumerate(images)
     ]
     params = with_overrides(read_yaml(PARAMS), settings("skin-cnn"))

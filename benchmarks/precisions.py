@@ -22,7 +22,7 @@ from bottletop.core.settings import load
 from bottletop.images.index import read_index
 from bottletop.models.params import TopParams
 from bottletop.models.vectors import open_features
-from bottletop.split import SplitParams, split
+from bottletop.split import SplitParams, assign_splits
 from tests.project import set_param
 
 PRECISIONS = ("float32", "bfloat16")
@@ -58,10 +58,10 @@ def test_accuracy(name: str, seed: int) -> tuple[float, int]:
     from bottletop.models import top, training  # TensorFlow is not needed before
 
     params, default = load(SplitParams, "split"), load(TopParams, "train")
-    rows = split(read_index(Paths(name).index), msgspec.structs.replace(params, seed=seed))
+    rows = assign_splits(read_index(Paths(name).index), msgspec.structs.replace(params, seed=seed))
     features = open_features(Paths(name).features, rows, default.features, default.pooling)
     trained = training.train(features, msgspec.structs.replace(default, seed=seed))
-    test = features.side("test")
+    test = features.positions("test")
     predicted = top.predict(trained.model, features, test).argmax(1)
     return float((predicted == features.labels[test]).mean()), len(test)
 

@@ -80,15 +80,15 @@ def timed(function: Callable[[], None]) -> list[tuple[float, float]]:
 def products(features: FeatureSet, params: TopParams) -> None:
     """All that an epoch multiplies."""
     widths = [features.width, *params.hidden, CLASSES]
-    for side, batch_size in (("train", params.batch_size), ("validation", features.at_once)):
+    for split, batch_size in (("train", params.batch_size), ("validation", features.at_once)):
         layers = []
         for inputs, outputs in pairwise(widths):
             shapes = ((batch_size, inputs), (inputs, outputs), (batch_size, outputs))
             layers.append([tf.random.normal(shape) for shape in shapes])
-        for _ in range(0, len(features.side(side)), batch_size):
+        for _ in range(0, len(features.positions(split)), batch_size):
             for position, (values, weights, errors) in enumerate(layers):
                 tf.matmul(values, weights)
-                if side == "train":
+                if split == "train":
                     tf.matmul(values, errors, transpose_a=True)
                     if position:
                         tf.matmul(errors, weights, transpose_b=True)

@@ -13,7 +13,7 @@ from bottletop.core.files import read_rows, sha256_text, write_csv
 from bottletop.core.settings import Params
 from bottletop.images.index import ImageRow
 
-SIDES = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 DROPPED = "dropped"  # training copies of official test images
 
 Fraction = Annotated[float, Meta(gt=0, lt=1)]
@@ -33,39 +33,39 @@ class SplitParams(Params, frozen=True, kw_only=True):
 
 
 class SplitRow(NamedTuple):
-    """A row of the split: one image's side, in the order of the index."""
+    """A row of the split: the split of one image, in the order of the index."""
 
     id: str
     label: str
     shard: str
     group: str
-    side: str  # one of SIDES, or DROPPED
+    split: str  # one of SPLITS, or DROPPED
     source: str
 
 
-def split(images: Sequence[ImageRow], params: SplitParams) -> list[SplitRow]:
-    """A side for every image: stratified by class, whole duplicate groups, the same whatever the images' order.
+def assign_splits(images: Sequence[ImageRow], params: SplitParams) -> list[SplitRow]:
+    """The split of every image: stratified by class, whole duplicate groups, the same whatever the images' order.
 
     Groups are taken in the order of the SHA-256 of seed and group name, so adding images moves few others, and no
     random generator's version matters.
 
     Raises:
-        DataError: a class would have no images on one of the sides.
+        DataError: a class would have no images in one of the splits.
     """
     official = params.official_test and any(row.official == "test" for row in images)
-    side_of = _official_test(images) if official else {}
+    split_of = _official_test(images) if official else {}
     by_group = defaultdict(list)
     for row in images:
-        if row.group not in side_of:
+        if row.group not in split_of:
             by_group[row.group].append(row)
     by_label = defaultdict(list)
     for name, group in by_group.items():
         by_label[min(row.label for row in group)].append(name)
     for label, names in sorted(by_label.items()):
         sizes = {name: len(by_group[name]) for name in names}
-        side_of |= _divide(sizes, params, label, with_test=not official)
+        split_of |= _divide(sizes, params, label, with_test=not official)
     rows = [
-        SplitRow(row.id, row.label, row.shard, row.group, _side(row, side_of, official), row.source) for row in images
+        SplitRow(row.id, row.label, row.shard, row.group, _split(row, split_of, official), row.source) for row in images
     ]
     _check(rows)
     return rows
@@ -81,47 +81,47 @@ def read_split(path: Path) -> list[SplitRow]:
 
 
 def digest(rows: Iterable[SplitRow]) -> str:
-    """SHA-256 of which image is on which side, in order."""
-    return sha256_text(f"{row.id} {row.side}" for row in rows)
+    """SHA-256 of which image is in which split, in order."""
+    return sha256_text(f"{row.id} {row.split}" for row in rows)
 
 
 def _official_test(images: Iterable[ImageRow]) -> dict[str, str]:
     return {row.group: "test" for row in images if row.official == "test"}
 
 
-def _side(row: ImageRow, side_of: dict[str, str], official: bool) -> str:
-    side = side_of[row.group]
-    return DROPPED if official and side == "test" and row.official != "test" else side
+def _split(row: ImageRow, split_of: dict[str, str], official: bool) -> str:
+    split = split_of[row.group]
+    return DROPPED if official and split == "test" and row.official != "test" else split
 
 
 def _divide(sizes: dict[str, int], params: SplitParams, label: str, *, with_test: bool) -> dict[str, str]:
-    """Sides of one class's groups: each side is filled up to its share, the rest is for training."""
+    """The splits of one class's groups: each is filled up to its share, the rest is for training."""
     total = sum(sizes.values())
     shares = {"test": params.test} if with_test else {}
     shares["validation"] = params.validation
-    room = {side: max(1, round(share * total)) for side, share in shares.items()}
+    room = {split: max(1, round(share * total)) for split, share in shares.items()}
     if len(sizes) <= len(room):
         raise DataError(
             f"class {label!r} has {total} images in {len(sizes)} groups of duplicates, and "
-            f"{len(room) + 1} sides to fill",
+            f"{len(room) + 1} splits to fill",
             "add images, or leave the class out with classes in datasets.yaml",
         )
     order = sorted(sizes, key=lambda name: hashlib.sha256(f"{params.seed}:{name}".encode()).digest())
-    sides = {}
+    chosen = {}
     for name in order:
-        side = next((side for side, left in room.items() if sizes[name] <= left), "train")
-        sides[name] = side
-        if side != "train":
-            room[side] -= sizes[name]
-    return sides
+        split = next((split for split, left in room.items() if sizes[name] <= left), "train")
+        chosen[name] = split
+        if split != "train":
+            room[split] -= sizes[name]
+    return chosen
 
 
 def _check(rows: Sequence[SplitRow]) -> None:
-    counts = Counter((row.label, row.side) for row in rows)
+    counts = Counter((row.label, row.split) for row in rows)
     for label in sorted({row.label for row in rows}):
-        for side in SIDES:
-            if not counts[label, side]:
+        for split in SPLITS:
+            if not counts[label, split]:
                 raise DataError(
-                    f"class {label!r} has no images for {side}",
+                    f"class {label!r} has no images for {split}",
                     "add images, change split in params.yaml, or leave the class out with classes in datasets.yaml",
                 )

@@ -22,11 +22,11 @@ def run(params: EvaluateParams, paths: Paths) -> None:
     images = read_index(paths.index)
     reports.require_same_images(images, rows, paths.dataset)
     predicted = {}
-    for side, probabilities in read_probabilities(paths.model, rows).items():
-        here = [i for i, row in enumerate(rows) if row.side == side]
+    for split, probabilities in read_probabilities(paths.model, rows).items():
+        here = [i for i, row in enumerate(rows) if row.split == split]
         labels = np.array([record.class_names.index(rows[i].label) for i in here], np.int64)
-        predicted[side] = reports.Predicted(reports.select(images, here), labels, probabilities.astype(np.float64))
-    report = reports.assess(record, predicted["validation"], predicted["test"], reports.count_sides(rows), params)
+        predicted[split] = reports.Predicted(reports.select(images, here), labels, probabilities.astype(np.float64))
+    report = reports.assess(record, predicted["validation"], predicted["test"], reports.count_splits(rows), params)
     reports.write_tables(paths.metrics, report)
     copy_files(paths.metrics, IN_GIT, paths.pushed)
     reports.write_figures(paths.metrics / "plots", report, paths.history, paths.images)

@@ -1,4 +1,4 @@
-"""split@<dataset>: the index in, a side for every image out."""
+"""split@<dataset>: the index in, the split of every image out."""
 
 import sys
 
@@ -6,11 +6,11 @@ from bottletop.core.errors import exit_on_error
 from bottletop.core.paths import PARAMS, Paths
 from bottletop.core.settings import load, unedited
 from bottletop.images.index import read_index
-from bottletop.split import SplitParams, split, write_split
+from bottletop.split import SplitParams, assign_splits, write_split
 
 
 def run(params: SplitParams, paths: Paths) -> None:
-    write_split(paths.split, split(read_index(paths.index), params))
+    write_split(paths.split, assign_splits(read_index(paths.index), params))
 
 
 if __name__ == "__main__":

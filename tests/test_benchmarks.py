@@ -24,10 +24,10 @@ def test_made_up_features_are_those_of_all_classes_and_sides(tmp_path, bottlenec
     rows = features(tmp_path / "f", 50, 3, bottleneck=bottleneck)
     opened = open_features(tmp_path / "f", rows, "bottleneck" if bottleneck else "pooled", "flatten")
     assert opened.class_names == ("class 000", "class 001", "class 002")
-    assert {name: len(opened.side(name)) for name in ("train", "validation", "test")} == {
+    assert {name: len(opened.positions(name)) for name in ("train", "validation", "test")} == {
         "train": 44, "validation": 3, "test": 3,
     }  # fmt: skip
-    assert (opened.read(opened.side("train")) >= 0).all()
+    assert (opened.read(opened.positions("train")) >= 0).all()
 
 
 def test_training_from_disk_is_compared_with_training_in_memory(monkeypatch, capsys):

@@ -8,7 +8,7 @@ from bottletop.core.errors import ArtefactError, DataError, ParamsError
 from bottletop.core.paths import PARAMS
 from bottletop.core.settings import parse
 from bottletop.images.index import ImageRow
-from bottletop.split import DROPPED, SIDES, SplitParams, SplitRow, read_split, split, write_split
+from bottletop.split import DROPPED, SPLITS, SplitParams, SplitRow, assign_splits, read_split, write_split
 
 
 def params(**values) -> SplitParams:
@@ -28,19 +28,19 @@ def images(count: int, label: str = "cat", official: str = "") -> list[ImageRow]
     return [image(f"{label}{official}{number}", label, official=official) for number in range(count)]
 
 
-def sides(rows) -> dict[str, str]:
-    return {row.id: row.side for row in rows}
+def splits(rows) -> dict[str, str]:
+    return {row.id: row.split for row in rows}
 
 
 def counts(rows) -> dict[tuple[str, str], int]:
-    return dict(Counter((row.label, row.side) for row in rows))
+    return dict(Counter((row.label, row.split) for row in rows))
 
 
 # Without an official test set
 
 
 def test_each_class_is_divided_by_the_fractions():
-    rows = split(images(100, "cat") + images(50, "dog"), params(validation=0.2, test=0.1))
+    rows = assign_splits(images(100, "cat") + images(50, "dog"), params(validation=0.2, test=0.1))
     assert counts(rows) == {
         ("cat", "train"): 70,
         ("cat", "validation"): 20,
@@ -53,20 +53,20 @@ def test_each_class_is_divided_by_the_fractions():
 
 @pytest.mark.parametrize(("number", "expected"), [(3, (1, 1, 1)), (14, (12, 1, 1)), (16, (12, 2, 2)), (26, (20, 3, 3))])
 def test_a_side_gets_the_nearest_whole_number_of_images_but_one_at_least(number, expected):
-    found = counts(split(images(number), params()))
-    assert tuple(found["cat", side] for side in SIDES) == expected
+    found = counts(assign_splits(images(number), params()))
+    assert tuple(found["cat", split] for split in SPLITS) == expected
 
 
 def test_the_exact_split_of_a_small_example_is_the_same_on_every_machine():
     """In the order of the digests of "0:g0" … "0:g9": first test is filled, then validation."""
-    rows = split([image(f"g{number}") for number in range(10)], params(validation=0.3, test=0.2))
+    rows = assign_splits([image(f"g{number}") for number in range(10)], params(validation=0.3, test=0.2))
     in_order = ["g1", "g0", "g8", "g6", "g9", "g4", "g2", "g7", "g5", "g3"]
     expected = ["test"] * 2 + ["validation"] * 3 + ["train"] * 5
-    assert sides(rows) == dict(zip(in_order, expected, strict=True))
+    assert splits(rows) == dict(zip(in_order, expected, strict=True))
 
 
 def test_rows_come_in_the_order_of_the_images_with_their_data():
-    rows = split(images(30), params())
+    rows = assign_splits(images(30), params())
     assert [row.id for row in rows] == [row.id for row in images(30)]
     assert rows[0][:4] == ("cat0", "cat", "cat-000.tar", "cat0")
     assert rows[0].source == "cat/cat0.jpg"
@@ -75,20 +75,20 @@ def test_rows_come_in_the_order_of_the_images_with_their_data():
 @given(st.permutations(images(12, "cat") + images(9, "dog") + [image("x", "cat", "cat3"), image("y", "dog", "dog3")]))
 def test_split_is_unchanged_when_listing_order_changes(shuffled):
     listed = images(12, "cat") + images(9, "dog") + [image("x", "cat", "cat3"), image("y", "dog", "dog3")]
-    assert sides(split(shuffled, params())) == sides(split(listed, params()))
+    assert splits(assign_splits(shuffled, params())) == splits(assign_splits(listed, params()))
 
 
 def test_another_seed_gives_another_split():
-    assert sides(split(images(100), params(seed=0))) != sides(split(images(100), params(seed=1)))
+    assert splits(assign_splits(images(100), params(seed=0))) != splits(assign_splits(images(100), params(seed=1)))
 
 
 def test_the_split_of_a_class_does_not_change_when_another_class_is_left_out():
-    both = sides(split(images(50, "cat") + images(50, "dog"), params()))
-    assert sides(split(images(50, "cat"), params())).items() <= both.items()
+    both = splits(assign_splits(images(50, "cat") + images(50, "dog"), params()))
+    assert splits(assign_splits(images(50, "cat"), params())).items() <= both.items()
 
 
 def test_a_few_new_images_move_few_others():
-    before, after = sides(split(images(1000), params())), sides(split(images(1010), params()))
+    before, after = splits(assign_splits(images(1000), params())), splits(assign_splits(images(1010), params()))
     assert sum(before[name] != after[name] for name in before) <= 10
 
 
@@ -98,20 +98,20 @@ def test_a_few_new_images_move_few_others():
 @given(st.lists(st.integers(0, 15), min_size=60, max_size=60))
 def test_a_group_of_duplicates_is_on_one_side(groups):
     lone = images(20)
-    rows = split(
+    rows = assign_splits(
         lone + [image(f"i{i}", "cat", f"g{g}") for i, g in enumerate(groups)], params(validation=0.2, test=0.2)
     )
-    assert max(Counter(group for group, _ in {(row.group, row.side) for row in rows}).values()) == 1
+    assert max(Counter(group for group, _ in {(row.group, row.split) for row in rows}).values()) == 1
 
 
 def test_a_group_of_several_classes_is_on_one_side():
-    rows = split([*images(20, "cat"), *images(20, "dog"), image("dog in cat", "dog", "cat5")], params())
-    assert sides(rows)["dog in cat"] == sides(rows)["cat5"]
+    rows = assign_splits([*images(20, "cat"), *images(20, "dog"), image("dog in cat", "dog", "cat5")], params())
+    assert splits(rows)["dog in cat"] == splits(rows)["cat5"]
 
 
 def test_large_groups_do_not_make_a_side_too_large():
     rows = [image(f"{group}-{number}", "cat", f"g{group}") for group in range(20) for number in range(group + 1)]
-    found = counts(split(rows, params(validation=0.1, test=0.1)))
+    found = counts(assign_splits(rows, params(validation=0.1, test=0.1)))
     assert (found["cat", "validation"], found["cat", "test"]) <= (21, 21)
     assert found["cat", "train"] >= 168
 
@@ -124,12 +124,12 @@ def official(train: int = 50, test: int = 20) -> list[ImageRow]:
 
 
 def test_the_official_test_set_is_kept_whole():
-    rows = split(official(), params())
-    assert {row.id for row in rows if row.side == "test"} == {row.id for row in official() if row.official == "test"}
+    rows = assign_splits(official(), params())
+    assert {row.id for row in rows if row.split == "test"} == {row.id for row in official() if row.official == "test"}
 
 
 def test_validation_is_a_fraction_of_the_official_training_images():
-    assert counts(split(official(50, 20), params(validation=0.2, test=0.4))) == {
+    assert counts(assign_splits(official(50, 20), params(validation=0.2, test=0.4))) == {
         ("cat", "train"): 40,
         ("cat", "validation"): 10,
         ("cat", "test"): 20,
@@ -138,25 +138,25 @@ def test_validation_is_a_fraction_of_the_official_training_images():
 
 def test_training_copies_of_official_test_images_are_dropped():
     copy = image("copy", official="train", group="cattest7")
-    rows = split([*official(), copy], params())
-    assert {name for name, side in sides(rows).items() if side == DROPPED} == {"copy"}
-    assert sides(rows)["cattest7"] == "test"
+    rows = assign_splits([*official(), copy], params())
+    assert {name for name, split in splits(rows).items() if split == DROPPED} == {"copy"}
+    assert splits(rows)["cattest7"] == "test"
 
 
 def test_copies_within_the_official_test_set_are_kept():
     copy = image("copy", official="test", group="cattest7")
-    assert sides(split([*official(), copy], params()))["copy"] == "test"
+    assert splits(assign_splits([*official(), copy], params()))["copy"] == "test"
 
 
 def test_the_official_test_set_can_be_ignored():
-    rows = split(official(50, 50), params(official_test=False))
+    rows = assign_splits(official(50, 50), params(official_test=False))
     assert counts(rows) == {("cat", "train"): 80, ("cat", "validation"): 10, ("cat", "test"): 10}
-    assert {row.side for row in rows if row.id.startswith("cattest")} == set(SIDES)
+    assert {row.split for row in rows if row.id.startswith("cattest")} == set(SPLITS)
 
 
 def test_a_copy_across_the_ignored_official_split_is_kept_beside_its_original():
     copy = image("copy", official="train", group="cattest7")
-    rows = sides(split([*official(), copy], params(official_test=False)))
+    rows = splits(assign_splits([*official(), copy], params(official_test=False)))
     assert rows["copy"] == rows["cattest7"] != DROPPED
 
 
@@ -165,31 +165,31 @@ def test_a_copy_across_the_ignored_official_split_is_kept_beside_its_original():
 
 def test_a_class_of_too_few_images_is_named():
     with pytest.raises(
-        DataError, match=r"class 'rare bird' has 2 images in 2 groups of duplicates, and 3 sides to fill"
+        DataError, match=r"class 'rare bird' has 2 images in 2 groups of duplicates, and 3 splits to fill"
     ):
-        split(images(20) + images(2, "rare bird"), params())
+        assign_splits(images(20) + images(2, "rare bird"), params())
 
 
 def test_copies_do_not_make_a_class_large_enough():
     rows = [image(f"{number}", group=f"g{number % 2}") for number in range(20)]
     with pytest.raises(DataError, match="class 'cat' has 20 images in 2 groups of duplicates"):
-        split(rows, params())
+        assign_splits(rows, params())
 
 
 def test_a_class_that_the_official_test_set_lacks_is_named():
     with pytest.raises(DataError, match="class 'dog' has no images for test: add images"):
-        split(official() + images(20, "dog", "train"), params())
+        assign_splits(official() + images(20, "dog", "train"), params())
 
 
 def test_a_class_that_is_in_the_official_test_set_alone_is_named():
     with pytest.raises(DataError, match="class 'dog' has no images for train: add images"):
-        split(official() + images(20, "dog", "test"), params())
+        assign_splits(official() + images(20, "dog", "test"), params())
 
 
 def test_a_class_whose_groups_are_all_too_large_for_a_side_is_named():
     rows = [image(f"{number}", group=f"g{number % 4}") for number in range(40)]
     with pytest.raises(DataError, match="class 'cat' has no images for validation"):
-        split(rows, params())
+        assign_splits(rows, params())
 
 
 @pytest.mark.parametrize("values", [{"validation": 0}, {"test": 1}, {"validation": 0.6, "test": 0.4}, {"seed": 0.5}])
@@ -202,12 +202,15 @@ def test_fractions_that_leave_a_side_empty_are_refused(values):
 
 
 def test_a_split_comes_back_as_it_was(tmp_path):
-    rows = [*split(images(5, 'lily, of "the" valley'), params()), SplitRow("a", "b", "c", "d", DROPPED, "été.jpg")]
+    rows = [
+        *assign_splits(images(5, 'lily, of "the" valley'), params()),
+        SplitRow("a", "b", "c", "d", DROPPED, "été.jpg"),
+    ]
     write_split(tmp_path / "split.csv", rows)
     assert read_split(tmp_path / "split.csv") == rows
 
 
-@pytest.mark.parametrize("text", ["", "id,label,side\n"])
+@pytest.mark.parametrize("text", ["", "id,label,split\n"])
 def test_a_split_of_other_columns_is_refused(tmp_path, text):
     (tmp_path / "split.csv").write_text(text)
     with pytest.raises(ArtefactError, match=r"split.csv has other columns than id, label, .*: run dvc repro"):

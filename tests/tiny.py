@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 ENGINES = (NCNN, TENSORFLOW, BFLOAT16)
 MEANS_BGR = (103.939, 116.779, 123.68)  # of ImageNet, as VGG16 was trained
 POOLED_FEATURES = 2 * (256 + 512 + 512)  # of VGG16: averages and maxima of the three blocks' pools
-SIDES = ("train", "train", "train", "validation", "test")  # of a class's images in turn
+SPLITS = ("train", "train", "train", "validation", "test")  # of a class's images in turn
 
 
 @cache
@@ -71,9 +71,9 @@ def pictures(label: str, count: int, seed: int = 0) -> list[tuple[str, bytes]]:
 
 
 def split_rows(labels: Sequence[str]) -> list[SplitRow]:
-    """A row per image, in shards of one class each; sides in turn as in `SIDES`."""
+    """A row per image, in shards of one class each; splits in turn as in `SPLITS`."""
     return [
-        SplitRow(f"{i:064}", label, f"{label}-000.tar", f"{i:016}", SIDES[i % len(SIDES)], f"{label}/{i}.png")
+        SplitRow(f"{i:064}", label, f"{label}-000.tar", f"{i:016}", SPLITS[i % len(SPLITS)], f"{label}/{i}.png")
         for i, label in enumerate(labels)
     ]
 

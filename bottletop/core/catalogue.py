@@ -52,7 +52,7 @@ class Source(Params, frozen=True, kw_only=True, dict=True):
         return self._pattern.fullmatch(member) is not None
 
     def label(self, member: str) -> tuple[str, str] | None:
-        """The class and official side (``"train"``, ``"test"`` or empty) of a member; None if it is not to be taken."""
+        """The class and official split (``"train"``, ``"test"`` or empty) of a member; None if it is not taken."""
         match = self._pattern.fullmatch(member)
         if match is None or Path(member).name.startswith("."):
             return None
@@ -66,8 +66,8 @@ class Source(Params, frozen=True, kw_only=True, dict=True):
             label = self.names.get(found["label"], found["label"])
         if self.classes is not None and label not in self.classes:
             return None
-        side = found.get("split")
-        return label, "" if side is None else "test" if side == "test" else "train"
+        split = found.get("split")
+        return label, "" if split is None else "test" if split == "test" else "train"
 
 
 class Dataset(Params, frozen=True, kw_only=True):

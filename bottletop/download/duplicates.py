@@ -1,4 +1,4 @@
-"""Groups of exact and near duplicates, so that no picture is on both sides of a split.
+"""Groups of exact and near duplicates, so that no picture is in two splits.
 
 Candidates are pairs whose 64-bit perceptual hashes (pHash, from a discrete cosine transform of 32 x 32 grey pixels)
 differ in at most 7 bits. Pixels confirm them: the correlation of the same 32 x 32 pixels, which exposure and

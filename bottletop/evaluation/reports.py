@@ -35,7 +35,7 @@ GALLERY = 12
 
 @dataclass(frozen=True)
 class Predicted:
-    """Images of one side with their labels and predictions, row for row."""
+    """Images of one split with their labels and predictions, row for row."""
 
     images: tuple[ImageRow, ...]
     labels: Labels
@@ -54,7 +54,7 @@ class Report:
     record: TopRecord
     val_accuracy: float
     val_log_loss: float  # of the calibrated model, as `log_loss` is on the test images
-    sides: dict[str, int]  # images per side of the split
+    splits: dict[str, int]  # images per split
 
     @property
     def predicted(self) -> Labels:
@@ -63,7 +63,7 @@ class Report:
 
 
 def assess(
-    record: TopRecord, validation: Predicted, test: Predicted, sides: dict[str, int], params: EvaluateParams
+    record: TopRecord, validation: Predicted, test: Predicted, splits: dict[str, int], params: EvaluateParams
 ) -> Report:
     """Scores the test predictions; validation serves to choose the threshold of two classes, and nothing else."""
     positive = threshold = None
@@ -84,7 +84,7 @@ def assess(
     own = validation.probabilities[np.arange(len(validation.labels)), validation.labels]
     val_log_loss = float(-np.log(own.clip(MIN_PROBABILITY)).mean())
     val_accuracy = float((validation.probabilities.argmax(1) == validation.labels).mean())
-    return Report(record.class_names, test, scores, positive, threshold, record, val_accuracy, val_log_loss, sides)
+    return Report(record.class_names, test, scores, positive, threshold, record, val_accuracy, val_log_loss, splits)
 
 
 def write_tables(folder: Path, report: Report) -> None:
@@ -138,10 +138,10 @@ def select(images: Sequence[ImageRow], rows: Iterable[int]) -> tuple[ImageRow, .
     return tuple(images[row] for row in rows)
 
 
-def count_sides(rows: Iterable[SplitRow]) -> dict[str, int]:
-    """Images per side, in alphabetical order."""
-    sides, counts = np.unique([row.side for row in rows], return_counts=True)
-    return {str(side): int(count) for side, count in zip(sides, counts, strict=True)}
+def count_splits(rows: Iterable[SplitRow]) -> dict[str, int]:
+    """Images per split, in alphabetical order."""
+    splits, counts = np.unique([row.split for row in rows], return_counts=True)
+    return {str(split): int(count) for split, count in zip(splits, counts, strict=True)}
 
 
 def _metrics(report: Report) -> dict[str, float]:
@@ -167,7 +167,7 @@ def _details(report: Report) -> dict[str, Any]:
     binary = {}
     if report.positive is not None:
         binary = {"positive_class": report.class_names[report.positive], "threshold": _round(report.threshold or 0.0)}
-    return {"scores": scores, **binary, "best_epoch": report.record.best_epoch, "images": report.sides}
+    return {"scores": scores, **binary, "best_epoch": report.record.best_epoch, "images": report.splits}
 
 
 def _per_class_text(report: Report, table: NDArray[np.float64]) -> str:

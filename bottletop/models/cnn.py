@@ -26,7 +26,7 @@ def train(
     train: TopParams,
     on_epoch: Callable[[Entry], None] = lambda _: None,
 ) -> Trained:
-    """Trains a network on the training side's images, and returns it at its best epoch; see `training.fit`."""
+    """Trains a network on the training images, and returns it at its best epoch; see `training.fit`."""
     network = partial(build, pictures.side_px, len(pictures.class_names), params, augment, train)
     precision = best_precision(params.precision)
     mixed = partial(network, "mixed_bfloat16" if precision == "bfloat16" else "float32")

@@ -1,4 +1,4 @@
-"""What models are trained on: arrays with the labels and sides of the images that they come from."""
+"""What models are trained on: arrays with the labels and splits of the images that they come from."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Examples(ABC):
-    """Images of a dataset in some form, row for row with their labels and sides."""
+    """Images of a dataset in some form, row for row with their labels and splits."""
 
     at_once: ClassVar[int]  # how many are predicted together: of images, fewer than of features
 
@@ -36,9 +36,9 @@ class Examples(ABC):
     def read(self, rows: Rows) -> NDArray[Any]:
         """Examples in the order asked for, (len(rows), *shape), always of one dtype."""
 
-    def side(self, name: str) -> Rows:
-        """Positions of the images of one side of the split."""
-        return np.array([i for i, row in enumerate(self.rows) if row.side == name], np.intp)
+    def positions(self, split: str) -> Rows:
+        """Where the images of one split are."""
+        return np.array([i for i, row in enumerate(self.rows) if row.split == split], np.intp)
 
 
 def labelled(rows: Sequence[SplitRow]) -> tuple[tuple[SplitRow, ...], tuple[str, ...], NDArray[np.int64]]:

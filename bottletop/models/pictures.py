@@ -1,4 +1,4 @@
-"""A dataset's images as arrays, joined to their labels and sides, for models that read the images themselves."""
+"""A dataset's images as arrays, joined to their labels and splits, for models that read the images themselves."""
 
 import functools
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ IN_MEMORY_BYTES = 1 << 30  # of decoded images; more are decoded again in each e
 
 @dataclass(frozen=True)
 class PictureSet(Examples):
-    """The images of a dataset with their labels and sides, row for row."""
+    """The images of a dataset with their labels and splits, row for row."""
 
     at_once = 32
 

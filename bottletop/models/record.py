@@ -16,8 +16,8 @@ from bottletop.models.params import TopParams
 from bottletop.split import SplitRow, digest
 
 TUNED = "weights.npz"  # of a backbone that was trained too, beside its top
-PREDICTED_SIDES = ("validation", "test")
-Probabilities = dict[str, NDArray[np.float32]]  # by side: (images of that side in the split's order, classes)
+PREDICTED_SPLITS = ("validation", "test")
+Probabilities = dict[str, NDArray[np.float32]]  # by split: (its images in the order of the index, classes)
 
 
 class TopRecord(Params, frozen=True, kw_only=True):
@@ -47,7 +47,7 @@ def write_probabilities(folder: Path, probabilities: Probabilities) -> None:
 
 
 def read_probabilities(folder: Path, rows: Sequence[SplitRow]) -> Probabilities:
-    """What the model in the folder says of the images of each predicted side.
+    """What the model in the folder says of the validation and test images.
 
     Raises:
         ArtefactError: the file is damaged, or the model was trained on another split than `rows`.
@@ -56,7 +56,7 @@ def read_probabilities(folder: Path, rows: Sequence[SplitRow]) -> Probabilities:
         raise ArtefactError(f"{folder} was trained on another split", f"run dvc repro train@{folder.name}")
     try:
         with np.load(folder / "probabilities.npz", allow_pickle=False) as stored:
-            return {side: stored[side] for side in PREDICTED_SIDES}
+            return {split: stored[split] for split in PREDICTED_SPLITS}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise unreadable(folder, error) from error
 

@@ -22,12 +22,12 @@ from bottletop.models.calibration import best_temperature
 from bottletop.models.epochs import HISTORY, Entry, Epochs, unfinished
 from bottletop.models.examples import Examples, Rows
 from bottletop.models.params import TopParams
-from bottletop.models.record import PREDICTED_SIDES, TUNED, Probabilities, TopRecord, write_probabilities
+from bottletop.models.record import PREDICTED_SPLITS, TUNED, Probabilities, TopRecord, write_probabilities
 from bottletop.models.top import build, predict
 from bottletop.models.vectors import FeatureSet
 from bottletop.split import digest
 
-IN_MEMORY_BYTES = 1 << 29  # of one side's float16 features; more are read batch by batch, with the same result
+IN_MEMORY_BYTES = 1 << 29  # of one split's float16 features; more are read batch by batch, with the same result
 STEPS_AT_ONCE = 10  # without Python in between, which takes half the time of a small top's step
 CONSTANT_VARIANCE = 1e-6  # features that vary less are not scaled up
 
@@ -44,10 +44,10 @@ class Trained:
 
 
 def train(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], None] = lambda _: None) -> Trained:
-    """Fits a top on the training side of a dataset's features, and returns it at its best epoch; see `fit`."""
+    """Fits a top on the training images of a dataset's features, and returns it at its best epoch; see `fit`."""
 
     def network() -> keras.Model:
-        moments = _moments(features, features.side("train"), params) if params.standardise else None
+        moments = _moments(features, features.positions("train"), params) if params.standardise else None
         return build(features.width, len(features.class_names), params, moments)
 
     model, epochs = fit(features, network, params, on_epoch)
@@ -80,7 +80,7 @@ def fit(
     classes = len(examples.class_names)
     if classes < 2:
         raise DataError(f"a dataset needs at least two classes, got only {examples.class_names[0]!r}", "add a folder")
-    training, validation = examples.side("train"), examples.side("validation")
+    training, validation = examples.positions("train"), examples.positions("validation")
     keras.utils.clear_session()  # layers are named by counting: so that equal models are equal files
     keras.utils.set_random_seed(params.seed)
     tf.config.experimental.enable_op_determinism()
@@ -129,7 +129,7 @@ def finish(
         precision: of a cnn's convolutions in training.
     """
     if params.calibrate:
-        validation = examples.side("validation")
+        validation = examples.positions("validation")
         probabilities = predict(model, examples, validation)
         last = model.get_layer("classes")
         temperature = best_temperature(probabilities, examples.labels[validation])
@@ -143,7 +143,7 @@ def finish(
         params=params,
         precision=precision,
     )
-    predicted = {side: predict(model, examples, examples.side(side)) for side in PREDICTED_SIDES}
+    predicted = {split: predict(model, examples, examples.positions(split)) for split in PREDICTED_SPLITS}
     return Trained(model, record, predicted, tuple(epochs.history), arrays)
 
 

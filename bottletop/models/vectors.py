@@ -1,4 +1,4 @@
-"""Extracted features, joined to the labels and sides of their images."""
+"""Extracted features, joined to the labels and splits of their images."""
 
 import functools
 import math
@@ -21,7 +21,7 @@ from bottletop.split import SplitRow
 
 @dataclass(frozen=True)
 class FeatureSet(Examples):
-    """The features of a dataset with the labels, ids and sides of their images, row for row."""
+    """The features of a dataset with the labels, ids and splits of their images, row for row."""
 
     at_once = 512
 

@@ -17,7 +17,7 @@ from bottletop.core.errors import ArtefactError
 from bottletop.core.files import read_json, write_csv
 from bottletop.evaluation import reports
 from bottletop.evaluation.figures import Mistake
-from bottletop.evaluation.reports import Predicted, assess, count_sides, select, write_figures, write_tables
+from bottletop.evaluation.reports import Predicted, assess, count_splits, select, write_figures, write_tables
 from bottletop.evaluation.scores import EvaluateParams
 from bottletop.models.record import TopRecord
 from bottletop.split import SplitRow
@@ -268,8 +268,8 @@ def test_select_takes_images_in_the_order_asked_for(three):
 
 
 def test_sides_are_counted(tmp_path):
-    assert count_sides(split_rows(["a"] * 12)) == {"test": 2, "train": 8, "validation": 2}
-    assert json.dumps(count_sides(split_rows(["a"]))) == '{"train": 1}'
+    assert count_splits(split_rows(["a"] * 12)) == {"test": 2, "train": 8, "validation": 2}
+    assert json.dumps(count_splits(split_rows(["a"]))) == '{"train": 1}'
 
 
 def test_a_split_of_other_images_than_the_index_is_refused(tmp_path):

@@ -12,7 +12,7 @@ from bottletop.models import cnn
 from bottletop.models.network_params import AugmentParams, CnnParams
 from bottletop.models.pictures import open_pictures
 from bottletop.split import SplitRow
-from tests.tiny import SIDES, image_shards, simple_params
+from tests.tiny import SPLITS, image_shards, simple_params
 from tests.tiny import pictures as photos
 
 NO_CHANGE = dict.fromkeys(AugmentParams.__struct_fields__, 0.0) | {"flip": "none"}
@@ -22,10 +22,10 @@ IN_BFLOAT16 = msgspec.structs.replace(LAYERS, precision="bfloat16")
 
 
 def open_tiny(folder, per_class=10, side_px=16):
-    """Random photos of two classes, sides in turn as in SIDES."""
+    """Random photos of two classes, splits in turn as in SPLITS."""
     images = image_shards(folder, [*photos("ant", per_class), *photos("bee", per_class, seed=1)])
     rows = [
-        SplitRow(image.id, image.label, image.shard, image.group, SIDES[i % len(SIDES)], image.source)
+        SplitRow(image.id, image.label, image.shard, image.group, SPLITS[i % len(SPLITS)], image.source)
         for i, image in enumerate(images)
     ]
     return open_pictures(folder, images, rows, side_px)
@@ -71,8 +71,8 @@ def test_training_in_bfloat16_gives_almost_the_same_network_and_it_predicts_in_f
     assert mixed.history != exact.history
     assert {layer.compute_dtype for layer in mixed.model.layers} == {"float32"}
     assert (exact.record.precision, mixed.record.precision) == ("float32", "bfloat16")
-    for side, expected in exact.probabilities.items():
-        np.testing.assert_allclose(mixed.probabilities[side], expected, atol=0.02)
+    for split, expected in exact.probabilities.items():
+        np.testing.assert_allclose(mixed.probabilities[split], expected, atol=0.02)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -20,13 +20,13 @@ def folder(easy, trained, tmp_path):  # noqa: F811
 def test_the_probabilities_are_those_of_the_model_for_each_image_of_a_side(easy, trained, folder):  # noqa: F811
     found = read_probabilities(folder, easy.rows)
     assert sorted(found) == ["test", "validation"]
-    for side, values in found.items():
-        expected = trained.model.predict_on_batch(easy.read(easy.side(side)))
+    for split, values in found.items():
+        expected = trained.model.predict_on_batch(easy.read(easy.positions(split)))
         np.testing.assert_allclose(values, expected, rtol=1e-5)
 
 
 def test_the_probabilities_of_a_model_that_was_trained_on_another_split_are_refused(easy, folder):  # noqa: F811
-    swapped = [easy.rows[0]._replace(side="test"), *easy.rows[1:]]
+    swapped = [easy.rows[0]._replace(split="test"), *easy.rows[1:]]
     with pytest.raises(ArtefactError, match="trained on another split: run dvc repro train@digits"):
         read_probabilities(folder, swapped)
 

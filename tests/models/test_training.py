@@ -47,9 +47,9 @@ def memory(request, monkeypatch):
         monkeypatch.setattr(training, "IN_MEMORY_BYTES", 0)
 
 
-def side_scores(trained, features, side):
-    """Accuracy and log loss on one side."""
-    rows = features.side(side)
+def split_scores(trained, features, split):
+    """Accuracy and log loss on one split."""
+    rows = features.positions(split)
     probabilities = top.predict(trained.model, features, rows)
     labels = features.labels[rows]
     loss = log_loss(labels, probabilities / probabilities.sum(1, keepdims=True), labels=range(3))
@@ -57,7 +57,7 @@ def side_scores(trained, features, side):
 
 
 def moments(features, **changes):
-    return training._moments(features, features.side("train"), simple_params(**changes))
+    return training._moments(features, features.positions("train"), simple_params(**changes))
 
 
 # Training
@@ -70,7 +70,7 @@ def moments(features, **changes):
 def test_a_top_on_any_kind_of_features_tells_easy_classes_apart(easy, kind, pooling):
     features = opened(easy.folder, easy.rows, kind, pooling)
     found = training.train(features, simple_params(features=kind, pooling=pooling, epochs=16))
-    assert side_scores(found, features, "test")[0] == 1.0
+    assert split_scores(found, features, "test")[0] == 1.0
     assert (found.record.params.features, found.record.params.pooling) == (kind, pooling)
 
 
@@ -122,7 +122,7 @@ def test_another_seed_gives_another_top(easy, trained):
 
 
 def test_test_images_have_no_influence_on_the_top(easy, trained, tmp_path):
-    rows = [row for row in easy.rows if row.side != "test"]
+    rows = [row for row in easy.rows if row.split != "test"]
     values = opened(easy.folder, easy.rows).read(np.array([i for i, row in enumerate(easy.rows) if row in set(rows)]))
     write_features(tmp_path / "features", rows, np.zeros((len(rows), 1, 1, 12)), values)
     assert training.train(opened(tmp_path / "features", rows), simple_params(epochs=4)).history == trained.history
@@ -136,7 +136,7 @@ def test_best_epochs_weights_are_what_is_saved(noise, memory, tmp_path):
     assert found.record.best_epoch == best + 1
     training.save(tmp_path / "model", tmp_path / "history.csv", found)
     model, _ = top.load(tmp_path / "model")
-    accuracy, loss = side_scores(training.Trained(model, found.record, {}, ()), noise, "validation")
+    accuracy, loss = split_scores(training.Trained(model, found.record, {}, ()), noise, "validation")
     assert (accuracy, loss) == pytest.approx((found.history[best]["val_accuracy"], losses[best]), rel=1e-5)
 
 
@@ -164,7 +164,7 @@ def test_balanced_class_weights_make_a_rare_class_count_as_much_as_a_frequent_on
         model = training.train(
             features, simple_params(hidden=[], dropout=[], class_weights=kind, learning_rate=0.1, epochs=12)
         ).model
-        found[kind] = top.predict(model, features, features.side("train"))[:, 1].mean()
+        found[kind] = top.predict(model, features, features.positions("train"))[:, 1].mean()
     assert found == pytest.approx({"none": 0.1, "balanced": 0.5}, abs=0.06)
 
 
@@ -176,7 +176,7 @@ def test_class_weights_are_scikit_learns():
 
 def test_label_smoothing_keeps_confidence_below_its_target(easy):
     found = training.train(easy, simple_params(label_smoothing=0.3, epochs=25))
-    probabilities = top.predict(found.model, easy, easy.side("train"))
+    probabilities = top.predict(found.model, easy, easy.positions("train"))
     assert probabilities.max(1).mean() == pytest.approx(1 - 0.3 + 0.3 / 3, abs=0.05)
 
 
@@ -191,7 +191,7 @@ def at_once(request, monkeypatch):
 
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 40])
 def test_every_image_is_in_one_batch_and_the_last_may_be_short(easy, memory, at_once, count):
-    rows = easy.side("train")[:count]
+    rows = easy.positions("train")[:count]
     batches = [(np.array(x), np.array(y)) for x, y in training._batches(easy, rows, 16, None)]
     assert [len(x) for x, _ in batches] == [16] * (count // 16) + [count % 16] * (count % 16 > 0)
     np.testing.assert_array_equal(np.concatenate([x for x, _ in batches]), easy.read(rows))
@@ -200,7 +200,7 @@ def test_every_image_is_in_one_batch_and_the_last_may_be_short(easy, memory, at_
 
 @pytest.mark.parametrize("done", [0, 2])
 def test_the_order_of_an_epoch_follows_from_the_seed_and_its_number(easy, memory, at_once, done):
-    rows = easy.side("train")
+    rows = easy.positions("train")
     data = training._batches(easy, rows, 16, 3, done)
     for epoch in (done, done + 1):
         found = np.concatenate([np.array(x) for x, _ in data])
@@ -209,7 +209,7 @@ def test_the_order_of_an_epoch_follows_from_the_seed_and_its_number(easy, memory
 
 
 def test_shuffling_keeps_features_and_labels_together_and_differs_by_epoch(easy, memory, at_once):
-    rows = easy.side("train")
+    rows = easy.positions("train")
     known = {tuple(x): label for x, label in zip(easy.read(rows), easy.labels[rows], strict=True)}
     data = training._batches(easy, rows, 16, 0)
     orders = []
@@ -222,14 +222,14 @@ def test_shuffling_keeps_features_and_labels_together_and_differs_by_epoch(easy,
 
 @pytest.mark.parametrize("seed", [None, 3])
 def test_batches_are_the_same_from_memory_as_from_disk(easy, monkeypatch, seed):
-    in_memory = [np.array(x) for x, _ in training._batches(easy, easy.side("train"), 16, seed)]
+    in_memory = [np.array(x) for x, _ in training._batches(easy, easy.positions("train"), 16, seed)]
     monkeypatch.setattr(training, "IN_MEMORY_BYTES", 0)
-    streamed = [np.array(x) for x, _ in training._batches(easy, easy.side("train"), 16, seed)]
+    streamed = [np.array(x) for x, _ in training._batches(easy, easy.positions("train"), 16, seed)]
     np.testing.assert_array_equal(np.concatenate(streamed), np.concatenate(in_memory))
 
 
 def test_a_batch_has_images_of_all_over_a_dataset_sorted_by_class(easy, memory):
-    batches = [np.array(y).argmax(1) for _, y in training._batches(easy, easy.side("train"), 18, 0)]
+    batches = [np.array(y).argmax(1) for _, y in training._batches(easy, easy.positions("train"), 18, 0)]
     assert [sorted(set(labels.tolist())) for labels in batches] == [[0, 1, 2]] * 3
 
 
@@ -247,7 +247,7 @@ def test_moments_are_numpys_over_the_training_images_alone(tmp_path, transform, 
     values = np.random.default_rng(0).normal(1, 2, (3000, 12))  # also negative ones
     write_features(tmp_path / "f", rows, values[:, None, None], values)
     features = opened(tmp_path / "f", rows)
-    values = function(features.read(features.side("train")).astype(np.float64))
+    values = function(features.read(features.positions("train")).astype(np.float64))
     mean, variance = moments(features, transform=transform)
     np.testing.assert_allclose(mean, values.mean(0))
     np.testing.assert_allclose(variance, values.var(0))
@@ -263,14 +263,14 @@ def test_a_feature_that_never_varies_in_training_does_not_blow_up(tmp_path):
     values = np.abs(np.random.default_rng(0).standard_normal((60, 4)))
     values[30:, 0] += 6
     values[:, 1], values[:, 2], values[:, 3] = 0, 1000, 20_000
-    values[[row.side == "test" for row in rows], 1] = 1  # seen for the first time
+    values[[row.split == "test" for row in rows], 1] = 1  # seen for the first time
     write_features(tmp_path / "features", rows, values[:, None, None], values)
     features = opened(tmp_path / "features", rows)
     _, variance = moments(features, transform="none")
     assert variance[1:].tolist() == [1, 1, 1]
     found = training.train(features, simple_params(transform="none", hidden=[], dropout=[]))
-    probabilities = top.predict(found.model, features, features.side("test"))
-    assert (probabilities.argmax(1) == features.labels[features.side("test")]).all()
+    probabilities = top.predict(found.model, features, features.positions("test"))
+    assert (probabilities.argmax(1) == features.labels[features.positions("test")]).all()
 
 
 # Predictions
@@ -299,7 +299,7 @@ def test_calibration_never_worsens_validation_and_keeps_every_decision(data, cha
     features = request.getfixturevalue(data)
     raw, calibrated = (training.train(features, simple_params(calibrate=choice, **changes)) for choice in (False, True))
     assert calibrated.history == raw.history
-    assert side_scores(calibrated, features, "validation")[1] <= side_scores(raw, features, "validation")[1] + 1e-6
+    assert split_scores(calibrated, features, "validation")[1] <= split_scores(raw, features, "validation")[1] + 1e-6
     everything = np.arange(len(features.rows))
     before, after = (top.predict(each.model, features, everything) for each in (raw, calibrated))
     np.testing.assert_array_equal(before.argmax(1), after.argmax(1))
@@ -307,7 +307,7 @@ def test_calibration_never_worsens_validation_and_keeps_every_decision(data, cha
 
 def test_calibration_divides_the_last_layer_by_the_temperature_that_suits_validation(easy):
     raw, calibrated = (training.train(easy, simple_params(calibrate=choice)) for choice in (False, True))
-    validation = easy.side("validation")
+    validation = easy.positions("validation")
     temperature = best_temperature(top.predict(raw.model, easy, validation), easy.labels[validation])
     assert abs(temperature - 1) > 0.05
     before, after = (each.model.get_layer("classes").get_weights() for each in (raw, calibrated))

@@ -83,9 +83,9 @@ def test_pooled_features_are_left_as_they_are(folder, rows, pooled, pooling):
 
 def test_a_side_is_the_positions_of_its_images(folder, rows):
     features = open_features(folder, rows, "pooled", "flatten")
-    assert features.side("validation").tolist() == [3, 8, 13]
-    assert features.side("test").tolist() == [4, 9, 14]
-    assert features.side("dropped").tolist() == []
+    assert features.positions("validation").tolist() == [3, 8, 13]
+    assert features.positions("test").tolist() == [4, 9, 14]
+    assert features.positions("dropped").tolist() == []
 
 
 def test_rows_that_were_read_do_not_stay_in_memory(tmp_path):
