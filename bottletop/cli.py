@@ -8,8 +8,9 @@ from typing import Literal
 
 from bottletop.core.errors import ArtefactError, ParamsError, exit_on_error
 from bottletop.core.files import read_json
+from bottletop.core.lock import TO_RESULTS, changes, shown
 from bottletop.core.paths import PARAMS, Paths
-from bottletop.core.settings import load, read_yaml
+from bottletop.core.settings import load
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -99,9 +100,10 @@ def print_results() -> None:
         folder = Paths(dataset).metrics
         if not (folder / "metrics.json").exists():
             raise ArtefactError(f"{dataset} has no results yet", "run dvc repro")
-        model = Paths(dataset).model / "top.json"
-        if not model.exists() or read_json(model)["params"] != read_yaml(PARAMS)["train"]:
-            print(f"{dataset}: params.yaml has changed since, or the last run did not complete: run dvc repro")
+        if not Paths(dataset).model.exists():
+            print(f"{dataset}: the last run did not complete: run dvc repro")
+        elif changed := changes(dataset, TO_RESULTS):
+            print(f"{dataset}: {shown(changed)} changed since these results: run dvc repro")
         values, images = read_json(folder / "metrics.json"), read_json(folder / "details.json")["images"]
         interval = f"95 % interval {values['accuracy_low']:.1%} to {values['accuracy_high']:.1%}"
         print(f"{dataset}: {values['accuracy']:.1%} test accuracy ({interval}, {images['test']} images)")

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from bottletop.cli import main
 from bottletop.core.files import write_json
@@ -17,7 +18,7 @@ def repository(tmp_path, monkeypatch):
     for name, images in (("animals", 179), ("food", 25250), ("left over", 7)):
         write_json(tmp_path / "metrics" / name / "metrics.json", ACCURACY)
         write_json(tmp_path / "metrics" / name / "details.json", {"images": {"test": images, "train": 9}})
-        write_json(tmp_path / "data/models" / name / "top.json", {"params": {"epochs": 5}})
+        (tmp_path / "data/models" / name).mkdir(parents=True)
     return tmp_path
 
 
@@ -33,11 +34,14 @@ def test_results_of_each_active_dataset_are_printed(repository, capsys):
 
 
 def test_results_of_other_settings_or_of_a_failed_run_are_not_passed_off_as_current(repository, capsys):
-    write_json(repository / "data/models/animals/top.json", {"params": {"epochs": 4}})
-    (repository / "data/models/food/top.json").unlink()
+    lock = {"stages": {"train@animals": {"params": {"params.yaml": {"train": {"epochs": 4}}}}}}
+    (repository / "dvc.lock").write_text(yaml.safe_dump(lock))
+    (repository / "data/models/food").rmdir()
     main(["results"])
-    remarks = [line for line in capsys.readouterr().out.splitlines() if "run dvc repro" in line]
-    assert [line.split(":")[0] for line in remarks] == ["animals", "food"]
+    assert [line for line in capsys.readouterr().out.splitlines() if "run dvc repro" in line] == [
+        "animals: train.epochs changed since these results: run dvc repro",
+        "food: the last run did not complete: run dvc repro",
+    ]
 
 
 def test_a_dataset_without_results_ends_with_one_line_and_no_traceback(repository):

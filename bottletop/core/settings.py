@@ -70,13 +70,14 @@ def unedited(*sections: str, path: Path = Path("params.yaml")) -> Iterator[None]
     yield
     after = read_yaml(path)
     for section in sections:
-        if _section(after, section) != _section(before, section):
+        if section_of(after, section) != section_of(before, section):
             raise ParamsError(
                 f"{section} in {path} was edited while this ran, so its results are thrown away", "dvc repro"
             )
 
 
-def _section(values: Any, section: str) -> Any:
+def section_of(values: Any, section: str) -> Any:
+    """The value under a dotted name; None where there is none."""
     for key in section.split("."):
         values = values.get(key) if isinstance(values, dict) else None
     return values

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from bottletop.core.errors import ArtefactError, BottletopError, ParamsError
-from bottletop.core.files import read_json
+from bottletop.core.lock import TO_MODEL, changes, shown
 from bottletop.core.paths import PARAMS, Paths, repository, weights_file
-from bottletop.core.settings import load, parse, parse_yaml, read_yaml
+from bottletop.core.settings import load, parse, parse_yaml
 from bottletop.inference.classifier import Files
 from bottletop.models.record import TUNED, read_record
 
@@ -25,9 +25,8 @@ def workspace(dataset: str | None) -> Iterator[Files]:
     folder = Paths(name).model
     if not folder.exists():
         raise ArtefactError(f"{name} has no trained model in {folder}", "run dvc repro, or dvc pull")
-    record = folder / "top.json"
-    if record.exists() and read_json(record).get("params") != read_yaml(PARAMS).get("train"):
-        print(f"{name}: params.yaml has changed since this model was trained: dvc repro trains anew", file=sys.stderr)
+    if changed := changes(name, TO_MODEL):
+        print(f"{name}: {shown(changed)} changed since this model was trained: dvc repro trains anew", file=sys.stderr)
     yield Files(name, folder, _weights(folder))
 
 

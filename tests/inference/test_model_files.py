@@ -65,7 +65,7 @@ def predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(project / ".dvc/tmp/site"))
         main(["predict", "--json", *arguments])
         printed = capsys.readouterr()
-        assert "params.yaml has changed" not in printed.err
+        assert "changed since" not in printed.err
         found: list[dict[str, Any]] = json.loads(printed.out)
         return found
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from bottletop.cli import main
@@ -201,14 +202,12 @@ def test_where_several_datasets_are_active_one_must_be_named(tmp_path, monkeypat
 
 def test_a_model_of_other_settings_than_params_yaml_is_not_passed_off_as_current(tmp_path, monkeypatch, capsys):
     write_workspace(tmp_path)
-    params = (tmp_path / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(params.replace("epochs: 8", "epochs: 9"))
+    lock = {"stages": {"split@flowers": {"params": {"params.yaml": {"split": {"seed": 3}}}}}}
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump(lock))
     (tmp_path / "a.png").write_bytes(png(1))
     monkeypatch.chdir(tmp_path)
     main(["predict", "a.png"])
-    assert capsys.readouterr().err == (
-        "flowers: params.yaml has changed since this model was trained: dvc repro trains anew\n"
-    )
+    assert capsys.readouterr().err == ("flowers: split changed since this model was trained: dvc repro trains anew\n")
 
 
 # Explanations

@@ -1,0 +1,41 @@
+"""What dvc.lock says of the last run of each stage."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bottletop.core.settings import read_yaml, section_of
+
+LOCK = Path("dvc.lock")
+SHOWN = 4
+TO_MODEL = ("download", "weights", "split", "extract", "train")
+TO_RESULTS = (*TO_MODEL, "evaluate")
+
+
+def changes(dataset: str, stages: Sequence[str]) -> list[str]:
+    """What is not as it was when the dataset's stages last ran; empty for stages that dvc.lock does not know.
+
+    Settings come by name, such as ``split.seed``, files that a stage has not read since they were made anew by path.
+    """
+    known = (read_yaml(LOCK) or {}).get("stages", {}) if LOCK.exists() else {}
+    entries = [known[name] for stage in stages for name in (f"{stage}@{dataset}", stage) if name in known]
+    made = {out["path"]: out["md5"] for entry in entries for out in entry.get("outs", [])}
+    found = []
+    for entry in entries:
+        for path, settings in entry.get("params", {}).items():
+            now = read_yaml(Path(path))
+            found += [name for key in settings for name in _differences(key, settings[key], section_of(now, key))]
+        used = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
+        found += [path for path in used.keys() & made.keys() if used[path] != made[path]]
+    return list(dict.fromkeys(found))
+
+
+def shown(names: Sequence[str]) -> str:
+    """The first few."""
+    return ", ".join([*names[:SHOWN], *([f"and {len(names) - SHOWN} more"] if len(names) > SHOWN else [])])
+
+
+def _differences(name: str, before: Any, now: Any) -> list[str]:
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return [] if before == now else [name]
+    return [each for key in before | now for each in _differences(f"{name}.{key}", before.get(key), now.get(key))]
