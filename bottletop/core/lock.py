@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from bottletop.core.settings import read_yaml, section_of
+from bottletop.core.settings import differences, read_yaml, section_of
 
 LOCK = Path("dvc.lock")
 SHOWN = 4
@@ -24,7 +23,7 @@ def changes(dataset: str, stages: Sequence[str]) -> list[str]:
     for entry in entries:
         for path, settings in entry.get("params", {}).items():
             now = read_yaml(Path(path))
-            found += [name for key in settings for name in _differences(key, settings[key], section_of(now, key))]
+            found += differences(settings, {key: section_of(now, key) for key in settings})
         used = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
         found += [path for path in used.keys() & made.keys() if used[path] != made[path]]
     return list(dict.fromkeys(found))
@@ -33,9 +32,3 @@ def changes(dataset: str, stages: Sequence[str]) -> list[str]:
 def shown(names: Sequence[str]) -> str:
     """The first few."""
     return ", ".join([*names[:SHOWN], *([f"and {len(names) - SHOWN} more"] if len(names) > SHOWN else [])])
-
-
-def _differences(name: str, before: Any, now: Any) -> list[str]:
-    if not isinstance(before, dict) or not isinstance(now, dict):
-        return [] if before == now else [name]
-    return [each for key in before | now for each in _differences(f"{name}.{key}", before.get(key), now.get(key))]

@@ -83,6 +83,18 @@ def section_of(values: Any, section: str) -> Any:
     return values
 
 
+def differences(before: Any, now: Any) -> list[str]:
+    """The dotted names of values that differ between two sections."""
+    found = []
+    for key in before | now:
+        one, other = before.get(key), now.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            found += [f"{key}.{name}" for name in differences(one, other)]
+        elif one != other:
+            found.append(str(key))
+    return found
+
+
 def parse(kind: type[T], values: Any, section: str, path: Path) -> T:
     """Checks plain values against the struct's types and bounds; see `load`."""
     try:

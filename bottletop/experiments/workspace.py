@@ -1,6 +1,7 @@
 """One DVC command at a time in a workspace."""
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -8,7 +9,8 @@ import psutil
 from bottletop.core.errors import ArtefactError
 from bottletop.core.files import write_text
 from bottletop.core.paths import PARAMS
-from bottletop.tracking.owner import lock_holders
+from bottletop.core.settings import differences, read_yaml
+from bottletop.tracking.owner import is_dvc, lock_holders
 
 KEPT = Path(".dvc/tmp/bottletop/params.yaml")  # as the command that works here began
 
@@ -17,7 +19,8 @@ def claim() -> None:
     """Keeps the params.yaml that a command begins with, and refuses a second `dvc exp run` beside it.
 
     DVC writes the settings of a second one into params.yaml before it finds files locked, and the first, which reads
-    params.yaml again as each stage ends, would take them for its own: so those of the first are put back.
+    params.yaml again as each stage ends, would take them for its own. So those of the first are put back, unless
+    somebody has edited the file since.
 
     Raises:
         ArtefactError: another command works in this folder.
@@ -27,11 +30,25 @@ def claim() -> None:
     if not others:
         write_text(KEPT, PARAMS.read_text(encoding="utf-8"))
     elif "DVC_EXP_NAME" in os.environ and KEPT.exists():
-        write_text(PARAMS, KEPT.read_text(encoding="utf-8"))
+        settings = _settings_given()
+        edited = [name for name in differences(read_yaml(KEPT), read_yaml(PARAMS)) if not name.startswith(settings)]
+        if not edited:
+            write_text(PARAMS, KEPT.read_text(encoding="utf-8"))
+        outcome = (
+            f"was edited meanwhile, and has {' '.join(settings)} of this command now" if edited else "was put back"
+        )
         raise ArtefactError(
-            f"another DVC command works in this folder (PID {others[0]}), and its params.yaml was put back",
+            f"another DVC command works in this folder (PID {others[0]}), and its params.yaml {outcome}",
             "wait until it ends, or use dvc exp run --temp",
         )
+
+
+def _settings_given() -> tuple[str, ...]:
+    """The names that follow ``-S`` in the DVC command that runs this stage."""
+    words = [word for process in psutil.Process().parents() if is_dvc(process) for word in process.cmdline()]
+    given = [after for word, after in pairwise(words) if word in ("-S", "--set-param")]
+    given += [word.removeprefix("--set-param=") for word in words if word.startswith("--set-param=")]
+    return tuple(setting.partition("=")[0].lstrip("+~") for setting in given)
 
 
 def _holders() -> set[int]:
