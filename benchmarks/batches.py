@@ -1,4 +1,4 @@
-"""How many images TensorFlow best computes at once; `extractor.batch_size` should be close to the best.
+"""How many images TensorFlow best computes at once; `Extractor.batch_size` should be close to the best.
 
     python -m benchmarks.batches
 
@@ -12,7 +12,8 @@ from statistics import median
 
 import numpy as np
 
-from bottletop.backbones import extractor, tensorflow_engine
+from bottletop.backbones import tensorflow_engine
+from bottletop.backbones.extractor import Engine, Extractor
 from bottletop.core.paths import CATALOGUE
 from bottletop.core.settings import load
 from bottletop.download.weight_sources import WeightsEntry, obtain
@@ -32,7 +33,7 @@ def main() -> None:
     print("|" + 6 * " --- |", flush=True)
     for precision in options.precisions:
         for side in options.sides:
-            chosen = extractor.batch_size(side, extractor.Engine("tensorflow", precision))
+            chosen = Extractor("vgg16", weights, side, Engine("tensorflow", precision)).batch_size
             images = np.random.default_rng(0).integers(0, 256, (max(*SIZES, chosen), side, side, 3), np.uint8)
             forward = partial(tensorflow_engine.forward, "vgg16", weights, side, precision)
             forwards = {size: forward(size) for size in (*SIZES, chosen)}

@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks import samples
 from bottletop.backbones import extractor
+from bottletop.backbones.extractor import Extractor
 from bottletop.backbones.weights import Arrays, save
 from bottletop.core.files import sha256_text
 from bottletop.core.paths import CATALOGUE
@@ -44,11 +45,11 @@ def main(scratch: Path, rounds: int, count: int) -> None:
     if extractor.best_precision("auto") == "bfloat16":
         engines.append(extractor.BFLOAT16)
     for engine in engines:
-        compute = extractor.build(weights, SIDE_PX, engine)
-        ways[f"bottletop, {engine.name} {engine.precision}"] = ours(scratch / "tars", rows, weights, compute, engine)
-        ways[f"forward pass alone, {engine.name} {engine.precision}"] = bare(compute, count, engine)
-    compute = extractor.build(small, SIDE_PX, extractor.NCNN, SMALL)
-    ways[f"bottletop, {SMALL}, ncnn"] = ours(scratch / "tars", rows, small, compute, extractor.NCNN, SMALL)
+        compute = Extractor("vgg16", weights, SIDE_PX, engine)
+        ways[f"bottletop, {engine.name} {engine.precision}"] = ours(scratch / "tars", rows, weights, compute)
+        ways[f"forward pass alone, {engine.name} {engine.precision}"] = bare(compute, count)
+    compute = Extractor(SMALL, small, SIDE_PX, extractor.NCNN)
+    ways[f"bottletop, {SMALL}, ncnn"] = ours(scratch / "tars", rows, small, compute)
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(rounds):
         for name, way in ways.items():
@@ -105,34 +106,27 @@ class Tutorial:
         return wall, cpu
 
 
-def ours(
-    tars: Path,
-    rows: list[ImageRow],
-    weights: Arrays,
-    compute: extractor.Extract,
-    engine: extractor.Engine,
-    name: str = "vgg16",
-) -> Way:
-    params = ExtractParams(backbone=name, image_side_px=SIDE_PX, precision="auto", bottleneck=True)
+def ours(tars: Path, rows: list[ImageRow], weights: Arrays, compute: Extractor) -> Way:
+    """Extraction with the engine of `compute`, which is built already."""
+    params = ExtractParams(backbone=compute.backbone, image_side_px=SIDE_PX, precision="auto", bottleneck=True)
     compute(np.zeros((1, SIDE_PX, SIDE_PX, 3), np.uint8))
 
     def run(target: Path) -> tuple[float, float]:
         wall, cpu = time.perf_counter(), time.process_time()
-        with mock.patch.multiple(extractor, best_engine=lambda *_: engine, build=lambda *_: compute):
+        with mock.patch.object(extraction, "Extractor", return_value=compute):
             extraction.extract(rows, tars, weights, SIDE_PX, params, target)
         return time.perf_counter() - wall, time.process_time() - cpu
 
     return run
 
 
-def bare(compute: extractor.Extract, count: int, engine: extractor.Engine) -> Way:
-    size = extractor.batch_size(SIDE_PX, engine)
-    images = np.random.default_rng(0).integers(0, 256, (size, SIDE_PX, SIDE_PX, 3), np.uint8)
+def bare(compute: Extractor, count: int) -> Way:
+    images = np.random.default_rng(0).integers(0, 256, (compute.batch_size, SIDE_PX, SIDE_PX, 3), np.uint8)
     compute(images)
 
     def run(_: Path) -> tuple[float, float]:
         wall, cpu = time.perf_counter(), time.process_time()
-        for _batch in range(count // size):
+        for _batch in range(count // compute.batch_size):
             compute(images)
         return time.perf_counter() - wall, time.process_time() - cpu
 

@@ -17,7 +17,8 @@ from unittest.mock import patch
 import numpy as np
 
 from bottletop.backbones import extractor
-from bottletop.backbones.extractor import BFLOAT16
+from bottletop.backbones.extractor import BFLOAT16, Extractor
+from bottletop.backbones.weights import digest
 from bottletop.core.files import sha256_text
 from bottletop.features import reuse
 from bottletop.features.extraction import _manifest, extract
@@ -40,7 +41,8 @@ def rows(images: int) -> list[ImageRow]:
 
 def leave(root: Path, images: list[ImageRow]) -> None:
     """What an extraction that was killed at its end has left."""
-    manifest = _manifest(images, random_weights(), SIDE_PX, BFLOAT16, PARAMS)
+    extractor = Extractor("vgg16", {}, SIDE_PX, BFLOAT16)
+    manifest = _manifest(images, digest(random_weights()), extractor, PARAMS)
     folder = root / ".dvc/tmp/bottletop/features/features-killed"
     folder.mkdir(parents=True)
     work = reuse.Work(folder / reuse.FEATURES, manifest)

@@ -50,7 +50,7 @@ def write_model(
     expected = {
         "backbone": "vgg16",
         "weights_digest": weights.digest(arrays),
-        "preprocessing": extractor.preprocessing("vgg16"),
+        "preprocessing": extractor.Extractor("vgg16", {}, SIDE, engine).preprocessing,
         "image_side_px": SIDE,
         "engine": engine.name,
         "precision": engine.precision,
@@ -89,7 +89,7 @@ def _save(folder: Path, model: keras.Model, contract: dict[str, Any], params: To
 @cache
 def _features() -> tuple[np.ndarray, np.ndarray]:
     pictures = np.stack([np.asarray(photo(number, (SIDE, SIDE))) for number in range(8)])
-    bottleneck, pooled = extractor.build(random_weights(), SIDE, extractor.NCNN)(pictures)
+    bottleneck, pooled = extractor.Extractor("vgg16", random_weights(), SIDE, extractor.NCNN)(pictures)
     return bottleneck.reshape(len(pictures), -1), pooled
 
 

@@ -1,7 +1,7 @@
 """A frozen backbone: from images to its features."""
 
 import os
-from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -34,65 +34,86 @@ NCNN = Engine("ncnn", "float32")
 TENSORFLOW = Engine("tensorflow", "float32")
 BFLOAT16 = Engine("tensorflow", "bfloat16")
 
-Extract = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float16], NDArray[np.float16]]]
 
-
-def build(weights: Arrays, image_side_px: int, engine: Engine, backbone: str = "vgg16") -> Extract:
-    """A function from a batch of images to its features.
-
-    It takes uint8 RGB, (n, side, side, 3) with n up to `batch_size(side, engine)`, and returns, rows in input order:
-
-    - the bottleneck, what the network puts out: float16, (n, height, width, channels), see `shapes`
-    - averages and maxima of the maps of 1/8, 1/16 and 1/32 of the side, side by side: float16, (n, features)
+class Extractor:
+    """A frozen backbone for images of one side: from a batch of images to their features.
 
     An image's features do not depend on the other images of its batch. Values over float16's range are clipped.
-
-    Raises ArtefactError where a weight or a feature is not finite, or weights are so large that features may not be.
     """
-    if not all(np.isfinite(array).all() for array in weights.values()):  # ReLU turns NaN into 0: unseen later on
-        raise ArtefactError("the backbone's weights are not finite", "run dvc repro weights")
-    if _may_overflow(backbone, weights):
-        raise ArtefactError(
-            "the backbone's weights are so large that features may overflow float32", "run dvc repro weights"
-        )
-    forward = _forward(weights, image_side_px, engine, backbone)
 
-    def extract(images: NDArray[np.uint8]) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
-        bottleneck, pooled = forward(images)
+    def __init__(self, backbone: str, arrays: Arrays, image_side_px: int, engine: Engine) -> None:
+        """Builds nothing yet: that takes seconds, and is done with the first batch.
+
+        Args:
+            arrays: the backbone's weights.
+        """
+        self.backbone, self.image_side_px, self.engine = backbone, image_side_px, engine
+        self._arrays = arrays
+
+    def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+        """The features of up to `batch_size` images, rows in input order.
+
+        Args:
+            images: uint8 RGB, (n, side, side, 3).
+
+        Returns:
+            The bottleneck, what the network puts out: float16, (n, height, width, channels). The averages and maxima of
+            the maps of 1/8, 1/16 and 1/32 of the side, side by side: float16, (n, features). See `shapes`.
+
+        Raises:
+            ArtefactError: a weight or a feature is not finite, or weights are so large that features may not be.
+        """
+        bottleneck, pooled = self._forward(images)
         if not np.isfinite(pooled).all():  # an average shows whatever is not finite in its block
             raise ArtefactError(
                 "the backbone's features are not finite", "run dvc repro weights, or set extract.precision to float32"
             )
         return _float16(bottleneck), _float16(pooled)
 
-    return extract
+    @cached_property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shapes of one image's pooled features, (features,), and of its bottleneck, (height, width, channels)."""
+        if self.backbone in architectures.LAYERS:  # known without TensorFlow, which takes seconds to import
+            *_, bottleneck = maps = architectures.maps(self.backbone, self.image_side_px)
+            return (2 * sum(channels for _, _, channels in maps),), bottleneck
+        from bottletop.backbones import tensorflow_engine
 
+        return tensorflow_engine.shapes(self.backbone, self.image_side_px)
 
-def shapes(backbone: str, image_side_px: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The shapes of one image's pooled features, (features,), and of its bottleneck, (height, width, channels)."""
-    if backbone in architectures.LAYERS:  # known without TensorFlow, which takes seconds to import
-        *_, bottleneck = maps = architectures.maps(backbone, image_side_px)
-        return (2 * sum(channels for _, _, channels in maps),), bottleneck
-    from bottletop.backbones import tensorflow_engine
+    @property
+    def preprocessing(self) -> str:
+        """What is done to images before the backbone sees them."""
+        return f"rgb-exif-bilinear-{named(self.backbone).scheme}-{REVISION}"
 
-    return tensorflow_engine.shapes(backbone, image_side_px)
+    @property
+    def batch_size(self) -> int:
+        """How many images are computed at once: ``BOTTLETOP_BATCH_SIZE``, else more of them the smaller they are.
 
+        ncnn gives each image to a thread: there are at least four for each.
+        """
+        pinned = os.environ.get("BOTTLETOP_BATCH_SIZE")
+        if pinned:
+            return at_least_one("BOTTLETOP_BATCH_SIZE", pinned)
+        size = min(LARGEST_BATCH, max(SMALLEST_BATCH, BATCH_PIXELS // self.image_side_px**2))
+        return max(size, 4 * processors()) if self.engine == NCNN else size
 
-def preprocessing(backbone: str) -> str:
-    """What is done to images before the backbone sees them."""
-    return f"rgb-exif-bilinear-{named(backbone).scheme}-{REVISION}"
+    @cached_property
+    def _forward(self) -> Forward:
+        """Imports what it needs alone: TensorFlow takes seconds and half a gigabyte."""
+        if not all(np.isfinite(array).all() for array in self._arrays.values()):  # ReLU turns NaN into 0: unseen later
+            raise ArtefactError("the backbone's weights are not finite", "run dvc repro weights")
+        if _may_overflow(self.backbone, self._arrays):
+            raise ArtefactError(
+                "the backbone's weights are so large that features may overflow float32", "run dvc repro weights"
+            )
+        if self.engine.name == "ncnn":
+            from bottletop.backbones import ncnn_engine
 
+            return ncnn_engine.forward(self.backbone, self._arrays, self.image_side_px)
+        from bottletop.backbones import tensorflow_engine
 
-def batch_size(image_side_px: int, engine: Engine) -> int:
-    """How many images are computed at once: ``BOTTLETOP_BATCH_SIZE``, else more of them the smaller they are.
-
-    ncnn gives each image to a thread: there are at least four for each.
-    """
-    pinned = os.environ.get("BOTTLETOP_BATCH_SIZE")
-    if pinned:
-        return at_least_one("BOTTLETOP_BATCH_SIZE", pinned)
-    size = min(LARGEST_BATCH, max(SMALLEST_BATCH, BATCH_PIXELS // image_side_px**2))
-    return max(size, 4 * processors()) if engine == NCNN else size
+        precision = self.engine.precision
+        return tensorflow_engine.forward(self.backbone, self._arrays, self.image_side_px, precision, self.batch_size)
 
 
 def best_engine(backbone: str, wanted: Precision) -> Engine:
@@ -134,18 +155,6 @@ def _gpus_compute_in_bfloat16() -> bool | None:
     from bottletop.backbones import tensorflow_engine
 
     return tensorflow_engine.gpus_compute_in_bfloat16()
-
-
-def _forward(weights: Arrays, image_side_px: int, engine: Engine, backbone: str) -> Forward:
-    """Imports what it needs alone: TensorFlow takes seconds and half a gigabyte."""
-    if engine.name == "ncnn":
-        from bottletop.backbones import ncnn_engine
-
-        return ncnn_engine.forward(backbone, weights, image_side_px)
-    from bottletop.backbones import tensorflow_engine
-
-    at_once = batch_size(image_side_px, engine)
-    return tensorflow_engine.forward(backbone, weights, image_side_px, engine.precision, at_once)
 
 
 def _float16(values: NDArray[np.float32]) -> NDArray[np.float16]:

@@ -4,7 +4,7 @@ import importlib.metadata
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, partial
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottletop.backbones import extractor, weights
+from bottletop.backbones import weights
+from bottletop.backbones.extractor import NCNN, Engine, Extractor, best_engine
 from bottletop.core.errors import ArtefactError
 from bottletop.core.files import sha256_text
 from bottletop.core.parallel import map_ahead, processors
@@ -40,19 +41,16 @@ def extract(
     Raises:
         ArtefactError: a shard is damaged, or features are not finite.
     """
-    engine = extractor.best_engine(params.backbone, params.precision)
-    manifest = _manifest(images, arrays, image_side_px, engine, params)
-    # Takes seconds: only where it is needed.
-    build = cache(lambda: extractor.build(arrays, image_side_px, engine, params.backbone))
+    engine = best_engine(params.backbone, params.precision)
+    extractor = Extractor(params.backbone, arrays, image_side_px, engine)
+    manifest = _manifest(images, weights.digest(arrays), extractor, params)
     with reuse.unfinished(folder, manifest, images) as (work, earlier):
         known = sum(row.id in earlier for row in images)
         if known:
             print(f"extract: {known:,} of {manifest.rows:,} images were computed before", file=sys.stderr)
         with bar(f"extract ({engine.name}, {engine.precision})", " images", manifest.rows - known) as shown:
-            at_once = extractor.batch_size(image_side_px, engine)
-            compute = partial(
-                _computed, build, at_once, partial(read_square, shards=shards, side_px=image_side_px), shown
-            )
+            read = partial(read_square, shards=shards, side_px=image_side_px)
+            compute = partial(_computed, extractor, read, shown)
             fresh = compute(row for row in images if row.id not in earlier)
             for shard, group in groupby(images, key=lambda row: row.shard):
                 rows = list(group)
@@ -78,29 +76,22 @@ def _known_or_computed(
 
 
 def _computed(
-    build: Callable[[], extractor.Extract],
-    at_once: int,
+    extractor: Extractor,
     read: Callable[[ImageRow], NDArray[np.uint8]],
     shown: Any,
     rows: Iterable[ImageRow],
 ) -> Iterator[tuple[str, reuse.Row]]:
     """The id and features of each image, computed in batches; the next ones are read and decoded meanwhile."""
-    decoding = map_ahead(read, rows, ahead=4 * at_once)
-    while batch := list(islice(decoding, at_once)):
-        bottleneck, pooled = build()(np.stack([image for _, image in batch]))
+    decoding = map_ahead(read, rows, ahead=4 * extractor.batch_size)
+    while batch := list(islice(decoding, extractor.batch_size)):
+        bottleneck, pooled = extractor(np.stack([image for _, image in batch]))
         shown.update(len(batch))
         for position, (row, _) in enumerate(batch):
             yield row.id, {"bottleneck": bottleneck[position], "pooled": pooled[position]}
 
 
-def _manifest(
-    images: Iterable[ImageRow],
-    arrays: weights.Arrays,
-    image_side_px: int,
-    engine: extractor.Engine,
-    params: ExtractParams,
-) -> Manifest:
-    pooled_shape, bottleneck_shape = extractor.shapes(params.backbone, image_side_px)
+def _manifest(images: Iterable[ImageRow], weights_digest: str, extractor: Extractor, params: ExtractParams) -> Manifest:
+    pooled_shape, bottleneck_shape = extractor.shapes
     shapes = {}
     for shard, group in groupby(images, key=lambda row: row.shard):
         rows = list(group)
@@ -108,23 +99,23 @@ def _manifest(
         shapes[stem(shard)] = ShardShape(label=rows[0].label, rows=len(rows), ids_sha256=ids)
     return Manifest(
         backbone=params.backbone,
-        weights_digest=weights.digest(arrays),
-        preprocessing=extractor.preprocessing(params.backbone),
-        image_side_px=image_side_px,
-        engine=engine.name,
-        precision=engine.precision,
+        weights_digest=weights_digest,
+        preprocessing=extractor.preprocessing,
+        image_side_px=extractor.image_side_px,
+        engine=extractor.engine.name,
+        precision=extractor.engine.precision,
         dtype="float16",
         pooled_shape=pooled_shape,
         bottleneck_shape=bottleneck_shape if params.bottleneck else None,
         rows=sum(shape.rows for shape in shapes.values()),
         ids_sha256=sha256_text(row.id for row in images),
         shards=shapes,
-        versions=_versions(engine),
-        at_once={"images": extractor.batch_size(image_side_px, engine), "threads": processors()},
+        versions=_versions(extractor.engine),
+        at_once={"images": extractor.batch_size, "threads": processors()},
     )
 
 
-def _versions(engine: extractor.Engine) -> dict[str, str]:
-    computing = ("ncnn",) if engine == extractor.NCNN else ("keras", "tensorflow")
+def _versions(engine: Engine) -> dict[str, str]:
+    computing = ("ncnn",) if engine == NCNN else ("keras", "tensorflow")
     packages = {name: importlib.metadata.version(name) for name in sorted(("numpy", "pillow", *computing))}
     return {"python": platform.python_version(), **packages}

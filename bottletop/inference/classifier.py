@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bottletop.backbones import extractor, weights
+from bottletop.backbones import weights
+from bottletop.backbones.extractor import Engine, Extractor
 from bottletop.core.errors import ArtefactError
 from bottletop.evaluation.scores import Probabilities
 from bottletop.images.decoding import decode, square
@@ -69,8 +70,13 @@ class Whole:
         return int(self.record.contract["image_side_px"])
 
     @property
-    def engine(self) -> extractor.Engine:
-        return extractor.Engine(self.record.contract.get("engine", "tensorflow"), self.record.contract["precision"])
+    def engine(self) -> Engine:
+        return Engine(self.record.contract.get("engine", "tensorflow"), self.record.contract["precision"])
+
+    @property
+    def extractor(self) -> Extractor:
+        """Of a model that reads features."""
+        return Extractor(self.network, self.arrays or {}, self.image_side_px, self.engine)
 
 
 def load(files: Files) -> Classifier:
@@ -84,16 +90,15 @@ def build(whole: Whole) -> Classifier:
     if whole.arrays is None:
         explain = partial(heatmaps.of_network, whole.model)
         return Classifier(names, side_px, PictureSet.at_once, partial(_predict, whole.model), explain)
-    contract, arrays = whole.record.contract, whole.arrays
-    extract = extractor.build(arrays, side_px, whole.engine, whole.network)
+    contract, extractor = whole.record.contract, whole.extractor
 
     def probabilities(images: Images) -> Probabilities:
-        bottleneck, pooled = extract(images)
+        bottleneck, pooled = extractor(images)
         kind = contract["kind"]
         return _predict(whole.model, vectors(pooled if kind == "pooled" else bottleneck, kind, contract["pooling"]))
 
-    explain = partial(heatmaps.of_top, whole.model, whole.record, arrays, side_px)
-    return Classifier(names, side_px, extractor.batch_size(side_px, whole.engine), probabilities, explain)
+    explain = partial(heatmaps.of_top, whole.model, whole.record, whole.arrays, side_px)
+    return Classifier(names, side_px, extractor.batch_size, probabilities, explain)
 
 
 def load_whole(files: Files) -> Whole:
@@ -112,15 +117,15 @@ def load_whole(files: Files) -> Whole:
         raise ArtefactError(f"{files.weights} is missing", f"run dvc repro weights, or dvc pull {files.weights}")
     arrays = weights.load(files.weights)
     whole = Whole(model, record, arrays)
-    preprocessing = extractor.preprocessing(whole.network)
-    _require(files, record, {"preprocessing": preprocessing, "weights_digest": weights.digest(arrays)})
     if record.contract.get("precision") not in ("float32", "bfloat16"):
         raise ArtefactError(
             f"{files.model}/top.json does not say in which precision its features were computed "
             f"(float32 or bfloat16), got {record.contract.get('precision')!r}",
             "run dvc repro",
         )
-    pooled, bottleneck = extractor.shapes(whole.network, whole.image_side_px)
+    extractor = whole.extractor
+    _require(files, record, {"preprocessing": extractor.preprocessing, "weights_digest": weights.digest(arrays)})
+    pooled, bottleneck = extractor.shapes
     kind = record.contract["kind"]
     features = np.zeros((1, *(pooled if kind == "pooled" else bottleneck)), np.float16)
     _require_shapes(files, whole, vectors(features, kind, record.contract["pooling"]).shape[1:])

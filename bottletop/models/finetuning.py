@@ -7,11 +7,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bottletop.backbones import extractor, tensorflow_engine
+from bottletop.backbones import tensorflow_engine
+from bottletop.backbones.extractor import Engine, Extractor
 from bottletop.backbones.runtime import keras
 from bottletop.backbones.weights import Arrays, digest
 from bottletop.core.errors import ParamsError
-from bottletop.features.manifest import Manifest
 from bottletop.models import augmentation
 from bottletop.models.epochs import Entry
 from bottletop.models.examples import Examples, Rows
@@ -62,13 +62,13 @@ class Recomputed(Examples):
     pictures: PictureSet
     features: FeatureSet
     weights_digest: str
-    extract: extractor.Extract
+    extractor: Extractor
 
     @classmethod
     def of(cls, features: FeatureSet, pictures: PictureSet, arrays: Arrays) -> "Recomputed":
         made = features.manifest
-        extract = extractor.build(arrays, made.image_side_px, _engine(made), made.backbone)
-        return cls(features.rows, features.class_names, pictures.labels, pictures, features, digest(arrays), extract)
+        extractor = Extractor(made.backbone, arrays, made.image_side_px, Engine(made.engine, made.precision))
+        return cls(features.rows, features.class_names, pictures.labels, pictures, features, digest(arrays), extractor)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -78,8 +78,8 @@ class Recomputed(Examples):
         return {**self.features.recipe(), "weights_digest": self.weights_digest}
 
     def read(self, rows: Rows) -> NDArray[np.float16]:
-        size = extractor.batch_size(self.pictures.side_px, _engine(self.features.manifest))
-        batches = [self.extract(self.pictures.read(rows[i : i + size])) for i in range(0, len(rows), size)]
+        size = self.extractor.batch_size
+        batches = [self.extractor(self.pictures.read(rows[i : i + size])) for i in range(0, len(rows), size)]
         kind, pooling = self.features.kind, self.features.pooling
         chosen = [pooled if kind == "pooled" else bottleneck for bottleneck, pooled in batches]
         return vectors(np.concatenate(chosen), kind, pooling)
@@ -113,7 +113,3 @@ def build(
     maps = [keras.ops.cast(each, "float32") for each in network(prepare(keras.layers.Rescaling(255.0)(values)))]
     values = tensorflow_engine.vectors(maps, features.kind, features.pooling)
     return keras.Model(inputs, top(values), name="finetuned")
-
-
-def _engine(made: Manifest) -> extractor.Engine:
-    return extractor.Engine(made.engine, made.precision)

@@ -5,6 +5,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from bottletop.backbones import extractor
+from bottletop.backbones.extractor import Extractor
 from bottletop.backbones.runtime import keras, tf
 from bottletop.core.errors import ArtefactError
 from bottletop.download.weight_sources import LAYERS
@@ -58,7 +59,7 @@ def plain_vgg16(weights, image):
 def test_float32_agrees_with_vgg16_in_plain_numpy(side, engine):
     [image] = noise(1, side)
     pools = plain_vgg16(random_weights(), image)
-    bottleneck, pooled = extractor.build(random_weights(), side, engine)(image[None])
+    bottleneck, pooled = Extractor("vgg16", random_weights(), side, engine)(image[None])
     expected = np.concatenate([pool(block, (0, 1)) for block in pools[2:] for pool in (np.mean, np.max)])
     assert (bottleneck.shape, pooled.shape) == ((1, side // 32, side // 32, 512), (1, 2560))
     assert (bottleneck.dtype, pooled.dtype) == (np.float16, np.float16)
@@ -75,7 +76,7 @@ def test_images_are_prepared_as_keras_prepares_them_for_vgg16():
 
 @pytest.mark.parametrize("engine", ENGINES, ids=ID)
 def test_rows_come_back_in_order_without_the_padding(engine):
-    extract = extractor.build(random_weights(), 32, engine)
+    extract = Extractor("vgg16", random_weights(), 32, engine)
     images = noise(8, 32)
     bottleneck, pooled = extract(images)
     for count in (1, 3, 7):
@@ -86,7 +87,7 @@ def test_rows_come_back_in_order_without_the_padding(engine):
 
 @pytest.mark.parametrize("engine", ENGINES, ids=ID)
 def test_an_images_features_do_not_depend_on_its_neighbours_or_place(engine):
-    extract = extractor.build(random_weights(), 64, engine)
+    extract = Extractor("vgg16", random_weights(), 64, engine)
     images = noise(8, 64)
     bottleneck, pooled = extract(images)
     for kind, turned in enumerate(extract(images[::-1])):
@@ -99,14 +100,14 @@ def test_with_ncnn_the_number_of_threads_changes_no_bit(monkeypatch):
     images, found = noise(9, 64), set()
     for threads in ("1", "2", "5"):
         monkeypatch.setenv("BOTTLETOP_THREADS", threads)
-        features = extractor.build(random_weights(), 64, extractor.NCNN)(images)
+        features = Extractor("vgg16", random_weights(), 64, extractor.NCNN)(images)
         found.add(b"".join(values.tobytes() for values in features))
     assert len(found) == 1
 
 
 def test_two_engines_in_float32_agree_but_for_float16_steps():
     """Winograd's sums differ by 1e-6 of a map's largest value from others: by a step now and then, more near 0."""
-    ours, theirs = (extractor.build(random_weights(), 64, engine)(noise(8, 64)) for engine in FLOAT32)
+    ours, theirs = (Extractor("vgg16", random_weights(), 64, engine)(noise(8, 64)) for engine in FLOAT32)
     for one, other in zip(ours, theirs, strict=True):
         assert (one == other).mean() > 0.95
         np.testing.assert_allclose(one, other, rtol=2**-10, atol=1e-5 * other.max())
@@ -117,7 +118,7 @@ def test_bfloat16_agrees_with_float32():
     images = noise(4, 64)
     for which in (0, 1):  # bottleneck, pooled
         exact, rough = (
-            extractor.build(random_weights(), 64, engine)(images)[which].astype(np.float64)
+            Extractor("vgg16", random_weights(), 64, engine)(images)[which].astype(np.float64)
             for engine in (extractor.NCNN, extractor.BFLOAT16)
         )
         assert not np.array_equal(exact, rough)  # it was indeed computed in another precision
@@ -126,14 +127,14 @@ def test_bfloat16_agrees_with_float32():
 
 def test_the_dtype_policy_of_other_models_is_left_alone():
     before = keras.config.dtype_policy().name
-    extractor.build(random_weights(), 32, extractor.BFLOAT16)
+    Extractor("vgg16", random_weights(), 32, extractor.BFLOAT16)(noise(1, 32))
     assert keras.config.dtype_policy().name == before
 
 
 @pytest.mark.parametrize("engine", FLOAT32, ids=ID)
 def test_values_beyond_float16_are_clipped_to_its_largest(engine):
     large = {**random_weights(), "block5_conv3/bias": np.full(512, 1e6, np.float32)}
-    bottleneck, pooled = extractor.build(large, 32, engine)(noise(1, 32))
+    bottleneck, pooled = Extractor("vgg16", large, 32, engine)(noise(1, 32))
     assert (bottleneck == np.float16(65504)).all()
     assert (pooled[:, BLOCK_SLICES["block5 averages"]] == np.float16(65504)).all()
     assert (pooled[:, BLOCK_SLICES["block4 averages"]] < 1000).all()
@@ -145,7 +146,7 @@ def test_weights_that_are_not_finite_are_refused(layer, value):
     broken = random_weights()[f"{layer}/kernel"].copy()
     broken[1, 1, 1, 1] = value
     with pytest.raises(ArtefactError, match="weights are not finite"):
-        extractor.build({**random_weights(), f"{layer}/kernel": broken}, 32, extractor.NCNN)
+        Extractor("vgg16", {**random_weights(), f"{layer}/kernel": broken}, 32, extractor.NCNN)(noise(1, 32))
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=ID)
@@ -154,19 +155,18 @@ def test_weights_whose_features_may_overflow_float32_are_refused(layer, engine):
     """Infinite sums may come out as 0: ReLU makes that of NaN on some processors."""
     kernel = random_weights()[f"{layer}/kernel"]
     with pytest.raises(ArtefactError, match="so large that features may overflow float32"):
-        extractor.build({**random_weights(), f"{layer}/kernel": kernel * np.float32(1e38)}, 32, engine)
+        Extractor("vgg16", {**random_weights(), f"{layer}/kernel": kernel * np.float32(1e38)}, 32, engine)(noise(1, 32))
 
 
 def test_a_weight_as_no_network_has_it_is_refused_where_no_bound_is_known():
+    kernel = np.full((1, 1, 3, 3), -1e19, np.float32)
     with pytest.raises(ArtefactError, match="so large that features may overflow float32"):
-        extractor.build(
-            {"conv2d/kernel": np.full((1, 1, 3, 3), -1e19, np.float32)}, 75, extractor.TENSORFLOW, "inception_v3"
-        )
+        Extractor("inception_v3", {"conv2d/kernel": kernel}, 75, extractor.TENSORFLOW)(noise(1, 75))
 
 
 def test_weights_may_be_large_where_nothing_can_overflow():
     large = {**random_weights(), "block5_conv3/kernel": random_weights()["block5_conv3/kernel"] * np.float32(1e6)}
-    bottleneck, _ = extractor.build(large, 32, extractor.NCNN)(noise(1, 32))
+    bottleneck, _ = Extractor("vgg16", large, 32, extractor.NCNN)(noise(1, 32))
     assert bottleneck.max() == np.float16(65504)
 
 
@@ -239,7 +239,7 @@ GOLDEN_BOTTLENECK = (210.180, 1.73332, 9.18463, 0.0713887)  # maximum, mean, sta
 @pytest.fixture(scope="module")
 def china(real_weights):
     image = square(Image.fromarray(load_sample_image("china.jpg")), 224)
-    return {engine: extractor.build(real_weights, 224, engine)(image[None]) for engine in ENGINES}
+    return {engine: Extractor("vgg16", real_weights, 224, engine)(image[None]) for engine in ENGINES}
 
 
 @pytest.mark.slow
@@ -270,10 +270,14 @@ def test_bfloat16_agrees_with_float32_on_a_photo(china, block):
 # Batches
 
 
+def batch_size(side, engine):
+    return Extractor("vgg16", {}, side, engine).batch_size
+
+
 def test_the_smaller_the_images_the_more_are_computed_at_once(monkeypatch):
     monkeypatch.setenv("BOTTLETOP_THREADS", "2")
     for engine in ENGINES:
-        sizes = [extractor.batch_size(side, engine) for side in (32, 96, 224, 352)]
+        sizes = [batch_size(side, engine) for side in (32, 96, 224, 352)]
         assert sizes == sorted(sizes, reverse=True)
         assert sizes[1] * 96**2 == pytest.approx(sizes[2] * 224**2, rel=0.02)
         assert (sizes[0], sizes[3]) == (extractor.LARGEST_BATCH, extractor.SMALLEST_BATCH)
@@ -281,10 +285,10 @@ def test_the_smaller_the_images_the_more_are_computed_at_once(monkeypatch):
 
 def test_with_ncnn_every_thread_has_images_in_a_batch(monkeypatch):
     monkeypatch.setenv("BOTTLETOP_THREADS", "32")
-    assert extractor.batch_size(224, extractor.NCNN) == 128
-    assert extractor.batch_size(224, extractor.BFLOAT16) == 8
+    assert batch_size(224, extractor.NCNN) == 128
+    assert batch_size(224, extractor.BFLOAT16) == 8
 
 
 def test_the_batch_size_can_be_pinned(monkeypatch):
     monkeypatch.setenv("BOTTLETOP_BATCH_SIZE", "3")
-    assert {extractor.batch_size(224, engine) for engine in ENGINES} == {3}
+    assert {batch_size(224, engine) for engine in ENGINES} == {3}

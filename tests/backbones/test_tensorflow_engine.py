@@ -9,6 +9,7 @@ import pytest
 
 from bottletop.backbones import extractor, tensorflow_engine
 from bottletop.backbones.architectures import LAYERS
+from bottletop.backbones.extractor import Extractor
 from bottletop.backbones.networks import NETWORKS
 from bottletop.backbones.runtime import keras
 from bottletop.backbones.weights import digest, save
@@ -72,7 +73,7 @@ def cosine(ours, theirs):
 
 def test_features_are_those_of_keras_model_on_images_that_keras_prepares(plain):
     images = noise(small_side(plain.name))
-    bottleneck, pooled = extractor.build(plain.arrays, small_side(plain.name), extractor.TENSORFLOW, plain.name)(images)
+    bottleneck, pooled = Extractor(plain.name, plain.arrays, small_side(plain.name), extractor.TENSORFLOW)(images)
     layers = [*(plain.model.get_layer(name).output for name in NETWORKS[plain.name].earlier), plain.model.output]
     maps = keras.Model(plain.model.input, layers).predict(plain.prepare(images.astype(np.float32)), verbose=0)
     expected = np.concatenate([pool(each, (1, 2)) for each in maps for pool in (np.mean, np.max)], axis=1)
@@ -92,7 +93,8 @@ def test_its_images_are_prepared_in_the_way_that_the_manifest_names(plain):
     }
     scheme = NETWORKS[plain.name].scheme
     np.testing.assert_allclose(plain.prepare(images.copy()), expected[scheme], atol=1e-4)
-    assert extractor.preprocessing(plain.name) == f"rgb-exif-bilinear-{scheme}-{extractor.REVISION}"
+    named = Extractor(plain.name, {}, 224, extractor.TENSORFLOW).preprocessing
+    assert named == f"rgb-exif-bilinear-{scheme}-{extractor.REVISION}"
 
 
 def test_the_maps_are_of_an_eighth_a_16th_and_a_32nd_of_the_side(plain):
@@ -103,9 +105,10 @@ def test_the_maps_are_of_an_eighth_a_16th_and_a_32nd_of_the_side(plain):
 
 def test_shapes_are_known_before_anything_is_computed(plain):
     side = small_side(plain.name)
-    bottleneck, pooled = extractor.build(plain.arrays, side, extractor.TENSORFLOW, plain.name)(noise(side))
-    assert extractor.shapes(plain.name, side) == (pooled.shape[1:], bottleneck.shape[1:])
-    assert extractor.shapes(plain.name, NETWORKS[plain.name].side_px) == (
+    small = Extractor(plain.name, plain.arrays, side, extractor.TENSORFLOW)
+    bottleneck, pooled = small(noise(side))
+    assert small.shapes == (pooled.shape[1:], bottleneck.shape[1:])
+    assert Extractor(plain.name, {}, NETWORKS[plain.name].side_px, extractor.TENSORFLOW).shapes == (
         (2 * sum(channels for _, _, channels in MAPS[plain.name]),),
         MAPS[plain.name][-1],
     )
@@ -115,7 +118,7 @@ def test_shapes_are_known_before_anything_is_computed(plain):
 def test_ncnn_agrees_with_tensorflow(plain):
     side = small_side(plain.name)
     ours, theirs = (
-        extractor.build(plain.arrays, side, engine, plain.name)(noise(side))
+        Extractor(plain.name, plain.arrays, side, engine)(noise(side))
         for engine in (extractor.NCNN, extractor.TENSORFLOW)
     )
     for one, other in zip(ours, theirs, strict=True):
@@ -126,7 +129,7 @@ def test_ncnn_agrees_with_tensorflow(plain):
 def test_bfloat16_agrees_with_float32(plain):
     side = small_side(plain.name)
     exact, rough = (
-        extractor.build(plain.arrays, side, engine, plain.name)(noise(side))
+        Extractor(plain.name, plain.arrays, side, engine)(noise(side))
         for engine in (extractor.TENSORFLOW, extractor.BFLOAT16)
     )
     for ours, theirs in zip(exact, rough, strict=True):

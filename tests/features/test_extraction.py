@@ -35,7 +35,7 @@ def fake_backbone(monkeypatch):
         means = images.mean((1, 2), dtype=np.float32).astype(np.float16)
         return np.tile(means[:, None, None, :1], (1, 1, 1, 512)), np.tile(means[:, :1], (1, POOLED_FEATURES))
 
-    monkeypatch.setattr(extractor, "build", lambda *_: compute)
+    monkeypatch.setattr(extractor.Extractor, "__call__", lambda _, images: compute(images))
     return sizes
 
 
@@ -47,7 +47,7 @@ def run(tmp_path, rows, **changes):
 def test_features_are_the_backbones_row_for_row_in_index_order(tmp_path):
     rows = image_shards(tmp_path / "images", [*pictures("dog", 11), *pictures("cat", 3, seed=1)])
     found = run(tmp_path, rows)
-    compute = extractor.build(random_weights(), SIDE, extractor.NCNN)
+    compute = extractor.Extractor("vgg16", random_weights(), SIDE, extractor.NCNN)
     for label in ("dog", "cat"):
         of_label = [row for row in rows if row.label == label]
         images = [square(decode(data), SIDE) for data in read_shard(tmp_path / f"images/{label}-000.tar", of_label)]
@@ -126,7 +126,7 @@ def test_an_interrupted_run_keeps_the_old_features_and_leaves_nothing_half_writt
             raise KeyboardInterrupt
         return np.zeros((len(images), 1, 1, 512)), np.zeros((len(images), 2560))
 
-    monkeypatch.setattr(extractor, "build", lambda *_: interrupted)
+    monkeypatch.setattr(extractor.Extractor, "__call__", lambda _, images: interrupted(images))
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, rows)
     assert {path.name for path in tmp_path.iterdir()} == {"features", "images", ".dvc"}
@@ -166,7 +166,7 @@ def test_only_a_few_images_are_decoded_ahead(tmp_path, monkeypatch):
 
     sizes = []
     monkeypatch.setattr(index, "decode", count)
-    monkeypatch.setattr(extractor, "build", lambda *_: compute)
+    monkeypatch.setattr(extractor.Extractor, "__call__", lambda _, images: compute(images))
     run(tmp_path, image_shards(tmp_path / "images", pictures("dog", 150)))
     assert sum(sizes) == len(decoded) == 150
     assert max(ahead) <= 5 * 8
@@ -181,7 +181,7 @@ def test_of_the_index_only_the_rows_at_hand_are_in_memory(tmp_path, monkeypatch)
         return np.zeros((len(images), 1, 1, 512)), np.zeros((len(images), 2560))
 
     held = []
-    monkeypatch.setattr(extractor, "build", lambda *_: compute)
+    monkeypatch.setattr(extractor.Extractor, "__call__", lambda _, images: compute(images))
     labels = [f"class {number:02}" for number in range(20)]
     photos = [(label, data) for label in labels for _, data in pictures(label, 20, seed=int(label[-2:]))]
     write_index(tmp_path / "index.csv", image_shards(tmp_path / "images", photos))

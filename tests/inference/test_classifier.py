@@ -23,7 +23,7 @@ def images(count):
 def test_probabilities_are_those_of_the_top_on_features_as_they_are_stored(tmp_path, features, pooling):
     files = write_model(tmp_path, features=features, pooling=pooling)
     found = classifier.load(files).probabilities(images(5))
-    bottleneck, pooled = extractor.build(random_weights(), SIDE, extractor.NCNN)(images(5))
+    bottleneck, pooled = extractor.Extractor("vgg16", random_weights(), SIDE, extractor.NCNN)(images(5))
     stored = pooled if features == "pooled" else bottleneck.reshape(5, 512)  # one place at 32 px, however pooled
     model, _ = top.load(files.model)
     np.testing.assert_array_equal(found, model.predict_on_batch(stored))
@@ -47,9 +47,11 @@ def test_class_names_and_side_are_the_models(tmp_path):
 def test_the_backbone_is_computed_as_the_features_were(tmp_path, engine, monkeypatch):
     files = write_model(tmp_path, engine=engine)
     asked = []
-    build = extractor.build
-    monkeypatch.setattr(extractor, "build", lambda *arguments: asked.append(arguments[2]) or build(*arguments))
-    classifier.load(files)
+    compute = extractor.Extractor.__call__
+    monkeypatch.setattr(
+        extractor.Extractor, "__call__", lambda self, images: asked.append(self.engine) or compute(self, images)
+    )
+    classifier.load(files).probabilities(images(1))
     assert asked == [engine]
 
 

@@ -70,7 +70,7 @@ def test_what_is_saved_is_the_top_beside_the_backbone_that_it_was_trained_with(t
     arrays = weights.load(tmp_path / "model" / TUNED)
     assert record.contract["weights_digest"] == weights.digest(arrays)
     rows = pictures.positions("test")
-    _, pooled = extractor.build(arrays, 32, extractor.NCNN)(pictures.read(rows))
+    _, pooled = extractor.Extractor("vgg16", arrays, 32, extractor.NCNN)(pictures.read(rows))
     np.testing.assert_array_equal(model.predict_on_batch(pooled), found.probabilities["test"])
 
 
