@@ -14,6 +14,11 @@ from bottletop.core.settings import load
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Parses the arguments and runs the command.
+
+    Args:
+        arguments: without the program's name; None takes those of the process.
+    """
     parser = argparse.ArgumentParser(prog="bottletop", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     results = commands.add_parser("results", help="print the test accuracy of each active dataset")
@@ -86,7 +91,11 @@ def _add_prediction(commands: "argparse._SubParsersAction[argparse.ArgumentParse
 
 
 def _add_model(command: argparse.ArgumentParser) -> "argparse._MutuallyExclusiveGroup":
-    """The options that say which model; the workspace's without one."""
+    """Adds the options that choose a model; without them, it is the workspace's.
+
+    Returns:
+        The group of options that exclude each other.
+    """
     command.add_argument("--dataset", metavar="NAME", help="where params.yaml lists several")
     model = command.add_mutually_exclusive_group()
     model.add_argument("--rev", metavar="REV", help="the model of a git revision or DVC experiment")
@@ -95,7 +104,7 @@ def _add_model(command: argparse.ArgumentParser) -> "argparse._MutuallyExclusive
 
 
 def print_results() -> None:
-    """The test accuracy with its interval, where to look, and the command that opens the MLflow UI."""
+    """Prints the test accuracy with its interval, where the reports are, and the command that opens the MLflow UI."""
     for dataset in load(tuple[str, ...], "datasets", PARAMS):
         folder = Paths(dataset).metrics
         if not (folder / "metrics.json").exists():
@@ -112,12 +121,14 @@ def print_results() -> None:
 
 
 def run_sweep(settings: list[str], seeds: int, repeat: int, jobs: int | None) -> None:
+    """Runs an experiment for every combination of the settings, and ranks them."""
     from bottletop.experiments.sweep import sweep  # scipy takes a second to import
 
     sweep(settings, seeds=seeds, repeat=repeat, jobs=jobs)
 
 
 def run_recipe(name: str | None, settings: list[str]) -> None:
+    """Runs a recipe as an experiment; without a name, prints the list of recipes."""
     from bottletop.experiments import recipes  # numpy takes a tenth of a second to import
 
     if name is None:
@@ -127,7 +138,7 @@ def run_recipe(name: str | None, settings: list[str]) -> None:
 
 
 def print_runs(*, name: str | None, all: bool, limit: int, open: bool) -> None:  # noqa: A002 (the options' names)
-    """The newest experiments beside their MLflow runs, or all about one."""
+    """Prints the newest experiments with their MLflow runs; with a name, the details of one."""
     from bottletop.experiments import listing  # MLflow takes seconds to import
 
     if name is None:
@@ -155,7 +166,7 @@ def run_predict(
     run_name: str | None,
     registered: str | None,
 ) -> None:
-    """Prints what each image shows; exits with 1 where one could not be read."""
+    """Prints the predicted classes of each image; exits with 1 if an image could not be read."""
     if form == "csv" and top is not None:
         raise ParamsError("--csv has a column for every class", "leave out --top, or use --json")
     from bottletop.inference import classifier, inputs, model_files, prediction
@@ -170,7 +181,7 @@ def run_predict(
         outcomes = explained(outcomes, model, Path(output))
     try:
         failed = prediction.show(outcomes, model.class_names, form, top)
-    except BrokenPipeError:  # `| head` has read enough
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     if explain:
@@ -188,7 +199,7 @@ def run_export(
     rev: str | None,
     run_name: str | None,
 ) -> None:
-    """Writes the model to files, tries them, and says how to use them."""
+    """Exports the model to files, checks them, and prints how to use them."""
     if register is not None and only == "keras":
         raise ParamsError("--register needs the MLflow model", "leave out --only keras")
     from bottletop.inference import classifier, export, model_files, registry
@@ -210,13 +221,14 @@ def run_export(
 
 
 def run_doctor(*, quick: bool) -> None:
-    """Checks this clone; exits with 1 where something is wrong."""
+    """Checks this clone; exits with 1 if there is a problem."""
     from bottletop.doctor.examine import examine
 
     sys.exit(examine(quick=quick))
 
 
 def _positive(text: str) -> int:
+    """Parses a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, got {text}")
     return int(text)

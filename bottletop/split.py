@@ -1,4 +1,4 @@
-"""Which images are trained on, validated on and tested on."""
+"""Assigns each image to a split: train, validation or test."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -14,7 +14,7 @@ from bottletop.core.settings import Params
 from bottletop.images.index import ImageRow
 
 SPLITS = ("train", "validation", "test")
-DROPPED = "dropped"  # training copies of official test images
+DROPPED = "dropped"  # training images that duplicate official test images
 
 Fraction = Annotated[float, Meta(gt=0, lt=1)]
 
@@ -22,9 +22,9 @@ Fraction = Annotated[float, Meta(gt=0, lt=1)]
 class SplitParams(Params, frozen=True, kw_only=True):
     """Section ``split`` of params.yaml."""
 
-    validation: Fraction  # of a class's images; with an official test set, of its training images
-    test: Fraction  # of a class's images; not used with an official test set
-    official_test: bool  # use the official test set where the dataset has one
+    validation: Fraction  # of each class's images; with an official test set, of its training images
+    test: Fraction  # of each class's images; not used with an official test set
+    official_test: bool  # use the official test set if the dataset has one
     seed: int
 
     def __post_init__(self) -> None:
@@ -33,7 +33,7 @@ class SplitParams(Params, frozen=True, kw_only=True):
 
 
 class SplitRow(NamedTuple):
-    """A row of the split: the split of one image, in the order of the index."""
+    """One image and its split. The rows are in the order of the index."""
 
     id: str
     label: str
@@ -44,10 +44,20 @@ class SplitRow(NamedTuple):
 
 
 def assign_splits(images: Sequence[ImageRow], params: SplitParams) -> list[SplitRow]:
-    """The split of every image: stratified by class, whole duplicate groups, the same whatever the images' order.
+    """Assigns a split to every image, stratified by class.
 
-    Groups are taken in the order of the SHA-256 of seed and group name, so adding images moves few others, and no
-    random generator's version matters.
+    Duplicates share a split. If the official test set is used, its images are the test split, and training images that
+    duplicate them are dropped. An image's split does not depend on the order of the images.
+
+    Each class's groups are taken in the order of the SHA-256 of seed and group name. So adding images moves few others,
+    and the result does not depend on the version of a random generator.
+
+    Args:
+        images: the rows of the index.
+        params: section ``split`` of params.yaml.
+
+    Returns:
+        A row for each image, in the same order.
 
     Raises:
         DataError: a class would have no images in one of the splits.
@@ -72,16 +82,17 @@ def assign_splits(images: Sequence[ImageRow], params: SplitParams) -> list[Split
 
 
 def write_split(path: Path, rows: Iterable[SplitRow]) -> None:
+    """Writes the split of every image as CSV."""
     write_csv(path, SplitRow._fields, rows)
 
 
 def read_split(path: Path) -> list[SplitRow]:
-    """The rows in the order of the index."""
+    """Reads the split of every image, in the order of the index."""
     return list(read_rows(path, SplitRow))
 
 
 def digest(rows: Iterable[SplitRow]) -> str:
-    """SHA-256 of which image is in which split, in order."""
+    """Returns the SHA-256, in hex, of the image ids and their splits, in order."""
     return sha256_text(f"{row.id} {row.split}" for row in rows)
 
 
@@ -95,7 +106,20 @@ def _split(row: ImageRow, split_of: dict[str, str], official: bool) -> str:
 
 
 def _divide(sizes: dict[str, int], params: SplitParams, label: str, *, with_test: bool) -> dict[str, str]:
-    """The splits of one class's groups: each is filled up to its share, the rest is for training."""
+    """Assigns one class's groups to splits: each is filled up to its share, and the rest is for training.
+
+    Args:
+        sizes: number of images in each group, by the group's name.
+        params: shares and seed.
+        label: the class, for the error message.
+        with_test: whether a test split is filled, too.
+
+    Returns:
+        The split of each group, by the group's name.
+
+    Raises:
+        DataError: there are too few groups for the splits.
+    """
     total = sum(sizes.values())
     shares = {"test": params.test} if with_test else {}
     shares["validation"] = params.validation

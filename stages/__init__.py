@@ -1,1 +1,1 @@
-"""The pipeline's stages: params in, one library call, files out."""
+"""The pipeline's stages: each reads its inputs, calls the library and writes its outputs."""

@@ -1,4 +1,4 @@
-"""download@<dataset>: its catalogue entry in, class tars, index and data report out."""
+"""Stage download@<dataset>: reads its catalogue entry; writes shards, index and data report."""
 
 import sys
 
@@ -11,6 +11,7 @@ from bottletop.download.unpacking import DownloadParams, unpack
 
 
 def run(params: DownloadParams, paths: Paths) -> None:
+    """Unpacks the dataset's images and writes the report on the data; raises as `unpack` does."""
     report = unpack(dataset(paths.dataset).source, params, paths.images)
     write_json(paths.metrics / "data.json", report)
 

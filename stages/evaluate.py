@@ -1,4 +1,4 @@
-"""evaluate@<dataset>: what the model says of validation and test images in; metrics, report and plots out."""
+"""Stage evaluate@<dataset>: reads the predictions for validation and test images; writes metrics, report, plots."""
 
 import sys
 
@@ -14,10 +14,11 @@ from bottletop.images.index import read_index
 from bottletop.models.record import read_probabilities, read_record
 from bottletop.split import read_split
 
-IN_GIT = ("metrics.json", "details.json", "classification_report.csv")
+IN_GIT = ("metrics.json", "details.json", "classification_report.csv")  # copied, as `dvc push` leaves them out
 
 
 def run(params: EvaluateParams, paths: Paths) -> None:
+    """Writes the report on the dataset's model."""
     rows, record = read_split(paths.split), read_record(paths.model)
     images = read_index(paths.index)
     reports.require_same_images(images, rows, paths.dataset)

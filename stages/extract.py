@@ -1,4 +1,4 @@
-"""extract@<dataset>: images and weights in, never the split; features and their manifest out."""
+"""Stage extract@<dataset>: reads images and weights, never the split; writes features and their manifest."""
 
 import sys
 
@@ -15,6 +15,7 @@ from bottletop.images.index import Index
 
 
 def run(params: ExtractParams, paths: Paths) -> None:
+    """Writes the features or, if the model reads the images themselves, a folder with a note instead."""
     if not features_are_needed():
         leave_out(paths.features)
         return

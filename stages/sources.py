@@ -1,4 +1,4 @@
-"""sources: notices changes of the images' own folders and archives; runs at every `dvc repro`."""
+"""Stage sources: detects changes in the user's own image folders and archives; runs at every `dvc repro`."""
 
 import os
 
@@ -18,6 +18,7 @@ SECTIONS = {"datasets", "download", "split", "extract", "train", "cnn", "finetun
 
 
 def run(names: tuple[str, ...], model: Model) -> None:
+    """Checks params.yaml; writes a fingerprint per dataset, and whether the model needs features."""
     unknown = ", ".join(sorted(set(read_yaml(PARAMS)) - SECTIONS))
     if unknown:
         raise ParamsError(f"params.yaml has no section {unknown}, only {', '.join(sorted(SECTIONS))}")
@@ -35,5 +36,5 @@ if __name__ == "__main__":
     with exit_on_error("sources"):
         claim()
         warn_of_silence(os.environ.get("MLFLOW_TRACKING_URI", ""))
-        load(ExtractParams, "extract", PARAMS)  # a wrong backbone is refused before anything is fetched for it
+        load(ExtractParams, "extract", PARAMS)  # refuses a wrong backbone before anything is downloaded for it
         run(load(tuple[str, ...], "datasets", PARAMS), load(Model, "train.model", PARAMS))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""split@<dataset>: the index in, the split of every image out."""
+"""Stage split@<dataset>: reads the index; writes the split of every image."""
 
 import sys
 
@@ -10,6 +10,7 @@ from bottletop.split import SplitParams, assign_splits, write_split
 
 
 def run(params: SplitParams, paths: Paths) -> None:
+    """Assigns each image of the index to a split; raises as `assign_splits` does."""
     write_split(paths.split, assign_splits(read_index(paths.index), params))
 
 

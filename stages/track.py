@@ -1,4 +1,4 @@
-"""track@<dataset>: everything above in; one finished MLflow run out, and no files."""
+"""Stage track@<dataset>: reads model, history and report; finishes one MLflow run, and writes no files."""
 
 import sys
 
@@ -11,6 +11,7 @@ from bottletop.tracking.runs import Result, finish
 
 
 def run(paths: Paths) -> None:
+    """Logs the dataset's results to its MLflow run."""
     record = read_record(paths.model)
     result = Result(
         metrics=read_json(paths.metrics / "metrics.json"),

@@ -1,4 +1,7 @@
-"""train@<dataset>: features or images and split in, the best epoch's model and the history out; MLflow watches."""
+"""Stage train@<dataset>: reads features or images, and the split; writes the best epoch's model and the history.
+
+MLflow logs each epoch live.
+"""
 
 import sys
 
@@ -11,12 +14,13 @@ from bottletop.tracking.live import Watcher
 
 
 def run(params: TopParams, paths: Paths) -> None:
+    """Trains the model on the dataset while a second process logs its epochs to MLflow."""
     with (
         Watcher(paths.dataset) as watcher,
         unedited("train", "cnn", "finetune", "augment"),
         unedited(f"datasets.{paths.dataset}.image_side_px", path=CATALOGUE),
     ):
-        from bottletop.models import kinds, training  # TensorFlow: imported while the watcher imports MLflow
+        from bottletop.models import kinds, training  # imports TensorFlow while the watcher imports MLflow
 
         watcher.opened()
         training.save(paths.model, paths.history, kinds.train(params, paths, watcher.log_epoch))

@@ -1,4 +1,4 @@
-"""weights: the backbone's catalogue entry in, its checked arrays out; none where the model reads the images itself."""
+"""Stage weights: reads the backbone's catalogue entry; writes its checked arrays, or none if no features are needed."""
 
 import sys
 
@@ -12,6 +12,7 @@ from bottletop.features.needs import features_are_needed
 
 
 def run(backbone: str) -> None:
+    """Writes the backbone's arrays, or an empty file of arrays if the model reads the images themselves."""
     named(backbone)
     entry = load(WeightsEntry, f"weights.{backbone}", CATALOGUE)
     save(weights_file(backbone), obtain(entry, backbone) if features_are_needed() else {})

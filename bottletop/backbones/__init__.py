@@ -1,1 +1,1 @@
-"""The frozen networks, their weights, and the engines that compute them."""
+"""The backbones, their weights, and the engines that compute them."""

@@ -1,4 +1,4 @@
-"""Backbones layer by layer: those that engines build themselves."""
+"""Layer-by-layer descriptions of the backbones that the engines build themselves."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,11 @@ from bottletop.backbones.weights import Arrays
 
 
 def _vgg(convolutions: tuple[int, ...]) -> Iterator[Layer]:
-    """Simonyan and Zisserman (2015), configurations D and E: how many convolutions each of the five blocks has."""
+    """Yields the layers of VGG (Simonyan and Zisserman, 2015, configurations D and E).
+
+    Args:
+        convolutions: the number of convolutions in each of the five blocks.
+    """
     above = "images"
     for block, count in enumerate(convolutions, 1):
         channels = min(512, 32 << block)
@@ -30,7 +34,7 @@ LAYERS = {
 
 
 def shapes(backbone: str, image_side_px: int) -> dict[str, tuple[int, int, int]]:
-    """Height, width and channels of what each layer puts out, and of the images."""
+    """Returns the output shape (height, width, channels) of each layer by name, and that of ``images``."""
     found = {"images": (image_side_px, image_side_px, 3)}
     for layer in LAYERS[backbone]:
         side = found[layer.inputs[0]][0]
@@ -40,15 +44,16 @@ def shapes(backbone: str, image_side_px: int) -> dict[str, tuple[int, int, int]]
 
 
 def maps(backbone: str, image_side_px: int) -> list[tuple[int, int, int]]:
-    """The shapes of the maps that are pooled, the bottleneck last."""
+    """Returns the shapes (height, width, channels) of the feature maps that are pooled, the bottleneck last."""
     found = shapes(backbone, image_side_px)
     return [found[name] for name in (*named(backbone).earlier, LAYERS[backbone][-1].name)]
 
 
 def largest(backbone: str, weights: Arrays) -> float:
-    """A bound of the absolute values that any layer can come to before its activation, whatever the image.
+    """Returns an upper bound on the absolute values of any layer before its activation, for any image.
 
-    A convolution's outputs are at most the largest input times the sum of a kernel's absolute values, and the bias.
+    A convolution's outputs are at most the largest input times the sum of the kernel's absolute values, plus the
+    absolute value of the bias.
     """
     bounds, overall = {"images": 255.0}, 255.0
     for layer in LAYERS[backbone]:

@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0: its layers, and their weights from those that its authors trained.
+"""EfficientNet-Lite0: its layers, and the conversion of the weights that its authors trained.
 
-Tan and Le (2019), in the variant for small devices: no squeeze and excitation, ReLU6 for swish. The batch normalisation
-after each convolution is folded into its kernel and bias.
+This is EfficientNet (Tan and Le, 2019) in its variant for small devices: without squeeze-and-excitation, and with ReLU6
+instead of swish. The batch normalisation after each convolution is folded into the convolution's kernel and bias.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,16 +14,16 @@ from bottletop.backbones.layers import Layer
 from bottletop.backbones.weights import Arrays
 from bottletop.core.errors import DataError
 
-EPSILON = 1e-3  # of batch normalisation
+EPSILON = 1e-3  # of the batch normalisation
 
 
 class _Stage(NamedTuple):
-    """Blocks of the same width; the first of them has the stride."""
+    """Blocks of the same width. The stride applies to the first block; the others have stride 1."""
 
     blocks: int
     kernel_px: int
     stride: int
-    expansion: int  # how many times wider a block is inside
+    expansion: int  # ratio of a block's inner channels to its input channels
     channels: int
 
 
@@ -40,7 +40,10 @@ STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
 
 
 def layers() -> Iterator[Layer]:
-    """``stem``, ``block1a_depthwise``, ``block1a_project``, ``block2a_expand`` … ``head``."""
+    """Yields the layers from first to last.
+
+    Their names are ``stem``, ``block1a_depthwise``, ``block1a_project``, ``block2a_expand`` … ``head``.
+    """
     yield Layer("stem", "convolution", ("images",), STEM_CHANNELS, 3, 2, "relu6")
     above, channels = "stem", STEM_CHANNELS
     for number, stage in enumerate(STAGES, 1):
@@ -53,6 +56,18 @@ def layers() -> Iterator[Layer]:
 
 
 def _block(name: str, stage: _Stage, stride: int, above: str, channels: int) -> Iterator[Layer]:
+    """Yields one inverted residual block.
+
+    It consists of an expansion, a depthwise convolution, a projection, and a skip connection where input and output
+    have the same shape.
+
+    Args:
+        name: the prefix of the layers' names.
+        stage: the stage that the block belongs to.
+        stride: the stride of this block.
+        above: the name of the layer that the block reads.
+        channels: the number of channels of that layer.
+    """
     wide, inside = channels * stage.expansion, above
     if stage.expansion > 1:
         yield Layer(f"{name}_expand", "convolution", (above,), wide, activation="relu6")
@@ -64,13 +79,17 @@ def _block(name: str, stage: _Stage, stride: int, above: str, channels: int) -> 
 
 
 def folded(tensors: Mapping[str, NDArray[Any]]) -> Arrays:
-    """The layers' kernels and biases.
+    """Folds the batch normalisations into the convolutions.
 
     Args:
-        tensors: of the PyTorch model, by name.
+        tensors: the tensors of the PyTorch model, by name.
+
+    Returns:
+        The layers' kernels and biases, float32. Kernels have the shape (height, width, in, out), those of depthwise
+        convolutions (height, width, channels, 1).
 
     Raises:
-        DataError: a tensor is missing, or of another shape.
+        DataError: a tensor is missing or has an unexpected shape.
     """
     arrays: Arrays = {}
     for layer, convolution, normalisation in _sources():
@@ -91,7 +110,7 @@ def folded(tensors: Mapping[str, NDArray[Any]]) -> Arrays:
 
 
 def _sources() -> Iterator[tuple[Layer, str, str]]:
-    """Each layer with weights, and what the PyTorch model calls its convolution and the normalisation after it."""
+    """Yields each layer with weights, and the PyTorch model's names of its convolution and batch normalisation."""
     ends = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
     blocks = list(dict.fromkeys(layer.name.partition("_")[0] for layer in layers() if layer.name not in ends))
     for layer in layers():

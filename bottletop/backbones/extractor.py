@@ -1,4 +1,4 @@
-"""A frozen backbone: from images to its features."""
+"""The extractor: a frozen backbone that turns images into features."""
 
 import os
 from functools import cached_property
@@ -16,15 +16,16 @@ from bottletop.core.parallel import at_least_one, processors
 from bottletop.images.decoding import REVISION
 
 FLOAT16_MAX = 65504.0
-LARGEST_SUM = 1e35  # float32 ends at 3e38; Winograd's sums are larger than what they come to
-LARGEST_WEIGHT = 1e18  # far beyond any network's
-BATCH_PIXELS = 8 * 224 * 224  # of all images of a batch; `benchmarks/batches.py` compares
+LARGEST_SUM = 1e35  # float32 ends at 3e38; the rest is a margin: Winograd's intermediate sums exceed its results
+LARGEST_WEIGHT = 1e18  # far larger than the weights of any real network
+BATCH_PIXELS = 8 * 224 * 224  # total pixels of a batch; `benchmarks/batches.py` compares batch sizes
 SMALLEST_BATCH, LARGEST_BATCH = 8, 64
-GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, of AMD, and in WSL: without one, nobody asks TensorFlow
+# Device files of NVIDIA's GPUs, of AMD's, and of GPUs in WSL. Without any, TensorFlow is not imported to look for GPUs.
+GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
 class Engine(NamedTuple):
-    """What computes a backbone, and in which numbers."""
+    """The library that computes a backbone, and its numerical precision."""
 
     name: Literal["ncnn", "tensorflow"]
     precision: Literal["float32", "bfloat16"]
@@ -36,35 +37,39 @@ BFLOAT16 = Engine("tensorflow", "bfloat16")
 
 
 class Extractor:
-    """A frozen backbone for images of one side: from a batch of images to their features.
+    """A frozen backbone for one image side. It turns a batch of images into their features.
 
-    An image's features do not depend on the other images of its batch. Values over float16's range are clipped.
+    An image's features do not depend on the other images of its batch. Values beyond float16's range are clipped.
     """
 
     def __init__(self, backbone: str, arrays: Arrays, image_side_px: int, engine: Engine) -> None:
-        """Builds nothing yet: that takes seconds, and is done with the first batch.
+        """Stores the settings. The first batch builds the network, because that takes seconds.
 
         Args:
+            backbone: a name in `networks.NETWORKS`.
             arrays: the backbone's weights.
+            image_side_px: the image side in pixels.
+            engine: the engine that computes the backbone.
         """
         self.backbone, self.image_side_px, self.engine = backbone, image_side_px, engine
         self._arrays = arrays
 
     def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
-        """The features of up to `batch_size` images, rows in input order.
+        """Computes the features of up to `batch_size` images, in input order.
 
         Args:
             images: uint8 RGB, (n, side, side, 3).
 
         Returns:
-            The bottleneck, what the network puts out: float16, (n, height, width, channels). The averages and maxima of
-            the maps of 1/8, 1/16 and 1/32 of the side, side by side: float16, (n, features). See `shapes`.
+            The bottleneck, which is the network's output: float16, (n, height, width, channels). The pooled features,
+            which are the averages and maxima of the feature maps at 1/8, 1/16 and 1/32 of the image side, concatenated:
+            float16, (n, features). See `shapes`.
 
         Raises:
-            ArtefactError: a weight or a feature is not finite, or weights are so large that features may not be.
+            ArtefactError: a weight or a feature is not finite, or the weights are so large that features may overflow.
         """
         bottleneck, pooled = self._forward(images)
-        if not np.isfinite(pooled).all():  # an average shows whatever is not finite in its block
+        if not np.isfinite(pooled).all():  # a non-finite value makes its map's average non-finite
             raise ArtefactError(
                 "the backbone's features are not finite", "run dvc repro weights, or set extract.precision to float32"
             )
@@ -72,8 +77,8 @@ class Extractor:
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The shapes of one image's pooled features, (features,), and of its bottleneck, (height, width, channels)."""
-        if self.backbone in architectures.LAYERS:  # known without TensorFlow, which takes seconds to import
+        """The shapes of one image's pooled features (features,) and of its bottleneck (height, width, channels)."""
+        if self.backbone in architectures.LAYERS:  # avoids importing TensorFlow, which takes seconds
             *_, bottleneck = maps = architectures.maps(self.backbone, self.image_side_px)
             return (2 * sum(channels for _, _, channels in maps),), bottleneck
         from bottletop.backbones import tensorflow_engine
@@ -82,14 +87,18 @@ class Extractor:
 
     @property
     def preprocessing(self) -> str:
-        """What is done to images before the backbone sees them."""
+        """An identifier of how images are prepared for the backbone, for comparison with stored features."""
         return f"rgb-exif-bilinear-{named(self.backbone).scheme}-{REVISION}"
 
     @property
     def batch_size(self) -> int:
-        """How many images are computed at once: ``BOTTLETOP_BATCH_SIZE``, else more of them the smaller they are.
+        """The number of images computed at once.
 
-        ncnn gives each image to a thread: there are at least four for each.
+        It is ``BOTTLETOP_BATCH_SIZE`` if that is set. Otherwise it is 8 to 64: the smaller the image side, the larger
+        the batch. ncnn computes one image per thread, so its batches have at least four images per thread.
+
+        Raises:
+            ParamsError: ``BOTTLETOP_BATCH_SIZE`` is not a whole number of at least 1.
         """
         pinned = os.environ.get("BOTTLETOP_BATCH_SIZE")
         if pinned:
@@ -99,8 +108,12 @@ class Extractor:
 
     @cached_property
     def _forward(self) -> Forward:
-        """Imports what it needs alone: TensorFlow takes seconds and half a gigabyte."""
-        if not all(np.isfinite(array).all() for array in self._arrays.values()):  # ReLU turns NaN into 0: unseen later
+        """The network as a function. Only the engine in use is imported: TensorFlow takes seconds and half a gigabyte.
+
+        Raises:
+            ArtefactError: a weight is not finite, weights are so large that features may overflow, or ncnn fails.
+        """
+        if not all(np.isfinite(array).all() for array in self._arrays.values()):  # ReLU would hide NaN as 0
             raise ArtefactError("the backbone's weights are not finite", "run dvc repro weights")
         if _may_overflow(self.backbone, self._arrays):
             raise ArtefactError(
@@ -117,9 +130,10 @@ class Extractor:
 
 
 def best_engine(backbone: str, wanted: Precision) -> Engine:
-    """What computes the backbone here: in bfloat16 where that is wanted, or ``auto`` finds that it is fast.
+    """Chooses the engine for a backbone on this machine.
 
-    In float32, ncnn on the CPU for the backbones that it knows, else TensorFlow.
+    TensorFlow computes in bfloat16 where `best_precision` says so. In float32, ncnn computes the backbones in
+    `architectures.LAYERS` on machines without a GPU. TensorFlow computes everything else.
     """
     if best_precision(wanted) == "bfloat16":
         return BFLOAT16
@@ -127,7 +141,11 @@ def best_engine(backbone: str, wanted: Precision) -> Engine:
 
 
 def best_precision(wanted: Precision) -> Literal["float32", "bfloat16"]:
-    """What ``auto`` means here: bfloat16 where the CPU or every GPU computes in it, else float32."""
+    """Resolves ``auto`` for this machine; other values are returned unchanged.
+
+    ``auto`` means bfloat16 where every GPU supports it, or, without a GPU, where the CPU does. Otherwise it means
+    float32.
+    """
     if wanted != "auto":
         return wanted
     capable = _gpus_compute_in_bfloat16()
@@ -139,9 +157,10 @@ def best_precision(wanted: Precision) -> Literal["float32", "bfloat16"]:
 
 
 def _may_overflow(backbone: str, weights: Arrays) -> bool:
-    """Looked for in the weights: where ReLU makes 0 of NaN, features do not show it.
+    """Whether features may overflow float32, judged by the weights: ReLU turns NaN into 0, so features may not show it.
 
-    Only of networks in `architectures` a bound is known. In others, a weight over `LARGEST_WEIGHT` is taken for damage.
+    A bound is known only for the networks in `architectures.LAYERS`. In others, a weight over `LARGEST_WEIGHT` counts
+    as damage.
     """
     if backbone in architectures.LAYERS:
         return architectures.largest(backbone, weights) > LARGEST_SUM
@@ -149,7 +168,7 @@ def _may_overflow(backbone: str, weights: Arrays) -> bool:
 
 
 def _gpus_compute_in_bfloat16() -> bool | None:
-    """Whether every GPU does; None without a GPU."""
+    """Whether every GPU supports bfloat16; None without a GPU."""
     if not any(Path(device).exists() for device in GPUS):
         return None
     from bottletop.backbones import tensorflow_engine
@@ -158,4 +177,5 @@ def _gpus_compute_in_bfloat16() -> bool | None:
 
 
 def _float16(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Clips values to float16's range and converts them, so that none becomes infinite."""
     return values.clip(-FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)

@@ -1,8 +1,8 @@
-"""Backbones in float32 on the CPU, by ncnn; nothing here imports TensorFlow.
+"""The ncnn engine: backbones in float32 on the CPU. TensorFlow is not imported here.
 
-ncnn computes convolutions of 3 x 3 by Winograd's algorithm (Lavin and Gray, 2016), with a quarter of the products. One
-thread computes one image, several threads several images at once. So an image's features follow from the image and the
-weights; they depend neither on other images nor on the number of threads.
+ncnn computes 3 x 3 convolutions with Winograd's algorithm (Lavin and Gray, 2016), which needs a quarter of the
+multiplications. Each image is computed by one thread, and several threads compute several images at once. Therefore an
+image's features depend only on the image and the weights, not on other images or on the number of threads.
 """
 
 import tempfile
@@ -22,18 +22,18 @@ from bottletop.core.errors import ArtefactError
 from bottletop.core.parallel import processors
 
 ACTIVATIONS = {"linear": "9=0", "relu": "9=1", "relu6": "9=3 -23310=2,0.0,6.0"}
-SAME = -233  # padding, the odd pixel at the right and the bottom as Keras has it
-SCHEMES = {  # of preparing images: ncnn's order of the channels, their means, and what they are multiplied with
+SAME = -233  # ncnn's code for "same" padding with the odd pixel at the right and the bottom, as in Keras
+SCHEMES = {  # image preparation: ncnn's order of the channels, the means to subtract, and the factors to multiply by
     "caffe": (ncnn.Mat.PixelType.PIXEL_RGB2BGR, [103.939, 116.779, 123.68], [1.0] * 3),
     "lite": (ncnn.Mat.PixelType.PIXEL_RGB, [127.0] * 3, [1 / 128] * 3),
 }
 
 
 def forward(backbone: str, weights: Arrays, image_side_px: int) -> Forward:
-    """The network as a function; see `networks.Forward`.
+    """Builds the network and returns it as a function; see `networks.Forward`.
 
     Raises:
-        ArtefactError: ncnn fails, which it does not explain.
+        ArtefactError: ncnn fails, for which it gives no reason. The returned function raises this, too.
     """
     net = _network(backbone, weights, image_side_px)
     pixels, means, factors = SCHEMES[named(backbone).scheme]
@@ -60,11 +60,18 @@ def forward(backbone: str, weights: Arrays, image_side_px: int) -> Forward:
 
 
 def _network(backbone: str, weights: Arrays, image_side_px: int) -> ncnn.Net:
+    """Builds the network with its weights.
+
+    Raises:
+        ArtefactError: ncnn fails.
+    """
     net = ncnn.Net()
     net.opt.num_threads = 1
-    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False  # ARM's default
+    # On ARM, ncnn would use float16 by default.
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     failed = net.load_param_mem(_description(backbone, weights, image_side_px))
-    with tempfile.NamedTemporaryFile() as file:  # read from memory, ncnn would refer to it for good
+    # The weights are passed in a file: if ncnn read them from memory, it would refer to that memory for good.
+    with tempfile.NamedTemporaryFile() as file:
         for layer in LAYERS[backbone]:
             if layer.has_weights:
                 file.write(_parameters(layer, weights))
@@ -76,17 +83,17 @@ def _network(backbone: str, weights: Arrays, image_side_px: int) -> ncnn.Net:
 
 
 class _Step(NamedTuple):
-    """A line of ncnn's description of a network."""
+    """A line of ncnn's description of a network: one operation."""
 
     kind: str
-    name: str  # of the step and of what it puts out
+    name: str  # of the step and of its output
     inputs: tuple[str, ...]
     options: str = ""
-    shape: tuple[int, int, int] | None = None  # height, width, channels: ncnn chooses each layer's algorithm by them
+    shape: tuple[int, int, int] | None = None  # height, width, channels; ncnn uses them to choose the algorithm
 
 
 def _description(backbone: str, weights: Arrays, image_side_px: int) -> str:
-    """ncnn's text for a network that puts out ``pooled`` and ``bottleneck``."""
+    """Returns ncnn's text for a network with the outputs ``pooled`` and ``bottleneck``."""
     steps = [_Step("Input", "images", ()), *(_step(layer, weights) for layer in LAYERS[backbone])]
     steps = [step._replace(shape=shapes(backbone, image_side_px)[step.name]) for step in steps]
     maps = (*named(backbone).earlier, LAYERS[backbone][-1].name)
@@ -100,7 +107,7 @@ def _description(backbone: str, weights: Arrays, image_side_px: int) -> str:
 
 
 def _text(steps: list[_Step]) -> str:
-    """The steps as lines. What several steps read is split into as many copies first, as ncnn wants it."""
+    """Formats the steps as lines. ncnn requires that an output with several readers is split into one copy for each."""
     readers = Counter(name for step in steps for name in step.inputs)
     copies = {name: [f"{name}/copy{number}" for number in range(count)] for name, count in readers.items() if count > 1}
     unread = {name: iter(names) for name, names in copies.items()}
@@ -116,7 +123,7 @@ def _text(steps: list[_Step]) -> str:
 
 
 def _shapes(shape: tuple[int, int, int] | None, count: int) -> str:
-    """The option that tells ncnn the shape of each of a step's outputs."""
+    """Returns the option that tells ncnn the shapes of a step's outputs."""
     if shape is None:
         return ""
     height, width, channels = shape
@@ -124,11 +131,12 @@ def _shapes(shape: tuple[int, int, int] | None, count: int) -> str:
 
 
 def _step(layer: Layer, weights: Arrays) -> _Step:
+    """Translates a layer into ncnn's operation."""
     size = f"1={layer.kernel_px} {'2' if layer.kind == 'max_pool' else '3'}={layer.stride}"
     if layer.kind == "add":
         return _Step("BinaryOp", layer.name, layer.inputs, "0=0")
     if layer.kind == "max_pool":
-        return _Step("Pooling", layer.name, layer.inputs, f"0=0 {size} 5=1")  # what is left over is dropped
+        return _Step("Pooling", layer.name, layer.inputs, f"0=0 {size} 5=1")  # a remainder at the edge is dropped
     count = weights[f"{layer.name}/kernel"].size
     options = f"0={layer.channels} {size} 4={SAME} 5=1 6={count} {ACTIVATIONS[layer.activation]}"
     if layer.kind == "depthwise":
@@ -137,7 +145,7 @@ def _step(layer: Layer, weights: Arrays) -> _Step:
 
 
 def _parameters(layer: Layer, weights: Arrays) -> bytes:
-    """A layer's weights as ncnn's files have them: a mark for float32, the kernel (out, in, side, side), the bias."""
+    """Returns a layer's weights in ncnn's format: a tag for float32, the kernel (out, in, side, side), the bias."""
     kernel = weights[f"{layer.name}/kernel"]
     order = (2, 3, 0, 1) if layer.kind == "depthwise" else (3, 2, 0, 1)
     return (

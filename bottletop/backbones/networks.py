@@ -1,6 +1,6 @@
-"""The backbones that there are, without their tops; nothing here imports Keras.
+"""The available backbones, without their tops. Keras is not imported here.
 
-To add one of ``keras.applications``, add a line here and its weights to datasets.yaml.
+To add a backbone from ``keras.applications``, add a line here and its weights to datasets.yaml.
 """
 
 from collections.abc import Callable
@@ -15,23 +15,24 @@ Side = int | Literal["auto"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Kind = Literal["pooled", "bottleneck"]  # of features
 Pooling = Literal["flatten", "avg", "max"]  # of a bottleneck
-# From a batch of images, uint8 RGB, (n, side, side, 3), to the bottleneck, (n, height, width, channels), and the
-# averages and maxima of three maps side by side, (n, pooled features): float32, neither clipped nor checked.
+# Turns a batch of images, uint8 RGB, (n, side, side, 3), into the bottleneck, (n, height, width, channels), and the
+# pooled features, (n, features): the averages and maxima of three feature maps, concatenated. Both are float32, neither
+# clipped nor checked.
 Forward = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
 class Network(NamedTuple):
     """One backbone."""
 
-    application: str | None  # its name in keras.applications; None: it is not there, `architectures` has it
-    module: str | None  # of keras.applications, whose `preprocess_input` prepares its images
-    # What that does: caffe: BGR, less ImageNet's means; tf: RGB from -1 to 1; inside: nothing, its first layers do it.
-    # lite, which is not Keras': RGB, less 127, over 128.
+    application: str | None  # its name in keras.applications; None: defined in `architectures` instead
+    module: str | None  # of keras.applications; its `preprocess_input` prepares the images
+    # How images are prepared. caffe: BGR, with ImageNet's means subtracted; tf: RGB scaled to -1 to 1; inside: not at
+    # all, because the network's first layers do it; lite, which is not part of Keras: RGB, (value - 127) / 128.
     scheme: Literal["caffe", "tf", "inside", "lite"]
-    side_px: int  # what it was trained on
-    min_side_px: int
-    # The last maps, of 1/8 and of 1/16 of the image's side, that go on to the next block. Their averages and maxima are
-    # the pooled features, together with those of the bottleneck, which is what the network puts out: 1/32.
+    side_px: int  # side of the images that it was trained on
+    min_side_px: int  # smallest image side that it accepts
+    # Two layers: their outputs are the last feature maps at 1/8 and at 1/16 of the image side, and feed the next block.
+    # The pooled features are their averages and maxima, and those of the bottleneck, the network's output at 1/32.
     earlier: tuple[str, str]
 
 
@@ -56,10 +57,10 @@ NETWORKS = {
 
 
 def named(backbone: str) -> Network:
-    """The network of that name.
+    """Returns the network of that name.
 
     Raises:
-        ParamsError: there is none.
+        ParamsError: there is no such network.
     """
     if backbone not in NETWORKS:
         raise ParamsError(
@@ -69,10 +70,15 @@ def named(backbone: str) -> Network:
 
 
 def side_px(backbone: str, wanted: Side, of_dataset: Side) -> int:
-    """The side of the images: what is wanted, else what the dataset asks for, else what the network was trained on.
+    """Returns the image side in pixels: the first of the following that is not ``auto``.
+
+    Args:
+        backbone: the network, whose training side comes last.
+        wanted: the user's choice, ``extract.image_side_px``.
+        of_dataset: the dataset's value.
 
     Raises:
-        ParamsError: it is smaller than the network takes.
+        ParamsError: the side is smaller than the network accepts, or there is no such network.
     """
     network = named(backbone)
     sides = [side for side in (wanted, of_dataset, network.side_px) if side != "auto"]

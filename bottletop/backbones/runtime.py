@@ -1,7 +1,7 @@
-"""TensorFlow and Keras, imported once, without libraries that we do not use and without what they write to stderr.
+"""Imports TensorFlow and Keras without their unused optional libraries and without their messages on stderr.
 
-TensorFlow 2.21 writes five lines about CUDA as it is imported on a machine without a GPU, whatever TF_CPP_MIN_LOG_LEVEL
-says: each training would begin with them. Without the optional libraries, the import takes 4.2 s instead of 6.3.
+On a machine without a GPU, importing TensorFlow 2.21 writes five lines about CUDA, whatever TF_CPP_MIN_LOG_LEVEL says.
+Every training would begin with them. Without the optional libraries, the import takes 4.2 s instead of 6.3 s.
 """
 
 import os
@@ -14,13 +14,13 @@ from bottletop.core.parallel import processors
 
 __all__ = ["keras", "tf"]
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings and errors only, once it is loaded
-OPTIONAL = ("matplotlib", "pandas", "sklearn")  # Keras does without
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only, once TensorFlow is loaded
+OPTIONAL = ("matplotlib", "pandas", "sklearn")  # Keras works without them
 
 
 @contextmanager
 def _stderr_held_back() -> Iterator[None]:
-    """Shows what native code wrote to stderr only if the block fails."""
+    """Captures stderr, including that of native code, and shows it only if the block fails."""
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
@@ -37,9 +37,9 @@ def _stderr_held_back() -> Iterator[None]:
 
 @contextmanager
 def _left_out(names: tuple[str, ...]) -> Iterator[None]:
-    """In the block, packages that are not imported yet are as if not installed."""
+    """Makes packages that are not imported yet appear as not installed within the block."""
     new = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(new))  # type: ignore[arg-type]  # None is Python's way to say so
+    sys.modules.update(dict.fromkeys(new))  # type: ignore[arg-type]  # None makes Python refuse the import
     try:
         yield
     finally:
@@ -52,4 +52,4 @@ with _stderr_held_back(), _left_out(OPTIONAL):
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(processors())
-    tf.config.list_physical_devices()  # a machine without a GPU complains when first asked
+    tf.config.list_physical_devices()  # without a GPU, the first query writes a complaint

@@ -1,4 +1,4 @@
-"""The backbones in float32 or bfloat16, by TensorFlow and Keras."""
+"""The tensorflow engine: backbones in float32 or bfloat16, with Keras."""
 
 import math
 import warnings
@@ -23,12 +23,22 @@ CPU = ["CPU:0"]
 def forward(
     backbone: str, weights: Arrays, image_side_px: int, precision: Literal["float32", "bfloat16"], at_once: int
 ) -> Forward:
-    """The network as a function; see `networks.Forward`.
+    """Builds the network and returns it as a function; see `networks.Forward`.
 
-    Batches are filled up to `at_once` images, so that an image's maps do not depend on how many others there are.
-    Where oneDNN computes, they do not depend on which others either: seen with AVX2 and with AMX, not tried on a GPU.
-    TensorFlow's own convolutions, used where there is AVX2 alone, add up in an order that depends on an image's place
-    in the batch: they get one image at a time.
+    An image's features must not depend on its batch. Batches are therefore padded to `at_once` images, so that their
+    size makes no difference. With oneDNN, the other images in the batch make no difference either; this was observed
+    with AVX2 and with AMX, and not tested on a GPU. TensorFlow's own convolutions, which are used where there is only
+    AVX2, sum in an order that depends on an image's position in the batch. They get one image at a time.
+
+    Args:
+        backbone: a name in `networks.NETWORKS`.
+        weights: the backbone's arrays.
+        image_side_px: the image side in pixels.
+        precision: the type to compute in.
+        at_once: the batch size, which is also the largest number of images that the function accepts.
+
+    Raises:
+        DataError: the arrays do not match the network.
     """
     network = model(backbone, weights, image_side_px, precision)
     prepared = preparation(backbone)
@@ -36,7 +46,11 @@ def forward(
     groups = (network.trainable_variables, network.non_trainable_variables)
 
     def constant(variable: keras.Variable) -> tf.Tensor:
-        """Kernels in the type that they are computed in: TensorFlow copies the graph several times."""
+        """Turns a variable into a constant.
+
+        Kernels become bfloat16, the type they are computed in. This saves memory: TensorFlow copies the graph several
+        times.
+        """
         with tf.init_scope():
             array = variable.numpy()
         return tf.constant(array, "bfloat16" if variable.path.endswith("/kernel") else variable.dtype)
@@ -44,7 +58,8 @@ def forward(
     def maps_of(pixels: tf.Tensor) -> list[tf.Tensor]:
         if precision == "float32":
             return list(network(pixels, training=False))
-        # Convolutions in bfloat16 lay constants out once, variables at each call, which takes a tenth of its time.
+        # bfloat16 convolutions rearrange constant kernels in memory once, but variables in each call, which would take
+        # a tenth of the call's time.
         constants = [[constant(variable) for variable in group] for group in groups]
         return list(network.stateless_call(*constants, pixels, training=False)[0])
 
@@ -60,7 +75,7 @@ def forward(
             found = []
             full = np.pad(images, ((0, at_once - len(images)), (0, 0), (0, 0), (0, 0)))
             for device, part in zip(devices, np.array_split(full, min(len(devices), at_once)), strict=False):
-                with tf.device(device):  # a GPU computes while the next one gets its part
+                with tf.device(device):  # each GPU computes while the next one receives its part
                     found.append(compute(tf.constant(part)))
         bottleneck, pooled = (np.concatenate(parts)[: len(images)] for parts in zip(*found, strict=True))
         return bottleneck, pooled
@@ -69,14 +84,14 @@ def forward(
 
 
 def _has_onednn() -> bool:
-    """Whether oneDNN computes convolutions on the CPU: by TensorFlow's choice, or by ``TF_ENABLE_ONEDNN_OPTS``."""
+    """Whether oneDNN computes convolutions on the CPU: TensorFlow's choice, or that of ``TF_ENABLE_ONEDNN_OPTS``."""
     from tensorflow.python.util import _pywrap_util_port
 
-    return bool(_pywrap_util_port.IsMklEnabled())  # there is no public way to ask
+    return bool(_pywrap_util_port.IsMklEnabled())  # there is no public function for this
 
 
 def preparation(backbone: str) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
-    """What makes the network's input of images, float32 RGB from 0 to 255."""
+    """Returns the function that turns images, float32 RGB from 0 to 255, into the network's input."""
     network = named(backbone)
     if network.module is None:
         return lambda pixels: (pixels - 127.0) / 128.0
@@ -85,7 +100,10 @@ def preparation(backbone: str) -> Callable[[keras.KerasTensor], keras.KerasTenso
 
 
 def _devices() -> list[str]:
-    """Every GPU, else the CPU. Several were tried as parts of one CPU alone: no GPU was at hand."""
+    """Returns every GPU, or the CPU if there is none.
+
+    Several devices were tested only as logical parts of one CPU, because no GPU was available.
+    """
     return [gpu.name for gpu in tf.config.list_logical_devices("GPU")] or CPU
 
 
@@ -95,10 +113,16 @@ def vectors(
     pooling: Pooling,
     store: Callable[[keras.KerasTensor], keras.KerasTensor] = lambda values: values,
 ) -> keras.KerasTensor:
-    """What a top sees of float32 maps, the bottleneck last, as part of a network: (n, width); see `models.vectors`.
+    """Builds a top's input from feature maps, as part of a network; `models.vectors` does the same for stored features.
 
     Args:
-        store: what becomes of values where an extraction stores them.
+        maps: the float32 feature maps that are pooled, the bottleneck last.
+        kind: the kind of features that the top reads.
+        pooling: how the bottleneck is pooled.
+        store: applied where an extraction rounds values to store them; by default they are not rounded.
+
+    Returns:
+        One vector per image, (n, width).
     """
     if kind == "pooled":
         return store(_averages_and_maxima(maps))
@@ -111,20 +135,20 @@ def vectors(
 
 
 def shapes(backbone: str, image_side_px: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The shapes of one image's pooled features and of its bottleneck."""
+    """Returns the shapes of one image's pooled features (features,) and bottleneck (height, width, channels)."""
     maps = _maps(backbone, _network(backbone, image_side_px, "float32"))
     return (2 * sum(each.shape[-1] for each in maps),), tuple(maps[-1].shape[1:])
 
 
 def read_weights(backbone: str, path: Path) -> Arrays:
-    """The arrays of a file that Keras wrote: ``.keras``, ``.weights.h5`` or, as the official ones, ``.h5``.
+    """Reads the arrays of a file that Keras wrote: ``.keras``, ``.weights.h5``, or ``.h5`` like the official files.
 
     Raises:
-        DataError: it is no such file, or of another network.
+        DataError: the file cannot be read or belongs to another network.
     """
     network = _network(backbone, named(backbone).side_px, "float32")
     try:
-        with warnings.catch_warnings(action="error", category=UserWarning):  # Keras' for arrays left as they were
+        with warnings.catch_warnings(action="error", category=UserWarning):  # Keras only warns of arrays it skips
             network.load_weights(path)
     except (UserWarning, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"not the weights of {backbone} without its top: {str(error).strip()[:300]}") from error
@@ -132,31 +156,39 @@ def read_weights(backbone: str, path: Path) -> Arrays:
 
 
 def require_match(backbone: str, arrays: Arrays) -> None:
-    """Raises DataError where the arrays are not those of the network."""
+    """Checks that the arrays have the names and shapes of the network's weights.
+
+    Raises:
+        DataError: they differ.
+    """
     _fill(_network(backbone, named(backbone).side_px, "float32"), arrays)
 
 
 def gpus_compute_in_bfloat16() -> bool | None:
-    """Whether every GPU does; None without a GPU."""
+    """Whether every GPU supports bfloat16, judged by its compute capability; None without a GPU."""
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return None
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]  # not measured: no GPU was at hand
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]  # not tested: no GPU available
     return all(each.get("compute_capability", (0,)) >= (8,) for each in details)
 
 
 def model(backbone: str, weights: Arrays, image_side_px: int, precision: Literal["float32", "bfloat16"]) -> keras.Model:
-    """The network with the weights: from prepared images, (n, side, side, 3), to the maps that are pooled."""
+    """Builds the network with its weights, from prepared images, (n, side, side, 3), to the maps that are pooled.
+
+    Raises:
+        DataError: the arrays do not match the network.
+    """
     network = _network(backbone, image_side_px, precision)
     _fill(network, weights)
     return keras.Model(network.input, _maps(backbone, network))
 
 
 def _network(backbone: str, image_side_px: int, precision: str) -> keras.Model:
-    """As it is built, untrained: from prepared images to the bottleneck."""
+    """Builds the network without its trained weights, from prepared images to the bottleneck."""
     application, shape = named(backbone).application, (image_side_px, image_side_px, 3)
     before = keras.config.dtype_policy()
-    keras.utils.clear_session()  # layers without a name are named by counting: so that arrays keep theirs
+    keras.utils.clear_session()  # resets the counter that names unnamed layers, so that arrays keep their names
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     try:
         if application is None:
@@ -167,7 +199,7 @@ def _network(backbone: str, image_side_px: int, precision: str) -> keras.Model:
 
 
 def _from_layers(layers: Sequence[Layer], shape: tuple[int, int, int]) -> keras.Model:
-    """The network of convolutions and sums."""
+    """Builds a network that consists of convolutions and sums only."""
     found = {"images": keras.Input(shape)}
     for layer in layers:
         inputs = [found[name] for name in layer.inputs]
@@ -182,17 +214,22 @@ def _from_layers(layers: Sequence[Layer], shape: tuple[int, int, int]) -> keras.
 
 
 def _averages_and_maxima(maps: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
-    """The pooled features."""
+    """Returns the pooled features, (n, features): each map's averages, then its maxima, map by map."""
     pools = (keras.ops.mean, keras.ops.max)
     return keras.ops.concatenate([pool(each, axis=(1, 2)) for each in maps for pool in pools], axis=-1)
 
 
 def _maps(backbone: str, network: keras.Model) -> list[keras.KerasTensor]:
-    """What is pooled, the bottleneck last."""
+    """Returns the feature maps that are pooled, the bottleneck last."""
     return [*(network.get_layer(name).output for name in named(backbone).earlier), network.output]
 
 
 def _fill(network: keras.Model, arrays: Arrays) -> None:
+    """Assigns the arrays to the network's variables.
+
+    Raises:
+        DataError: a name or a shape differs.
+    """
     wanted = {variable.path: tuple(variable.shape) for variable in network.weights}
     found = {name: array.shape for name, array in arrays.items()}
     for name in sorted(wanted.keys() | found.keys()):

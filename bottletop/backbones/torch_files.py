@@ -1,7 +1,7 @@
-"""The tensors of a ``.pth`` file of PyTorch before 1.6, without PyTorch: nothing in it is run.
+"""Reads the tensors of a ``.pth`` file of PyTorch before 1.6, without PyTorch. No code in the file is executed.
 
-Such a file is five pickles in a row (a magic number, the format's version, the system, a dictionary of tensors, and the
-keys of their values in the file's order), then for each key a count and as many values.
+Such a file begins with five pickles: a magic number, the format's version, the system, a dictionary of tensors, and the
+keys of the tensors' values. For each key, in this order, a count and that many values follow.
 """
 
 import io
@@ -29,7 +29,7 @@ DAMAGE = (
 
 
 class _Storage(NamedTuple):
-    """Values that tensors share."""
+    """A block of values, which several tensors may share."""
 
     key: str
     dtype: np.dtype[Any]
@@ -37,7 +37,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A call of `torch._utils._rebuild_tensor_v2`."""
+    """The arguments of a call of `torch._utils._rebuild_tensor_v2`."""
 
     storage: _Storage
     offset: int  # of the first value, in values
@@ -47,7 +47,15 @@ class _Tensor(NamedTuple):
     hooks: OrderedDict[str, Any]
 
     def of(self, values: NDArray[Any]) -> NDArray[Any]:
-        """The tensor as an array; its values may be in any order."""
+        """Returns the tensor as an array. `strides` may describe any order of the values.
+
+        Args:
+            values: all values of the tensor's storage.
+
+        Raises:
+            ValueError: the tensor is larger than its storage, or has more or fewer strides than dimensions.
+            IndexError: a value lies outside the storage.
+        """
         if math.prod(self.shape) > len(values):
             raise ValueError(f"a tensor of shape {self.shape} has {len(values)} values only")
         where = np.array(self.offset)
@@ -57,7 +65,7 @@ class _Tensor(NamedTuple):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows tensors of floats and whole numbers, and nothing else that a pickle may name."""
+    """Accepts tensors of float32 and int64. It refuses everything else that a pickle may name."""
 
     KNOWN = {  # noqa: RUF012 (not changed)
         ("collections", "OrderedDict"): OrderedDict,
@@ -67,11 +75,13 @@ class _Unpickler(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:
+        """Returns what stands for a name; raises UnpicklingError for a name that is not in `KNOWN`."""
         if (module, name) not in self.KNOWN:
             raise pickle.UnpicklingError(f"{module}.{name} is no tensor")
         return self.KNOWN[module, name]
 
     def persistent_load(self, pid: Any) -> _Storage:
+        """Returns the storage that a tensor refers to; raises UnpicklingError for other references."""
         match pid:
             case ("storage", np.dtype() as dtype, str(key), str(), int(length), None) if length > 0:
                 return _Storage(key, dtype, length)
@@ -79,10 +89,13 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read(data: bytes) -> dict[str, NDArray[Any]]:
-    """The tensors by name.
+    """Returns the tensors by name.
+
+    Args:
+        data: the bytes of a ``.pth`` file.
 
     Raises:
-        DataError: it is no such file, it is cut off, or it holds something else than tensors.
+        DataError: the data is no such file, is cut off, or holds anything other than tensors.
     """
     file = io.BytesIO(data)
     try:

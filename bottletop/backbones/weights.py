@@ -1,4 +1,4 @@
-"""The backbone's frozen weights as arrays: their digest, and the file that holds them."""
+"""The backbone's weights as arrays: their digest, and the file that holds them."""
 
 import hashlib
 from pathlib import Path
@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from bottletop.core.files import replacing
 
-Arrays = dict[str, NDArray[np.float32]]  # "block1_conv1/kernel" (3, 3, 3, 64) …, "block1_conv1/bias" (64,) …
+# Arrays by name, such as "block1_conv1/kernel" of shape (3, 3, 3, 64) and "block1_conv1/bias" of shape (64,).
+Arrays = dict[str, NDArray[np.float32]]
 
 
 def digest(arrays: Arrays) -> str:
-    """SHA-256 over names, shapes and little-endian float32 values, layer by layer."""
+    """Returns the SHA-256, as hex, of the names, shapes and little-endian float32 values, in the order of the names."""
     total = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name], "<f4")
@@ -22,11 +23,12 @@ def digest(arrays: Arrays) -> str:
 
 
 def save(path: Path, arrays: Arrays) -> None:
-    """Writes an uncompressed .npz whose bytes depend on the arrays alone."""
+    """Writes an uncompressed .npz file whose bytes depend only on the arrays."""
     with replacing(path) as new:
         np.savez(new, **{name: arrays[name] for name in sorted(arrays)})  # type: ignore[arg-type]
 
 
 def load(path: Path) -> Arrays:
+    """Reads the arrays from a file that `save` wrote."""
     with np.load(path, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}

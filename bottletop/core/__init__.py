@@ -1,1 +1,1 @@
-"""What every wing stands on: errors, settings, paths, files."""
+"""Foundations that every other package builds on: errors, settings, paths and files."""

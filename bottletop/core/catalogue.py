@@ -1,4 +1,4 @@
-"""The datasets that datasets.yaml describes: where images come from and which label each has."""
+"""The datasets described in datasets.yaml: where their images come from and how they are labelled."""
 
 import re
 from functools import cached_property
@@ -16,18 +16,20 @@ from bottletop.core.settings import Params, load, read_yaml
 class Source(Params, frozen=True, kw_only=True, dict=True):
     """Where a dataset's images come from: exactly one of `urls`, `folder` and `builtin`."""
 
-    urls: tuple[str, ...] = ()  # an archive's addresses, tried in order: http(s): or file:
-    folder: str | None = None  # relative to the repository's root, or absolute
-    builtin: Literal["digits"] | None = None  # scikit-learn's
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None  # of the archive
-    md5: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")] | None = None
-    images: str = "{label}/*"  # which members: {label}, {split} and {number} stand for one path part, * too
-    names: dict[str, str] = {}  # noqa: RUF012 (copied for each struct); folder name -> display name, where they differ
-    numbered: tuple[str, ...] = ()  # class names in order, for {number}
-    images_per_number: Annotated[int, Meta(ge=1)] = 1  # image n is of class (n - 1) // images_per_number
-    test_list: str | None = None  # the member that lists the official test images: a line each, label/name
-    classes: tuple[str, ...] | None = None  # only these, by display name
-    max_per_class: Annotated[int, Meta(ge=1)] | None = None  # at most this many, chosen by `seed`
+    urls: tuple[str, ...] = ()  # of one archive, tried in order; http(s): or file:
+    folder: str | None = None  # relative to the repository's root, absolute, or starting with ~
+    builtin: Literal["digits"] | None = None  # scikit-learn's handwritten digits
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None  # checksum of the archive
+    md5: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")] | None = None  # used where sha256 is not set
+    # Pattern of the members to take. {label}, {split}, {number} and * each match text within one path component.
+    images: str = "{label}/*"
+    # Folder name -> display name, where they differ.
+    names: dict[str, str] = {}  # noqa: RUF012 (copied for each struct)
+    numbered: tuple[str, ...] = ()  # class names in order, where {number} gives the class
+    images_per_number: Annotated[int, Meta(ge=1)] = 1  # image n has class numbered[(n - 1) // images_per_number]
+    test_list: str | None = None  # member that lists the official test images, one label/name per line
+    classes: tuple[str, ...] | None = None  # display names of the classes to take; None takes all
+    max_per_class: Annotated[int, Meta(ge=1)] | None = None  # maximum number of images per class, chosen by `seed`
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -48,11 +50,20 @@ class Source(Params, frozen=True, kw_only=True, dict=True):
         return re.compile("".join(named.get(part, "[^/]*" if part == "*" else re.escape(part)) for part in parts))
 
     def matches(self, member: str) -> bool:
-        """Whether `images` describes this name."""
+        """Returns whether a member's name matches the pattern `images`."""
         return self._pattern.fullmatch(member) is not None
 
     def label(self, member: str) -> tuple[str, str] | None:
-        """The class and official split (``"train"``, ``"test"`` or empty) of a member; None if it is not taken."""
+        """Returns the class and the official split of a member, or None if the member is not taken.
+
+        Args:
+            member: path within the archive or folder, with forward slashes.
+
+        Returns:
+            The class's display name, and ``"train"``, ``"test"`` or, if `images` has no {split}, an empty string. Every
+            {split} other than ``test`` counts as training. None if the name does not match `images`, the file is
+            hidden, or its class is not among those to take.
+        """
         match = self._pattern.fullmatch(member)
         if match is None or Path(member).name.startswith("."):
             return None
@@ -76,15 +87,16 @@ class Dataset(Params, frozen=True, kw_only=True):
     title: str
     homepage: str = ""
     licence: str = ""
-    image_side_px: Annotated[int, Meta(ge=32, le=1024)] | Literal["auto"]  # square; auto: the backbone's own
+    # Side of the square that images are resized to; auto: the backbone's own.
+    image_side_px: Annotated[int, Meta(ge=32, le=1024)] | Literal["auto"]
     source: Source
 
 
 def dataset(name: str) -> Dataset:
-    """The entry of that name.
+    """Returns the entry of datasets.yaml with this name.
 
     Raises:
-        ParamsError: there is none, or it is malformed.
+        ParamsError: the name is invalid, or the entry is missing or malformed.
     """
     if not re.fullmatch(r"[\w-]+", name):
         raise ParamsError(f"a dataset's name is made of letters, digits, - and _, got {name!r}", "edit datasets.yaml")
@@ -95,10 +107,10 @@ def dataset(name: str) -> Dataset:
 
 
 def image_side_px(name: str, wanted: int | Literal["auto"]) -> int:
-    """The wanted side in pixels; for ``auto``, that of the dataset's entry.
+    """Returns the image side in pixels: `wanted`, or for ``auto`` the side in the dataset's entry.
 
     Raises:
-        ParamsError: neither says.
+        ParamsError: both are ``auto``, or the entry is missing or malformed.
     """
     side = dataset(name).image_side_px if wanted == "auto" else wanted
     if side == "auto":
@@ -107,7 +119,7 @@ def image_side_px(name: str, wanted: int | Literal["auto"]) -> int:
 
 
 def local_path(path: str) -> Path:
-    """A path or ``file:`` address of the catalogue, resolved against the main repository's root."""
+    """Resolves a path or ``file:`` URL of the catalogue against the main repository's root."""
     if path.startswith("file:"):
         path = unquote(path.removeprefix("file:").removeprefix("//"))
     return repository() / Path(path).expanduser()

@@ -1,4 +1,4 @@
-"""Errors that users see: each says what, what it got, what is allowed, and what to do."""
+"""Errors shown to users: each states the problem, the value found, the values allowed and the fix."""
 
 import sys
 from collections.abc import Iterator
@@ -8,7 +8,12 @@ WHERE_ELSE = "put it there, edit its entry in datasets.yaml, or take what a coll
 
 
 class BottletopError(Exception):
-    """The base of every error that is the user's to fix: what is wrong, and what to do about it."""
+    """Base of all errors that the user can fix.
+
+    Args:
+        problem: what is wrong.
+        fix: what the user can do about it; may be empty.
+    """
 
     def __init__(self, problem: str, fix: str = "") -> None:
         super().__init__(f"{problem}: {fix}" if fix else problem)
@@ -16,25 +21,29 @@ class BottletopError(Exception):
 
 
 class ParamsError(BottletopError):
-    """A value in params.yaml or datasets.yaml is wrong."""
+    """A value in params.yaml, datasets.yaml or the environment is invalid."""
 
 
 class DataError(BottletopError):
-    """Images, archives or downloads are not as promised."""
+    """Images, archives or downloads are missing, damaged or not as declared."""
 
 
 class ArtefactError(BottletopError):
-    """Files made by an earlier stage do not fit together."""
+    """Files written by earlier stages are damaged or do not fit together."""
 
 
 @contextmanager
 def exit_on_error(what: str) -> Iterator[None]:
-    """Ends the process with one line on stderr instead of a traceback, where the user can fix the cause."""
+    """Exits with a message on stderr, instead of a traceback, on errors whose cause the user can fix.
+
+    Args:
+        what: the command or stage; the message begins with it.
+    """
     try:
         yield
     except BottletopError as error:
         sys.exit(f"{what}: {error}")
-    except OSError as error:  # full disks, permissions, unreachable hosts
+    except OSError as error:  # such as a full disk, missing permissions or an unreachable host
         sys.exit(f"{what}: {type(error).__name__}: {error}")
     except KeyboardInterrupt:
         sys.exit(f"{what}: interrupted")

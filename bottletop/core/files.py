@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all.
+"""Reading files, and writing them so that they appear complete or not at all.
 
-With hard links into DVC's cache, writing an output in place would change the cached object of every clone: so every
-write goes to a new file beside the target, which then takes the target's place.
+DVC may hard-link outputs to its cache. Writing to such an output in place would change the cached object for every
+clone. Every write therefore goes to a new file beside the target, which then replaces the target.
 """
 
 import csv
@@ -23,12 +23,13 @@ Row = TypeVar("Row", bound=NamedTuple)
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a path beside `path` to write a file or folder to; it takes the place of `path` if the block succeeds.
+    """Yields a temporary path for a new file or folder, which replaces `path` if the block succeeds.
 
-    One process at a time may write a path: DVC's locks see to that.
+    Only one process at a time may write to a path, because leftovers of killed processes are deleted here. DVC's locks
+    ensure this.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.unfinished"):  # of a process that was killed
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.unfinished"):  # left by a killed process
         shutil.rmtree(leftover, ignore_errors=True)
     staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".unfinished"))
     try:
@@ -41,20 +42,27 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text; line endings are written as given."""
     with replacing(path) as new:
         new.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Indented, keys in the order given, a newline at the end; refuses NaN, which is not JSON."""
+    """Writes indented JSON, with keys in the given order and a newline at the end.
+
+    Raises:
+        ValueError: a number is NaN or infinite, which JSON does not allow.
+    """
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
+    """Reads a UTF-8 JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Writes a header and rows as UTF-8 CSV with LF line endings."""
     with replacing(path) as new, new.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -62,7 +70,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def copy_files(folder: Path, names: Iterable[str], target: Path) -> None:
-    """Copies files of `folder` into a new folder, which takes the place of `target`."""
+    """Copies the named files of `folder` to a new folder, which replaces `target`."""
     with replacing(target) as staging:
         staging.mkdir()
         for name in names:
@@ -70,16 +78,20 @@ def copy_files(folder: Path, names: Iterable[str], target: Path) -> None:
 
 
 def read_numbers(path: Path) -> list[dict[str, float]]:
-    """A CSV file's rows, each column a number."""
+    """Reads the rows of a CSV file whose columns are all numbers."""
     with path.open(encoding="utf-8", newline="") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
 def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
-    """A CSV file's rows as named tuples, whose fields, text or whole numbers, are its columns.
+    """Yields the rows of a CSV file as named tuples.
+
+    Args:
+        path: the CSV file.
+        kind: a named tuple whose fields, each ``str`` or ``int``, are the file's columns in order.
 
     Raises:
-        ArtefactError: the columns are others.
+        ArtefactError: the file has other columns.
     """
     kinds = [kind.__annotations__[name] for name in kind._fields]
     with path.open(encoding="utf-8", newline="") as file:
@@ -91,7 +103,7 @@ def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
 
 
 def sha256_text(lines: Iterable[str]) -> str:
-    """SHA-256 of the lines, each ended by a newline, as hex."""
+    """Returns the SHA-256, in hex, of the lines, each followed by a newline."""
     digest = hashlib.sha256()
     for line in lines:
         digest.update(f"{line}\n".encode())
@@ -99,13 +111,16 @@ def sha256_text(lines: Iterable[str]) -> str:
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
-    """The digest of a file's bytes as hex, in constant memory."""
+    """Returns the digest of a file's bytes in hex, in constant memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def files_below(root: Path) -> Iterator[Path]:
-    """Files below `root`; linked folders are followed once, hidden ones are left out."""
+    """Yields the files below `root`, sorted within each folder.
+
+    Hidden files and folders are skipped. Links to folders are followed, but each folder is visited only once.
+    """
     seen = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)

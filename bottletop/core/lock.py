@@ -1,4 +1,4 @@
-"""What dvc.lock says of the last run of each stage."""
+"""What dvc.lock records about the last run of each stage."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,23 +12,29 @@ TO_RESULTS = (*TO_MODEL, "evaluate")
 
 
 def changes(dataset: str, stages: Sequence[str]) -> list[str]:
-    """What is not as it was when the dataset's stages last ran; empty for stages that dvc.lock does not know.
+    """Lists what has changed since the dataset's stages last ran.
 
-    Settings come by name, such as ``split.seed``, files that a stage has not read since they were made anew by path.
+    Args:
+        dataset: the dataset's name.
+        stages: names of stages, without the dataset; those that dvc.lock does not contain are ignored.
+
+    Returns:
+        The dotted names of changed settings, such as ``split.seed``, and the paths of files that one stage has
+        rewritten since another stage read them.
     """
     known = (read_yaml(LOCK) or {}).get("stages", {}) if LOCK.exists() else {}
     entries = [known[name] for stage in stages for name in (f"{stage}@{dataset}", stage) if name in known]
-    made = {out["path"]: out["md5"] for entry in entries for out in entry.get("outs", [])}
+    made = {out["path"]: out.get("md5") for entry in entries for out in entry.get("outs", [])}
     found = []
     for entry in entries:
         for path, settings in entry.get("params", {}).items():
             now = read_yaml(Path(path))
             found += differences(settings, {key: section_of(now, key) for key in settings})
-        used = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
+        used = {dep["path"]: dep.get("md5") for dep in entry.get("deps", [])}
         found += [path for path in used.keys() & made.keys() if used[path] != made[path]]
     return list(dict.fromkeys(found))
 
 
 def shown(names: Sequence[str]) -> str:
-    """The first few."""
+    """Joins the first `SHOWN` names with commas, and adds the number of further ones."""
     return ", ".join([*names[:SHOWN], *([f"and {len(names) - SHOWN} more"] if len(names) > SHOWN else [])])

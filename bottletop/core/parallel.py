@@ -1,4 +1,4 @@
-"""Work on all cores while its results are used in order."""
+"""Runs a function on all cores and yields its results in order."""
 
 import os
 from collections import deque
@@ -9,14 +9,21 @@ from typing import TypeVar
 
 from bottletop.core.errors import ParamsError
 
-CONTAINER = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time in each period, or "max"
+CONTAINER = Path("/sys/fs/cgroup/cpu.max")  # cgroup v2: CPU quota (or "max") and period, in microseconds
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def processors() -> int:
-    """How many this process may use: ``BOTTLETOP_THREADS``, else those it is bound to, or its container's share."""
+    """Returns the number of processors that this process may use.
+
+    It is ``BOTTLETOP_THREADS`` if that is set; otherwise the number of processors the process is bound to, limited by
+    the container's CPU quota.
+
+    Raises:
+        ParamsError: ``BOTTLETOP_THREADS`` is not a whole number of at least 1.
+    """
     pinned = os.environ.get("BOTTLETOP_THREADS")
     if pinned:
         return at_least_one("BOTTLETOP_THREADS", pinned)
@@ -26,14 +33,24 @@ def processors() -> int:
 
 
 def at_least_one(name: str, text: str) -> int:
-    """An environment variable's value."""
+    """Parses the value of an environment variable as a whole number of at least 1.
+
+    Raises:
+        ParamsError: it is not.
+    """
     if not text.isdecimal() or int(text) < 1:
         raise ParamsError(f"{name} must be a whole number of at least 1, got {text!r}", "change it in the environment")
     return int(text)
 
 
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[tuple[Item, Result]]:
-    """Each item with its result, in order; at most `ahead` items are held at once, whatever their number."""
+    """Applies `function` to the items in threads, and yields each item with its result, in order.
+
+    Args:
+        function: called once for each item.
+        items: consumed as the results are used.
+        ahead: maximum number of items submitted but not yet yielded; this bounds the memory for any number of items.
+    """
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     with ThreadPoolExecutor(processors()) as pool:
         for item in items:

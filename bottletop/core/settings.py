@@ -1,4 +1,4 @@
-"""Typed params: one frozen struct per section of a YAML file."""
+"""Typed params: each section of a YAML file is read into a frozen struct."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_Safe):  # type: ignore[misc]
-    """Reads 1e-4 as a number, as YAML 1.2 and DVC do; PyYAML alone takes it for text."""
+    """A safe loader that reads 1e-4 as a number, as YAML 1.2 and DVC do; PyYAML reads it as text."""
 
 
 _Loader.add_implicit_resolver(
@@ -25,16 +25,23 @@ _Loader.add_implicit_resolver(
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The base of every params struct: immutable, unknown keys refused; each adds kw_only, which is not inherited."""
+    """Base of all params structs: immutable, and unknown keys are refused.
+
+    Each subclass sets kw_only itself, because it is not inherited.
+    """
 
 
 def parse_yaml(text: str | bytes) -> Any:
-    """The value that the text describes; never run as code, whatever its tags say."""
+    """Parses YAML with a safe loader, so no tag in it can run code."""
     return yaml.load(text, Loader=_Loader)  # noqa: S506 (a safe loader)
 
 
 def read_yaml(path: Path) -> Any:
-    """The parsed file, read anew each time: what a caller changes is its own."""
+    """Parses a YAML file. Each call reads it again, so callers may modify the result.
+
+    Raises:
+        ParamsError: the file is missing or is not valid YAML.
+    """
     try:
         return parse_yaml(path.read_bytes())
     except FileNotFoundError as error:
@@ -60,8 +67,9 @@ def load(kind: type[T], section: str, path: Path = Path("params.yaml")) -> T:
 
 @contextmanager
 def unedited(*sections: str, path: Path = Path("params.yaml")) -> Iterator[None]:
-    """Refuses what was made meanwhile if a section is another one at the end: DVC reads params anew when a stage has
-    ended, and would record the new values as those of the old results.
+    """Rejects the results of the block if one of the sections was edited while it ran.
+
+    DVC reads params again when a stage ends. It would record the new values with results of the old ones.
 
     Raises:
         ParamsError: a section changed.
@@ -77,14 +85,14 @@ def unedited(*sections: str, path: Path = Path("params.yaml")) -> Iterator[None]
 
 
 def section_of(values: Any, section: str) -> Any:
-    """The value under a dotted name; None where there is none."""
+    """Returns the value under a dotted name, or None if there is none."""
     for key in section.split("."):
         values = values.get(key) if isinstance(values, dict) else None
     return values
 
 
 def differences(before: Any, now: Any) -> list[str]:
-    """The dotted names of values that differ between two sections."""
+    """Returns the dotted names of the values that differ between two sections."""
     found = []
     for key in before | now:
         one, other = before.get(key), now.get(key)
@@ -96,7 +104,17 @@ def differences(before: Any, now: Any) -> list[str]:
 
 
 def parse(kind: type[T], values: Any, section: str, path: Path) -> T:
-    """Checks plain values against the struct's types and bounds; see `load`."""
+    """Converts plain values to `kind` and checks types and bounds.
+
+    Args:
+        kind: a params struct, or another type that msgspec knows.
+        values: as parsed from YAML.
+        section: dotted name of the section, for the error message.
+        path: file of the section, for the error message.
+
+    Raises:
+        ParamsError: a key is missing or unknown, or a value has the wrong type or is out of bounds.
+    """
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
@@ -108,7 +126,7 @@ def parse(kind: type[T], values: Any, section: str, path: Path) -> T:
 
 
 def _allowed(kind: Any, message: str, location: str) -> str:
-    """What a params struct takes, where msgspec's message leaves that out."""
+    """Returns the allowed keys or values as text, where msgspec's message omits them."""
     info = msgspec.inspect.type_info(kind)
     if not isinstance(info, msgspec.inspect.StructType):
         return ""
@@ -123,10 +141,10 @@ def _allowed(kind: Any, message: str, location: str) -> str:
 
 
 def _value_at(values: Any, location: str) -> Any:
-    """The value that ``.urls[0]`` names."""
+    """Returns the value at a location in msgspec's notation, such as ``.urls[0]``."""
     for key in location.replace("[", ".").replace("]", "").split(".")[1:]:
         if isinstance(values, list | tuple):
             values = values[int(key)] if key.isdigit() else values
         elif isinstance(values, dict):
-            values = values.get(key, values)  # "[...]" stands for some key: the whole table
+            values = values.get(key, values)  # for "[...]", which means any key, keep the whole table
     return values

@@ -1,1 +1,1 @@
-"""`bottletop doctor`: a module for each kind of check, and `examine`, which runs them all."""
+"""`bottletop doctor`: one module for each kind of check, and `examine`, which runs them all."""

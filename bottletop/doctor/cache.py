@@ -1,4 +1,4 @@
-"""The health of DVC's cache and of its site cache: where they are, who may write to them, how files are linked."""
+"""Checks of DVC's cache and site cache: where they are, who may write to them, and how files are linked."""
 
 import grp
 import os
@@ -11,15 +11,15 @@ from pathlib import Path
 from bottletop.doctor.dvc_cache import cache_folder, cache_objects, data_folder, link_type, outputs, settings
 from bottletop.doctor.findings import Finding, note, ok, problem, warning
 
-LITTLE_SPACE_BYTES = 5e9  # the features of Food-101
-WORTH_RELINKING_BYTES = 1e8
-SET_SITE_CACHE = (  # what make install runs: DVC itself would make the folder writable by all
+LITTLE_SPACE_BYTES = 5e9  # size of the features of Food-101
+WORTH_RELINKING_BYTES = 1e8  # smaller duplicates are not reported
+SET_SITE_CACHE = (  # as in `make install`: DVC itself would make the folder writable by everyone
     'install -d -m 700 .dvc/tmp/site; dvc config --local core.site_cache_dir "$PWD/.dvc/tmp/site"'
 )
 
 
 def cache() -> Iterator[Finding]:
-    """Whether it can be written to, has room, and checks files out without copying them."""
+    """Checks that the cache is writable, has free space, and is linked to the workspace instead of copied."""
     path = cache_folder()
     if not path.exists():
         yield ok(f"{path} will be made by the first dvc repro")
@@ -33,7 +33,7 @@ def cache() -> Iterator[Finding]:
     used = link_type()
     if used == "copy":
         yield _copies(path)
-    elif used != "reflink":  # a reflink looks like a copy
+    elif used != "reflink":  # a reflink cannot be told from a copy
         yield from _twice()
     if free < LITTLE_SPACE_BYTES:
         yield warning(
@@ -50,7 +50,10 @@ def _copies(path: Path) -> Finding:
 
 
 def _twice() -> Iterator[Finding]:
-    """DVC leaves the folders that a stage has just made as copies, where links would do."""
+    """Reports files that take space twice.
+
+    DVC leaves the folders that a stage has just made as copies, although it could link them to the cache.
+    """
     objects = cache_objects()
     pairs = [(path, objects[md5]) for path, md5 in outputs(objects).items() if md5 in objects]
     size = sum(path.stat().st_size for path, kept in pairs if not path.samefile(kept))
@@ -59,7 +62,7 @@ def _twice() -> Iterator[Finding]:
 
 
 def site_cache() -> Iterator[Finding]:
-    """Whether others could plant a file where DVC unpickles what it finds (CVE-2025-69872)."""
+    """Checks that nobody else can write to the site cache, because DVC unpickles its files (CVE-2025-69872)."""
     from dvc.dirs import site_cache_dir
 
     configured = settings()["core"].get("site_cache_dir")
@@ -74,22 +77,22 @@ def site_cache() -> Iterator[Finding]:
     elif path.stat().st_uid != os.getuid():
         yield problem(f"{path}, which DVC unpickles, belongs to {_owner(path)}, not to you", elsewhere)
     elif writable := _writable_by_others(path):
-        fix = f"rm -rf {_quoted(path)}; install -d -m 700 {_quoted(path)}"  # what others left in it goes too
+        fix = f"rm -rf {_quoted(path)}; install -d -m 700 {_quoted(path)}"  # this also removes what others left there
         yield problem(f"others may write to {writable}, which DVC unpickles (CVE-2025-69872)", fix)
     else:
         yield ok(f"{path} is yours alone")
 
 
 def _writable_by_others(path: Path) -> Path | None:
-    """The first folder in `path` that someone else may write to, if any."""
-    if not path.stat().st_mode & 0o033:  # nobody else gets in
+    """The first folder that someone else may write to: `path` or one below it. None if there is none."""
+    if not path.stat().st_mode & 0o033:  # nobody else may enter or write
         return None
     folders = (Path(folder) for folder, _, _ in os.walk(path))
     return next((folder for folder in folders if _open_to_others(folder)), None)
 
 
 def _open_to_others(path: Path) -> bool:
-    """Whether someone else may write; a group of the user's own, as Debian makes, is nobody else."""
+    """Whether someone else may write. A group named after the owner, as on Debian, is the owner's own."""
     status = path.stat()
     try:
         own_group = grp.getgrgid(status.st_gid).gr_name == _owner(path)

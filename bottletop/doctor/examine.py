@@ -1,4 +1,4 @@
-"""`bottletop doctor`: examines this clone, and says for each finding what mends it."""
+"""`bottletop doctor`: runs all checks on this clone, and prints each finding with its fix."""
 
 import os
 import sys
@@ -26,17 +26,20 @@ CHECKS: dict[str, Check] = {
 }
 LOOK = "git diff params.yaml datasets.yaml dvc.lock stages/dvc.lock # shows what has changed"
 COLOURS: dict[Level, str] = {"ok": "32", "note": "36", "warning": "33", "problem": "31"}
-LEVEL_WIDTH, NAME_WIDTH = 9, 12  # columns
+LEVEL_WIDTH, NAME_WIDTH = 9, 12  # characters
 
 
 def examine(*, quick: bool) -> int:
-    """Prints a line per finding and a summary; returns the exit code: 1 where there is a problem.
+    """Runs all checks, and prints a line per finding and a summary.
 
     Args:
-        quick: leaves re-hashing the files out.
+        quick: whether to skip hashing the files.
+
+    Returns:
+        The exit code: 1 if there is a problem, else 0.
     """
     misplaced = list(project.misplaced())
-    if misplaced:  # nothing else can be told from here
+    if misplaced:  # the other checks work only in the root
         _print("project", misplaced)
         return 1
     checks: dict[str, Check] = {**CHECKS, "files": partial(hashes.hashes, quick=quick)}
@@ -52,15 +55,16 @@ def examine(*, quick: bool) -> int:
 
 
 def _isolated(check: Check) -> list[Finding]:
-    """What the check finds; an error of its own is a finding too."""
+    """The findings of a check; an exception that it raises becomes a finding."""
     findings: list[Finding] = []
     try:
         findings += check()
     except BottletopError as error:
         findings.append(problem(error.problem, error.fix or LOOK))
-    except Exception as error:  # whatever is broken here, the other checks are still worth running
+    except Exception as error:  # a failed check must not stop the others
         findings.append(problem(f"could not be checked: {type(error).__name__}: {error}", "report this as a bug"))
-    return [finding for finding in findings if finding.level != "ok"] or findings  # what is fine is of less interest
+    # An ok is shown only if the check found nothing else.
+    return [finding for finding in findings if finding.level != "ok"] or findings
 
 
 def _print(name: str, findings: list[Finding]) -> None:

@@ -1,7 +1,7 @@
-"""Stray in-place writes: DVC trusts times and mode bits, so every file is hashed again.
+"""Finds files that were changed in place. DVC trusts times and mode bits, so every file is hashed again here.
 
-With hard links, a write into a file of ``data/`` goes through into the cache, and to every clone that shares it. DVC
-then restores the damaged file from its run cache and never notices: only removing it from both places helps.
+With hard links, writing to a file in ``data/`` also changes the cache, and every clone that shares the cache. DVC then
+restores the damaged file from its run cache without noticing. The only fix is to remove the file from both places.
 """
 
 import shlex
@@ -14,12 +14,12 @@ from bottletop.doctor.dvc_cache import cache_objects, outputs, settings
 from bottletop.doctor.findings import Finding, note, ok, problem, some, warning
 from bottletop.tracking.owner import dvc_commands
 
-A_WHILE_BYTES = 1e9  # to hash fewer takes a second or two
-Hashes = dict[Path, str]  # a file's MD5
+A_WHILE_BYTES = 1e9  # less is hashed in a second or two, without a progress bar
+Hashes = dict[Path, str]  # the MD5 of each file
 
 
 def hashes(*, quick: bool) -> Iterator[Finding]:
-    """Files whose bytes are not those that dvc.lock, or their name in the cache, promises."""
+    """Compares each file's MD5 with dvc.lock, and that of each cache object with its name."""
     objects = cache_objects()
     expected = outputs(objects)
     counted = f"{len(expected)} outputs and {len(objects)} cache objects"
@@ -43,7 +43,7 @@ def hashes(*, quick: bool) -> Iterator[Finding]:
 
 
 def _damaged(damaged: dict[str, Path], links: list[Path]) -> Finding:
-    """Objects of the cache, and the outputs that are links to them."""
+    """The finding for damaged cache objects, and for the outputs that are links to them."""
     pull = "dvc pull; " if settings()["core"].get("remote") else ""
     names = f"{some(links)} and in DVC's cache {some(damaged.values())}" if links else some(damaged.values())
     return problem(
@@ -53,13 +53,13 @@ def _damaged(damaged: dict[str, Path], links: list[Path]) -> Finding:
 
 
 def _changed(wrong: Hashes, objects: dict[str, Path], found: Hashes) -> Iterator[Finding]:
-    """Outputs that differ from dvc.lock although the cache is sound."""
-    others = [path for path in wrong if found[path] in objects]  # the bytes of another version
+    """Findings for outputs that differ from dvc.lock although the cache is not damaged."""
+    others = [path for path in wrong if found[path] in objects]  # they hold another cached version
     edited = [path for path in wrong if path not in others]
     if others:
         yield warning(f"of another version than dvc.lock: {some(others)}", f"dvc checkout {_arguments(others)}")
     if edited:
-        names = _arguments(edited)  # checkout leaves metrics, which git keeps, to repro
+        names = _arguments(edited)  # checkout skips metrics, which git keeps; repro makes them
         yield problem(
             f"changed in place, or left by a stage that failed: {some(edited)}",
             f"rm -f {names}; dvc checkout {names}; dvc repro",
@@ -67,7 +67,7 @@ def _changed(wrong: Hashes, objects: dict[str, Path], found: Hashes) -> Iterator
 
 
 def _digests(paths: list[Path]) -> tuple[Hashes, list[Path]]:
-    """Each file's MD5, links to the same bytes read once; and those that can't be read."""
+    """The MD5 of each file, and the files that cannot be read. Hard links to the same file are read once."""
     same: dict[tuple[int, int], list[Path]] = {}
     for path in paths:
         status = path.stat()

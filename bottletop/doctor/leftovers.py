@@ -1,4 +1,4 @@
-"""What killed commands leave behind: locks that block others, and folders that nobody needs."""
+"""Finds what killed commands left behind: locks that block other commands, and files that nobody needs."""
 
 import os
 import shlex
@@ -15,14 +15,17 @@ TEMPORARY = Path(".dvc/tmp")
 
 
 def locks() -> Iterator[Finding]:
-    """Whether a dead command's lock, or one whose process number another program has now, blocks the next command."""
+    """Checks for locks that block the next command: of dead commands, or with a PID that another program has now."""
     yield from _path_locks(TEMPORARY / "rwlock")
     yield from _lock_files()
     yield ok("nothing blocks the next command")
 
 
 def _path_locks(path: Path) -> Iterator[Finding]:
-    """DVC notes which process reads and writes which path; it drops a dead one, and waits for any other."""
+    """Checks DVC's record of which process reads or writes which path.
+
+    DVC drops the entries of dead processes, and waits for any other process.
+    """
     try:
         pids = lock_holders(path)
     except ValueError:
@@ -38,7 +41,11 @@ def _path_locks(path: Path) -> Iterator[Finding]:
 
 
 def _lock_files() -> Iterator[Finding]:
-    """The system drops a dead command's lock, but with ``core.hardlink_lock`` the files themselves are the locks."""
+    """Checks DVC's lock files.
+
+    The operating system releases the lock of a dead command. With ``core.hardlink_lock``, however, the existence of the
+    file is the lock.
+    """
     found = [path for path in (TEMPORARY / "lock", TEMPORARY / "rwlock.lock") if path.exists()]
     if found and settings()["core"].get("hardlink_lock") and not dvc_commands(Path.cwd()):
         yield problem(
@@ -48,7 +55,7 @@ def _lock_files() -> Iterator[Finding]:
 
 
 def leftovers() -> Iterator[Finding]:
-    """Half-written files and experiments of killed commands."""
+    """Finds the half-written files, unfinished work and temporary experiments of killed commands."""
     if running := dvc_commands(Path.cwd()):
         yield ok(f"not looked for while DVC runs here (PID {running[0]})")
         return
@@ -74,6 +81,7 @@ def leftovers() -> Iterator[Finding]:
 
 
 def _size(folders: list[Path]) -> str:
+    """The space that removing the folders frees: files with further hard links do not count."""
     files = (Path(parent, name) for folder in folders for parent, _, names in os.walk(folder) for name in names)
     return f"{sum(path.lstat().st_size for path in files if path.lstat().st_nlink == 1) / 1e6:.1f} MB"
 

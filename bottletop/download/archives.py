@@ -1,4 +1,4 @@
-"""The members of a tar, a zip or a folder, one by one, without ever unpacking to disk."""
+"""Reads the members of a tar, a zip or a folder one by one, without unpacking to disk."""
 
 import gzip
 import io
@@ -15,26 +15,27 @@ from typing import NamedTuple
 from bottletop.core.errors import WHERE_ELSE, DataError
 from bottletop.core.files import files_below
 
-BUFFER_BYTES = 1 << 16  # read at once; tarfile moves what is left of it for each header
+BUFFER_BYTES = 1 << 16  # read at once; tarfile copies the rest of this buffer at each header
 MAX_MEMBERS = 20_000_000
-MAX_MEMBER_BYTES = 256 << 20  # no photo is larger
-MAX_EXPANSION = 20  # photos hardly compress: an archive that grows more than this is a bomb
-FREE_EXPANSION_BYTES = 1 << 28  # small archives of text may
+MAX_MEMBER_BYTES = 256 << 20  # larger than any photo
+MAX_EXPANSION = 20  # photos hardly compress, so a larger ratio means a decompression bomb
+FREE_EXPANSION_BYTES = 1 << 28  # allowed on top, because small archives of text compress well
 
 
 class Member(NamedTuple):
     """One regular file of an archive or folder."""
 
-    name: str  # with forward slashes, relative
-    size: int  # bytes, as announced
-    read: Callable[[], bytes]  # its bytes; only until the next member is asked for
+    name: str  # relative, with forward slashes
+    size: int  # in bytes, as declared
+    read: Callable[[], bytes]  # returns its bytes; works only until the next member is requested
 
 
 def members(path: Path) -> Iterator[Member]:
-    """The regular files of a folder (sorted by name) or an archive (in its own order).
+    """Yields the regular files of a folder (sorted by name) or of an archive (in its own order).
 
     Raises:
-        DataError: the archive is damaged, unsafe (absolute names, "..", links, devices) or a decompression bomb.
+        DataError: the archive is missing, damaged, unsafe (absolute names, "..", links, devices), a decompression bomb,
+            or has more than `MAX_MEMBERS` members.
     """
     if path.is_dir():
         yield from _folder(path)
@@ -51,7 +52,10 @@ def members(path: Path) -> Iterator[Member]:
 
 @contextmanager
 def _damage_explained(path: Path) -> Iterator[None]:
-    """Around everything that reads the archive: `members` and each member's `read`."""
+    """Turns the errors of damaged archives into DataError.
+
+    It must wrap everything that reads the archive: `members` and each member's `read`.
+    """
     try:
         yield
     except (
@@ -61,7 +65,7 @@ def _damage_explained(path: Path) -> Iterator[None]:
         lzma.LZMAError,
         gzip.BadGzipFile,
         EOFError,
-        RuntimeError,  # zipfile: encrypted, or a compression it does not know
+        RuntimeError,  # zipfile: encrypted, or an unknown compression method
     ) as error:
         raise DataError(
             f"{path} is not a whole tar, tar.gz or zip ({error})", "delete it, and download it again"
@@ -88,14 +92,14 @@ def _zip(path: Path) -> Iterator[Member]:
 
             @_damage_explained(path)
             def read(info: zipfile.ZipInfo = info) -> bytes:
-                with archive.open(info) as file:  # stops at the announced size, then checks the CRC
+                with archive.open(info) as file:  # stops at the declared size, then checks the CRC
                     return file.read(MAX_MEMBER_BYTES)
 
             yield Member(_safe(info.filename, path), info.file_size, read)
 
 
 def _tar(path: Path) -> Iterator[Member]:
-    """Streams the archive: one pass, whatever its size."""
+    """Streams the archive in one pass, whatever its size."""
     with path.open("rb") as raw:
         compressed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
@@ -103,10 +107,11 @@ def _tar(path: Path) -> Iterator[Member]:
         bounded = _Bounded(plain, path)
         with tarfile.open(fileobj=bounded, mode="r|", bufsize=BUFFER_BYTES) as archive:
             for info in archive:
-                archive.members.clear()  # type: ignore[attr-defined]  # tarfile keeps what it has passed, over a kilobyte each
+                # tarfile would keep every member it has passed, over a kilobyte each.
+                archive.members.clear()  # type: ignore[attr-defined]
                 if info.isdir():
                     continue
-                if not info.isreg() or info.issparse():  # holes would not count as bytes read
+                if not info.isreg() or info.issparse():  # holes are not read, so would escape the size limit
                     raise DataError(f"{path}: {info.name!r} is a link, device or sparse file: refused")
 
                 @_damage_explained(path)
@@ -118,12 +123,12 @@ def _tar(path: Path) -> Iterator[Member]:
                     return data
 
                 yield Member(_safe(info.name, path), info.size, read)
-        while bounded.read(BUFFER_BYTES):  # gzip checks its sum at the very end, after the tar's
+        while bounded.read(BUFFER_BYTES):  # gzip verifies its checksum at its very end, after the tar's end
             pass
 
 
 class _Bounded(io.RawIOBase):
-    """Reads a file until more has come out than any archive of images would hold."""
+    """Reads a file, and raises DataError once more has come out than any archive of images would hold."""
 
     def __init__(self, file: gzip.GzipFile | io.BufferedReader, path: Path) -> None:
         self._file, self._path, self._left = file, path, _expansion_limit(path)
@@ -144,7 +149,11 @@ def _expansion_limit(path: Path) -> int:
 
 
 def _safe(name: str, archive: Path) -> str:
-    """The name with forward slashes and no leading "./"."""
+    """Returns the name with forward slashes and no leading "./".
+
+    Raises:
+        DataError: the name is absolute or leads out of the archive.
+    """
     name = _readable(name)
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if not parts or parts[0] == "/" or ".." in parts or ":" in parts[0] or "\0" in name:
@@ -153,5 +162,5 @@ def _safe(name: str, archive: Path) -> str:
 
 
 def _readable(name: str) -> str:
-    """The name with what is not UTF-8 in it replaced."""
+    """Replaces the bytes of the name that are not UTF-8."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

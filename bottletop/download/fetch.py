@@ -1,4 +1,4 @@
-"""Downloads into the user's cache: resumed, retried, verified, then moved into place (by pooch)."""
+"""Downloads into the user's cache: resumed, retried, verified and then moved into place (by pooch)."""
 
 import hashlib
 import os
@@ -19,20 +19,20 @@ from bottletop.core.paths import user_cache
 from bottletop.core.progress import bar
 
 ATTEMPTS = 5
-TIMEOUT_S = (10, 60)  # to connect, between bytes
-pooch.get_logger().setLevel("WARNING")  # the bar says what is downloaded
-CHUNK_BYTES = 1 << 16  # what a broken connection loses at most
+TIMEOUT_S = (10, 60)  # to connect; between bytes received
+pooch.get_logger().setLevel("WARNING")  # the progress bar already shows the download
+CHUNK_BYTES = 1 << 16  # the most that a broken connection loses
 
 
 def fetch(urls: Sequence[str], checksum: str | None) -> Path:
-    """The local copy of the first address that answers with the right bytes; a second call downloads nothing.
+    """Returns the local copy of the first URL that provides the right file; a second call downloads nothing.
 
     Args:
-        urls: ``http(s):`` addresses of the same file, tried in order.
-        checksum: ``sha256:…`` or ``md5:…``; None accepts what comes and prints its SHA-256.
+        urls: ``http(s):`` URLs of the same file, tried in order.
+        checksum: ``sha256:…`` or ``md5:…``; None accepts any file and prints its SHA-256.
 
     Raises:
-        DataError: no address gave the file; says why for each.
+        DataError: no URL provided the file; the message gives the reason for each.
     """
     failures = []
     name = f"{hashlib.sha256((checksum or urls[0]).encode()).hexdigest()[:16]}-{Path(urlsplit(urls[0]).path).name}"
@@ -45,10 +45,14 @@ def fetch(urls: Sequence[str], checksum: str | None) -> Path:
 
 
 def verify(path: Path, checksum: str | None) -> None:
-    """Checks a local file.
+    """Checks that a local file exists and has this checksum.
+
+    Args:
+        path: the file.
+        checksum: ``sha256:…`` or ``md5:…``; None checks only that the file exists.
 
     Raises:
-        DataError: it is missing or differs; shows both checksums.
+        DataError: the file is missing or differs; the message then shows both checksums.
     """
     if not path.is_file():
         raise DataError(f"{path} is missing", WHERE_ELSE)
@@ -77,7 +81,11 @@ def _fetch_one(url: str, checksum: str | None, path: Path) -> Path:
 
 
 def check_host(url: str) -> None:
-    """Refuses an address whose host is not one of ``BOTTLETOP_HOSTS``, where that is set."""
+    """Checks that ``BOTTLETOP_HOSTS``, a comma-separated list, contains the URL's host; unset, it allows every host.
+
+    Raises:
+        DataError: the host is not in the list.
+    """
     allowed = os.environ.get("BOTTLETOP_HOSTS")
     host = urlsplit(url).hostname or ""
     if allowed is not None and host not in allowed.split(","):
@@ -85,13 +93,17 @@ def check_host(url: str) -> None:
 
 
 def check_redirect(answer: requests.Response, **_: Any) -> None:
-    """`check_host` for where an answer leads; a hook of requests."""
+    """Applies `check_host` to the target of a redirect; a response hook of requests."""
     if answer.is_redirect:
         check_host(urljoin(answer.url, answer.headers["Location"]))
 
 
 def _download(url: str, part: Path) -> None:
-    """Completes `part`, also one of an earlier process; gives up after `ATTEMPTS` in a row without a new byte."""
+    """Downloads the rest of `part`, which an earlier process may have begun.
+
+    Raises:
+        DataError: `ATTEMPTS` attempts in a row failed; the count starts again whenever `part` has grown.
+    """
     attempt = 0
     while True:
         before = _size(part)
@@ -108,7 +120,10 @@ def _download(url: str, part: Path) -> None:
 
 
 def _continue(url: str, part: Path) -> None:
-    """Appends what is missing; starts anew if the server's file has changed or it can't send parts of it."""
+    """Appends the missing bytes.
+
+    It starts again from the first byte if the server's file has changed or the server cannot send parts of it.
+    """
     tag = part.with_suffix(".etag")
     done = _size(part) if tag.exists() else 0
     headers = {"Accept-Encoding": "identity"}
@@ -124,7 +139,7 @@ def _continue(url: str, part: Path) -> None:
     ) as answer:
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
             if answer.headers.get("Content-Range") == f"bytes */{done}":
-                return  # the part is complete: the process that loaded it ended before it moved it
+                return  # `part` is complete: an earlier process ended before it moved the file
             part.unlink()
             raise requests.ConnectionError("the kept part is longer than the file; starting anew")
         if answer.status_code in (500, 502, 503, 504, 429):
@@ -154,7 +169,10 @@ def _continue(url: str, part: Path) -> None:
 
 
 def _credentials(url: str) -> tuple[str, str] | None:
-    """Kaggle's, for Kaggle alone; requests drops them when Kaggle redirects to its storage."""
+    """Returns Kaggle's user name and key from the environment, for Kaggle's hosts only.
+
+    requests drops them when Kaggle redirects to its storage.
+    """
     parts = urlsplit(url)
     user, key = os.environ.get("KAGGLE_USERNAME"), os.environ.get("KAGGLE_KEY")
     if user and key and parts.scheme == "https" and parts.hostname in ("www.kaggle.com", "kaggle.com"):

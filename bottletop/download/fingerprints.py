@@ -1,4 +1,4 @@
-"""What tells that a folder or archive of one's own has changed."""
+"""Fingerprints, which show whether a local folder or archive has changed."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,13 @@ from bottletop.core.files import files_below, sha256_text
 
 
 def fingerprint(path: Path) -> str:
-    """Changes when a file of the folder, or the archive itself, is added, removed, resized or written to."""
+    """Returns the fingerprint of a folder or archive, made of names, sizes and modification times.
+
+    It changes when a file of the folder, or the archive itself, is added, removed, resized or written to.
+
+    Raises:
+        DataError: the folder or archive is missing.
+    """
     if not path.exists():
         raise DataError(f"{path} is missing", WHERE_ELSE)
     files = files_below(path) if path.is_dir() else [path]
@@ -19,10 +25,15 @@ def fingerprint(path: Path) -> str:
 
 
 def fingerprints(places: dict[str, Path], record: Path) -> dict[str, str]:
-    """Each place's fingerprint, by its name; of one that is not on this machine, the one that is in `record`, if any.
+    """Returns the fingerprint of each place, by the place's name.
+
+    Args:
+        places: folders and archives, by name.
+        record: JSON file of earlier fingerprints. It supplies those of places that are not on this machine; a place
+            in neither is left out.
 
     Raises:
-        DataError: the record is needed and can't be read.
+        DataError: the record is needed but damaged.
     """
     here = {name: fingerprint(path) for name, path in places.items() if path.exists()}
     elsewhere: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Class tars: plain, uncompressed, cut into shards, with each image's offset known."""
+"""Writes shards: uncompressed tars of one class each, in which every image's offset is known."""
 
 import re
 import sys
@@ -8,20 +8,34 @@ from typing import BinaryIO
 
 SHARD_BYTES = 512 << 20
 BLOCK_BYTES = 512
-MAX_OPEN = 128  # files
+MAX_OPEN = 128  # maximum number of open files
 
 
 class ShardWriter:
-    """Appends images to ``<class>-000.tar``, ``<class>-001.tar`` …; the bytes depend on nothing but the images."""
+    """Appends images to ``<class>-000.tar``, ``<class>-001.tar`` …; the bytes depend on nothing but the images.
+
+    Args:
+        folder: existing folder for the shards.
+        shard_bytes: an image that would make its shard larger than this begins a new one.
+    """
 
     def __init__(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
         self._folder, self._shard_bytes = folder, shard_bytes
-        self._stems: dict[str, str] = {}  # of the file names, by label
-        self._sizes: dict[str, tuple[int, int]] = {}  # shard's number and bytes so far, by label
-        self._files: dict[str, BinaryIO] = {}  # by label
+        self._stems: dict[str, str] = {}  # stem of the file names, by label
+        self._sizes: dict[str, tuple[int, int]] = {}  # number of the current shard and its bytes so far, by label
+        self._files: dict[str, BinaryIO] = {}  # open files, by label
 
     def add(self, label: str, name: str, data: bytes) -> tuple[str, int]:
-        """Appends one file; returns the shard's file name and the offset of the data in it."""
+        """Appends one file.
+
+        Args:
+            label: the class.
+            name: name of the file in the tar.
+            data: bytes of the file.
+
+        Returns:
+            The shard's file name and the offset of the data in the shard, in bytes.
+        """
         number, size = self._sizes.get(label, (0, 0))
         header = self._header(name, len(data))
         if size and size + len(header) + len(data) > self._shard_bytes:
@@ -33,7 +47,7 @@ class ShardWriter:
         return self._name(label, number), size + len(header)
 
     def finish(self) -> None:
-        """Ends each tar as the format asks: with two empty blocks."""
+        """Ends each tar with two empty blocks, as the format requires, and closes it."""
         for label in self._sizes:
             self._end(label)
 
@@ -42,7 +56,11 @@ class ShardWriter:
         self._files.pop(label).close()
 
     def _file(self, label: str, number: int) -> BinaryIO:
-        """Open for appending; opening takes as long as writing a photo, and there may be more classes than handles."""
+        """Returns the shard, open for appending.
+
+        Files are kept open, because opening one takes as long as writing a photo. At most `MAX_OPEN` are, because there
+        may be more classes than file handles.
+        """
         if label not in self._files:
             if len(self._files) == MAX_OPEN:
                 self._files.pop(next(iter(self._files))).close()
@@ -53,7 +71,10 @@ class ShardWriter:
         return sys.intern(f"{self._stem(label)}-{number:03}.tar")
 
     def _stem(self, label: str) -> str:
-        """A file name for a class: letters, digits, ``.``, ``-`` and ``_``; no two alike on any file system."""
+        """Returns a file name stem for a class, made of letters, digits, ``.``, ``-`` and ``_``.
+
+        A suffix such as ``~2`` keeps the stems of two classes different, also where the file system ignores case.
+        """
         if label not in self._stems:
             stem = re.sub(r"[^\w.-]+", "_", label).lstrip(".") or "_"
             taken = {other.casefold() for other in self._stems.values()}

@@ -1,4 +1,4 @@
-"""From a dataset's source to class tars, an index and a report on the data, in one pass."""
+"""Turns a dataset's source into shards, an index and a report on the data, decoding each image once."""
 
 import hashlib
 import io
@@ -29,7 +29,7 @@ from bottletop.images.decoding import decode, header
 from bottletop.images.index import ImageRow, write_index
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-AHEAD_EACH = 4  # images held at once, by a processor
+AHEAD_EACH = 4  # images held at once per processor
 
 
 class DownloadParams(Params, frozen=True, kw_only=True):
@@ -44,19 +44,21 @@ class _Found(NamedTuple):
     name: str
     label: str
     official: str  # "train", "test" or empty
-    data: bytes | None  # None: too large to be read
+    data: bytes | None  # None if too large to read
 
 
 _Looked = tuple[ImageRow, NDArray[np.uint8]] | str
 
 
 def unpack(source: Source, params: DownloadParams, folder: Path) -> dict[str, Any]:
-    """Writes the class tars, ``index.csv`` and ``rejected.csv`` to `folder`, all or nothing.
+    """Writes the shards, ``index.csv`` and ``rejected.csv`` to `folder`, all or nothing.
 
-    Returns: the report on the data, ready for JSON.
+    Returns:
+        The report on the data, ready for JSON.
 
     Raises:
-        DataError: nothing matches, too much is unreadable, or the source is missing, damaged or unsafe.
+        DataError: no file matches, too many images are unreadable, a listed class has no images, or the source is
+            missing, damaged or unsafe.
     """
     with replacing(folder) as staging, tempfile.TemporaryFile(dir=staging.parent) as file:
         staging.mkdir()
@@ -76,7 +78,11 @@ def unpack(source: Source, params: DownloadParams, folder: Path) -> dict[str, An
 def _write_shards(
     source: Source, folder: Path, thumbnails: Thumbnails
 ) -> tuple[list[ImageRow], list[tuple[str, str, str]]]:
-    """The images' rows, groups still empty; and the rejected ones with label and reason."""
+    """Writes the shards.
+
+    Returns:
+        The rows of the images, with groups still empty, and the rejected images as (source, label, reason).
+    """
     rows: list[ImageRow] = []
     rejected: list[tuple[str, str, str]] = []
     shards = ShardWriter(folder)
@@ -101,7 +107,7 @@ def _write_shards(
 
 
 def _wanted(source: Source, test_names: set[str]) -> Iterator[_Found]:
-    """Each image to take; fills `test_names` in passing."""
+    """Yields each image to take, and adds the names of official test images to `test_names`."""
     opened = _opener(source)
     unmatched: list[str] = []
     chosen = None if source.max_per_class is None else _choose(source, opened())
@@ -126,7 +132,7 @@ def _text(member: Member) -> str:
 
 
 def _opener(source: Source) -> Callable[[], Iterator[Member]]:
-    """A function that iterates the source's members from the start."""
+    """Returns a function that iterates over the source's members from the start."""
     if source.builtin is not None:
         return _digits
     if source.folder is not None:
@@ -135,7 +141,7 @@ def _opener(source: Source) -> Callable[[], Iterator[Member]]:
 
 
 def _archive(source: Source) -> Path:
-    """The first of the source's addresses that has the right bytes."""
+    """Returns the archive from the first of the source's URLs that has the right bytes."""
     checksum = f"sha256:{source.sha256}" if source.sha256 else f"md5:{source.md5}" if source.md5 else None
     failures = []
     for url in source.urls:
@@ -150,8 +156,8 @@ def _archive(source: Source) -> Path:
 
 
 def _digits() -> Iterator[Member]:
-    """scikit-learn's 1,797 handwritten digits, as 8 x 8 grey PNGs."""
-    from sklearn.datasets import load_digits  # seconds to import, for this dataset alone
+    """Yields scikit-learn's 1,797 handwritten digits as 8 x 8 grey PNGs."""
+    from sklearn.datasets import load_digits  # takes seconds to import; only this dataset needs it
 
     digits = load_digits()
     for number, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
@@ -162,7 +168,7 @@ def _digits() -> Iterator[Member]:
 
 
 def _choose(source: Source, listing: Iterable[Member]) -> set[str]:
-    """At most `max_per_class` names of each class: those with the smallest digest of seed and name."""
+    """Returns at most `max_per_class` names of each class: those with the smallest SHA-256 of seed and name."""
     by_label = defaultdict(list)
     for member in listing:
         labelled = source.label(member.name)
@@ -173,11 +179,15 @@ def _choose(source: Source, listing: Iterable[Member]) -> set[str]:
 
 
 def _look(found: _Found) -> _Looked:
-    """What decoding the image once tells: a row still without its place, and the thumbnail; or the reason to reject."""
+    """Decodes an image.
+
+    Returns:
+        Its row, without shard, offset and group, and its thumbnail; or the reason why it is rejected.
+    """
     if found.data is None:
         return "file too large"
     try:
-        image = decode(found.data, THUMBNAIL_PX)  # a damaged file is found out at any size
+        image = decode(found.data, THUMBNAIL_PX)  # damage shows at any size
     except DataError as error:
         return str(error)
     width, height, mode = header(found.data)
@@ -200,7 +210,7 @@ def _look(found: _Found) -> _Looked:
 
 
 def _short(name: str) -> str:
-    """``apple_pie/1005649`` of ``food-101/images/apple_pie/1005649.jpg``, as official lists have it."""
+    """Returns ``apple_pie/1005649`` for ``food-101/images/apple_pie/1005649.jpg``, as in official lists."""
     path = PurePosixPath(name)
     return f"{path.parent.name}/{path.stem}"
 

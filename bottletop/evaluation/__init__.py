@@ -1,1 +1,1 @@
-"""Scores of a model, and the reports and figures made of them."""
+"""Scores of a model, and the reports and figures made from them."""

@@ -1,4 +1,4 @@
-"""The pictures of a report. Each function returns a figure; `write` saves it as PNG."""
+"""The figures of a report. Each public function but `write` returns a figure; `write` saves it as PNG."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +17,8 @@ from bottletop.core.files import replacing
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
 DPI = 120
-LONGEST_NAME = 26  # characters of a class's name that are shown
-rcParams["text.parse_math"] = False  # a $ in a name is a $
+LONGEST_NAME = 26  # maximum number of characters shown of a class name
+rcParams["text.parse_math"] = False  # show a $ in a name as it is
 
 
 class Mistake(NamedTuple):
@@ -27,16 +27,23 @@ class Mistake(NamedTuple):
     image: Image.Image
     label: str
     predicted: str
-    confidence: float  # in the wrong class, [0, 1]
+    confidence: float  # probability of the wrong class, in [0, 1]
 
 
 def write(path: Path, figure: Figure) -> None:
+    """Saves the figure as PNG."""
     with replacing(path) as new:
-        figure.savefig(new, dpi=DPI, format="png", metadata={"Software": None})  # the same bytes from any version
+        # Without Matplotlib's version in the metadata, the bytes do not depend on it.
+        figure.savefig(new, dpi=DPI, format="png", metadata={"Software": None})
 
 
 def curves(history: Sequence[dict[str, float]], best_epoch: int) -> Figure:
-    """Accuracy and loss by epoch, training and validation, the best epoch marked."""
+    """Plots accuracy and loss by epoch, for training and validation, and marks the best epoch.
+
+    Args:
+        history: one entry per epoch, with the columns of history.csv.
+        best_epoch: counted from 1.
+    """
     figure = Figure(figsize=(10, 4), layout="constrained")
     epochs = [entry["epoch"] for entry in history]
     for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
@@ -56,15 +63,21 @@ def curves(history: Sequence[dict[str, float]], best_epoch: int) -> Figure:
 
 
 def confusion(matrix: NDArray[np.int64], class_names: Sequence[str], *, normalised: bool) -> Figure:
-    """A row per true class, a column per predicted one; numbers in the cells up to 30 classes.
+    """Draws a confusion matrix: one row per true class, one column per predicted class.
 
-    Laid out by hand: matplotlib measures hundreds of names again and again, which took as long as drawing them.
+    With up to 30 classes, the cells show their numbers. The layout is computed here: Matplotlib's own measures hundreds
+    of names again and again, which took as long as drawing them.
+
+    Args:
+        matrix: counts, (classes, classes); see `scores.confusion_matrix`.
+        class_names: in the order of the matrix.
+        normalised: show each count as a fraction of its true class.
     """
     names, count = [_short(name) for name in class_names], len(class_names)
     rows = matrix.sum(1, keepdims=True)
     values = matrix / np.maximum(rows, 1) if normalised else matrix
     size = 9 if count <= 30 else 7
-    side = max(2.5, 0.5 * count) if count <= 30 else 0.17 * count  # inches, of all cells; so are those that follow
+    side = max(2.5, 0.5 * count) if count <= 30 else 0.17 * count  # of the matrix, in inches, as all lengths below
     longest = max(_widths(names, size))
     upright = longest > 0.9 * side / count
     left, below = longest + 0.6, (longest if upright else 0.15) + 0.6
@@ -91,20 +104,25 @@ def confusion(matrix: NDArray[np.int64], class_names: Sequence[str], *, normalis
 
 
 def _widths(texts: Sequence[str], size: int) -> list[float]:
-    """In inches, at a size in points."""
+    """The widths of the texts in inches, at a font size in points."""
     figure, font = Figure(), FontProperties(size=size)
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     return [renderer.get_text_width_height_descent(text, font, ismath=False)[0] / figure.dpi for text in texts]
 
 
 def _inches(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """New axes there, all in inches."""
+    """Adds axes to the figure; position and size are in inches."""
     across, up = figure.get_size_inches()
     return figure.add_axes((left / across, bottom / up, width / across, height / up))
 
 
 def reliability(bins: NDArray[np.float64], error: float) -> Figure:
-    """Accuracy against confidence; a dot's area grows with its number of images."""
+    """Plots accuracy against confidence; a dot's area grows with its number of images.
+
+    Args:
+        bins: mean confidence, accuracy and number of images of each bin, (bins, 3); see `scores.calibration`.
+        error: the expected calibration error.
+    """
     figure = Figure(figsize=(4.8, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfectly calibrated")
@@ -114,12 +132,17 @@ def reliability(bins: NDArray[np.float64], error: float) -> Figure:
     axes.set(xlim=(0, 1.03), ylim=(0, 1.03), xlabel="confidence", ylabel="accuracy", aspect="equal")
     axes.set_title(f"Expected calibration error {error:.3f}")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="lower right", markerscale=0.5)  # points are rarely below the diagonal there
+    axes.legend(frameon=False, loc="lower right", markerscale=0.5)  # points rarely lie below the diagonal there
     return figure
 
 
 def mistakes(shown: Sequence[Mistake], total: int) -> Figure:
-    """A gallery, the most confident first."""
+    """Draws a gallery of wrong predictions.
+
+    Args:
+        shown: the mistakes to draw, the most confident first.
+        total: number of mistakes on the test images.
+    """
     columns = 4
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(10, 2.9 * rows + 0.5), layout="constrained")

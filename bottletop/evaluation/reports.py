@@ -1,4 +1,4 @@
-"""The report on a trained top: numbers, tables and pictures about test images that it never saw."""
+"""The report on a trained model: scores, tables and figures for test images that played no part in training."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from bottletop.split import SplitRow
 
 COMPARED = ("accuracy", "macro_f1", "log_loss", "top5_accuracy", "roc_auc", "sensitivity", "specificity")
 COLUMNS = ("precision", "recall", "f1-score", "support")
-GALLERY = 12
+GALLERY = 12  # maximum number of mistakes shown
 
 
 @dataclass(frozen=True)
@@ -44,28 +44,39 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that is said of one model on one test set."""
+    """All results of one model on one test set."""
 
     class_names: tuple[str, ...]
     test: Predicted
     scores: dict[str, Score]
-    positive: int | None  # position of the positive class, for two classes
-    threshold: float | None  # chosen on validation, for two classes
+    positive: int | None  # position of the positive class; None unless there are two classes
+    threshold: float | None  # chosen on validation; None unless there are two classes
     record: TopRecord
     val_accuracy: float
-    val_log_loss: float  # of the calibrated model, as `log_loss` is on the test images
-    splits: dict[str, int]  # images per split
+    val_log_loss: float  # of the calibrated model, like the test images' `log_loss`
+    splits: dict[str, int]  # number of images per split
 
     @property
     def predicted(self) -> Labels:
-        """The most probable class of each test image."""
+        """The position of each test image's most probable class: int64, (n,)."""
         return np.asarray(self.test.probabilities.argmax(1))
 
 
 def assess(
     record: TopRecord, validation: Predicted, test: Predicted, splits: dict[str, int], params: EvaluateParams
 ) -> Report:
-    """Scores the test predictions; validation serves to choose the threshold of two classes, and nothing else."""
+    """Scores the test predictions.
+
+    Validation images give the threshold for two classes and their own accuracy and log loss. Nothing else comes from
+    them.
+
+    Args:
+        record: the model's record.
+        validation: labels and predictions of the validation images.
+        test: labels and predictions of the test images.
+        splits: number of images per split; see `count_splits`.
+        params: section ``evaluate`` of params.yaml.
+    """
     positive = threshold = None
     if len(record.class_names) == 2:
         named = [i for i, name in enumerate(record.class_names) if name in params.positive_classes]
@@ -88,7 +99,11 @@ def assess(
 
 
 def write_tables(folder: Path, report: Report) -> None:
-    """Writes metrics, details, the classification report, predictions and the confusion matrix as text."""
+    """Writes the report's JSON, CSV and text files.
+
+    These are the metrics, the details, the classification report, the predictions, and each test image's true and
+    predicted class, from which DVC draws a confusion matrix.
+    """
     write_json(folder / "metrics.json", _metrics(report))
     write_json(folder / "details.json", _details(report))
     names = list(report.class_names)
@@ -111,7 +126,14 @@ def write_tables(folder: Path, report: Report) -> None:
 
 
 def write_figures(folder: Path, report: Report, history: Path, shards: Path) -> None:
-    """Writes the pictures; the gallery reads the images that it shows from `shards`."""
+    """Writes the figures as PNG files.
+
+    Args:
+        folder: where the files go.
+        report: what to show.
+        history: CSV file with the training history.
+        shards: folder of the shards, from which the gallery reads its images.
+    """
     matrix = confusion_matrix(report.predicted, report.test.labels, len(report.class_names))
     bins = calibration(report.test.probabilities, report.test.labels)
     wrong = report.predicted != report.test.labels
@@ -127,7 +149,11 @@ def write_figures(folder: Path, report: Report, history: Path, shards: Path) -> 
 
 
 def require_same_images(images: Sequence[ImageRow], rows: Sequence[SplitRow], dataset: str) -> None:
-    """Raises ArtefactError where the split is of other images than the index, or lists them in another order."""
+    """Checks that the split lists the same images as the index, in the same order.
+
+    Raises:
+        ArtefactError: it does not.
+    """
     if [image.id for image in images] != [row.id for row in rows]:
         raise ArtefactError(
             f"the split of {dataset} is of other images than its index", f"run dvc repro split@{dataset}"
@@ -135,17 +161,18 @@ def require_same_images(images: Sequence[ImageRow], rows: Sequence[SplitRow], da
 
 
 def select(images: Sequence[ImageRow], rows: Iterable[int]) -> tuple[ImageRow, ...]:
+    """Returns the images at these positions."""
     return tuple(images[row] for row in rows)
 
 
 def count_splits(rows: Iterable[SplitRow]) -> dict[str, int]:
-    """Images per split, in alphabetical order."""
+    """Counts the images per split; the splits are in alphabetical order."""
     splits, counts = np.unique([row.split for row in rows], return_counts=True)
     return {str(split): int(count) for split, count in zip(splits, counts, strict=True)}
 
 
 def _metrics(report: Report) -> dict[str, float]:
-    """The handful that people compare."""
+    """The main scores, for comparison between experiments."""
     accuracy = report.scores["accuracy"]
     chosen = {name: _round(report.scores[name].value) for name in COMPARED if name in report.scores}
     return {
@@ -159,7 +186,7 @@ def _metrics(report: Report) -> dict[str, float]:
 
 
 def _details(report: Report) -> dict[str, Any]:
-    """Every score with its interval, and what is needed to understand them."""
+    """Every score with its interval, and what is needed to interpret them."""
     scores = [
         {"score": name, "value": _round(score.value), "low": _round(score.low), "high": _round(score.high)}
         for name, score in report.scores.items()
@@ -171,7 +198,10 @@ def _details(report: Report) -> dict[str, Any]:
 
 
 def _per_class_text(report: Report, table: NDArray[np.float64]) -> str:
-    """Laid out as by scikit-learn, which takes a second to import."""
+    """Formats the table as scikit-learn's `classification_report` does.
+
+    Importing scikit-learn would take a second.
+    """
     width, images = max(map(len, [*report.class_names, "weighted avg"])), int(table[:, 3].sum())
     accuracy = ["", "", f"{report.scores['accuracy'].value:.3f}", images]
 
@@ -188,7 +218,10 @@ def _per_class_text(report: Report, table: NDArray[np.float64]) -> str:
 
 
 def _binary_text(report: Report) -> str:
-    """What the threshold chosen on validation gives; the table above calls the more probable class."""
+    """States sensitivity and specificity at the threshold chosen on validation; empty unless there are two classes.
+
+    The table above it uses the more probable class instead.
+    """
     if report.positive is None:
         return ""
     sensitivity, specificity = report.scores["sensitivity"].value, report.scores["specificity"].value
@@ -199,6 +232,7 @@ def _binary_text(report: Report) -> str:
 
 
 def _worst(report: Report, wrong: NDArray[np.bool_], shards: Path) -> Iterable[figures.Mistake]:
+    """Yields the most confident mistakes, at most GALLERY, with the images read from their shards."""
     confidence = report.test.probabilities.max(1)
     order = np.flatnonzero(wrong)[np.argsort(-confidence[wrong], kind="stable")][:GALLERY]
     for row in order:

@@ -1,4 +1,4 @@
-"""How good predictions are, each figure with its 95 % bootstrap interval."""
+"""Scores of predictions, each with its 95 % bootstrap interval."""
 
 from collections.abc import Callable
 from typing import Annotated, NamedTuple
@@ -11,7 +11,7 @@ from bottletop.core.settings import Params
 
 Probabilities = NDArray[np.float64]  # (n, classes), rows sum to 1
 Labels = NDArray[np.int64]  # (n,), positions of the true classes
-Weights = NDArray[np.float64]  # (n,), how often each image counts
+Weights = NDArray[np.float64]  # (n,), how often each image is counted
 
 CALIBRATION_BINS = 15
 MIN_PROBABILITY = 1e-7
@@ -22,11 +22,11 @@ class EvaluateParams(Params, frozen=True, kw_only=True):
 
     bootstrap: Annotated[int, Meta(ge=100)]  # resamples of the test images
     seed: Annotated[int, Meta(ge=0, lt=2**32)]  # of the resampling
-    positive_classes: tuple[str, ...]  # of a two-class dataset, the one named here is "positive"; else the last by name
+    positive_classes: tuple[str, ...]  # with two classes, the one named here is positive; else the last by name
 
 
 class Score(NamedTuple):
-    """A figure and the ends of its 95 % interval."""
+    """A score and the ends of its 95 % interval."""
 
     value: float
     low: float
@@ -46,16 +46,24 @@ def evaluate(
     positive: int | None = None,
     threshold: float = 0.5,
 ) -> dict[str, Score]:
-    """All scores of one test set.
+    """Computes all scores of one test set.
 
-    Intervals are percentiles over resamples of the test images with replacement (Efron and Tibshirani, 1993), whole
-    groups of duplicates at a time. Resampling says nothing where all images or none are hits, so the interval of a rate
-    is never narrower than Wilson's (1927).
+    The intervals are percentile bootstrap intervals (Efron and Tibshirani, 1993). Whole groups of duplicates are
+    resampled with replacement. At 0 % or 100 % the bootstrap interval of a rate has zero width, so the intervals of
+    rates are extended to include Wilson's (1927).
 
     Args:
-        groups: (n,), a number for each image's group, 0 to the number of groups less one.
-        positive: the positive class's position, for two classes.
-        threshold: the probability from which an image is called positive.
+        probabilities: (n, classes).
+        labels: (n,), positions of the true classes.
+        groups: (n,), the number of each image's duplicate group, from 0 to the number of groups minus 1.
+        bootstrap: number of resamples.
+        seed: of the resampling.
+        positive: position of the positive class, for two classes; None: sensitivity, specificity and ROC AUC are left
+            out.
+        threshold: images with at least this probability of the positive class are called positive.
+
+    Returns:
+        The scores by name; `top5_accuracy` only with more than five classes.
     """
     rates, metrics = _rates(probabilities, labels), _metrics(probabilities, labels)
     if positive is not None:
@@ -81,10 +89,18 @@ def evaluate(
 
 
 def choose_threshold(probability: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-    """The threshold with the best sum of sensitivity and specificity (Youden, 1950), on validation images.
+    """Chooses the threshold with the highest sum of sensitivity and specificity (Youden, 1950), on validation images.
 
-    Of those within one image of the best, the one nearest to 0.5: a few images can't tell them apart. Thresholds are
-    midway between neighbouring probabilities.
+    The candidates lie midway between neighbouring probabilities. A few images cannot tell near-best candidates apart:
+    of all whose sum is within one image of the highest, the one nearest to 0.5 is chosen. One image counts 1 / the size
+    of the smaller class.
+
+    Args:
+        probability: of the positive class, (n,).
+        positive: whether each image is of that class, (n,).
+
+    Returns:
+        The threshold; 0.5 if all probabilities are equal.
     """
     values, position = np.unique(probability, return_inverse=True)
     if len(values) < 2:
@@ -101,36 +117,37 @@ def choose_threshold(probability: NDArray[np.float64], positive: NDArray[np.bool
 
 
 def confusion_matrix(predicted: Labels, labels: Labels, classes: int) -> NDArray[np.int64]:
-    """Counts, (classes, classes): a row per true class, a column per predicted one."""
+    """Counts images by true class (rows) and predicted class (columns): int64, (classes, classes)."""
     return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
 def per_class(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Precision, recall, F1 and number of images, (classes, 4), of a confusion matrix; 0 where undefined."""
+    """Computes precision, recall, F1 and number of images of each class, (classes, 4); 0 where undefined."""
     hits, true, called = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
     precision, recall = hits / np.maximum(called, 1), hits / np.maximum(true, 1)
     return np.stack([precision, recall, 2 * hits / np.maximum(true + called, 1), true], 1)
 
 
 def calibration(probabilities: Probabilities, labels: Labels) -> NDArray[np.float64]:
-    """A row per bin of confidence that holds images: mean confidence, accuracy, number of images."""
+    """Returns mean confidence, accuracy and number of images of each bin that holds images: float64, (bins, 3)."""
     confidence, correct, bins = _bins(probabilities, labels)
     rows = [(confidence[bins == b].mean(), correct[bins == b].mean(), (bins == b).sum()) for b in np.unique(bins)]
     return np.array(rows, np.float64)
 
 
 class _Rate(NamedTuple):
-    """The share of hits among the images that it is about."""
+    """A rate: the share of hits among the images that it refers to."""
 
-    hits: NDArray[np.bool_]
-    of: NDArray[np.bool_]
+    hits: NDArray[np.bool_]  # (n,), only images in `of`
+    of: NDArray[np.bool_]  # (n,), the images that count
 
     def value(self, weights: Weights) -> float:
+        """The rate of the weighted images; NaN if none of them counts."""
         total = weights @ self.of
         return float(weights @ self.hits / total) if total else float("nan")
 
     def wilson(self) -> tuple[float, float]:
-        """Wilson's 95 % interval."""
+        """The ends of Wilson's 95 % interval (1927); 0 and 1 if no image counts."""
         count, z = int(self.of.sum()), 1.959964
         if count == 0:
             return 0.0, 1.0
@@ -179,7 +196,11 @@ def _metrics(probabilities: Probabilities, labels: Labels) -> dict[str, Metric]:
 
 
 def _roc_auc(probability: NDArray[np.float64], positive: NDArray[np.bool_]) -> Metric:
-    """The share of pairs in the right order (Hanley and McNeil, 1982), ties counting half."""
+    """The area under the ROC curve (Hanley and McNeil, 1982).
+
+    This is the share of pairs of a positive and a negative image in which the positive one has the higher probability;
+    ties count half.
+    """
     _, tied = np.unique(probability, return_inverse=True)
 
     def roc_auc(weights: Weights) -> float:
@@ -192,7 +213,12 @@ def _roc_auc(probability: NDArray[np.float64], positive: NDArray[np.bool_]) -> M
 
 
 def _bins(probabilities: Probabilities, labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.float64], Labels]:
-    """Confidence in the predicted class, whether it is right, and the bin of equal width that it falls in."""
+    """Bins predictions by confidence.
+
+    Returns:
+        The probability of the predicted class; 1 if that class is right, else 0; and the number of the bin, from 0.
+        Each is (n,). The bins have equal width.
+    """
     confidence = probabilities.max(1)
     correct = (probabilities.argmax(1) == labels).astype(np.float64)
     return confidence, correct, np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)

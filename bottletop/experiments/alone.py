@@ -1,8 +1,8 @@
-"""`python -m bottletop.experiments.alone dvc exp run --temp …`: DVC's command, made safe beside others of its kind.
+"""`python -m bottletop.experiments.alone dvc exp run --temp …`: runs DVC's command safely beside others of its kind.
 
-DVC 3 keeps what such commands are about to run in one queue for all of them, and each goes on until that is empty: one
-that ends just when another begins runs the other's experiment too, once more and without its name. Here each takes out
-what it has put in, and nothing else.
+In DVC 3, all such commands share one queue, and each command runs experiments until the queue is empty. A command that
+ends just as another begins therefore runs the other's experiment too: a second time, and without its name. Here each
+command runs only the experiment that it has queued itself.
 """
 
 import sys
@@ -14,13 +14,14 @@ from filelock import FileLock
 
 from bottletop.core.paths import repository
 
-STARTING = FileLock(repository() / ".dvc/tmp/bottletop/starting")  # held while there is something in the queue
+STARTING = FileLock(repository() / ".dvc/tmp/bottletop/starting")  # held while an experiment is in the queue
 
 
 class OneExperiment(tempdir.TempDirQueue):  # type: ignore[misc]
-    """DVC's own queue, of which one experiment is taken."""
+    """DVC's own queue, from which only one experiment is taken."""
 
     def reproduce(self, *arguments: Any, **options: Any) -> Any:
+        """Takes one experiment from the queue, releases the lock, and runs the experiment."""
         entry, executor = self.get()
         STARTING.release()
         return self._reproduce_entry(entry, executor, *arguments, **options)

@@ -1,4 +1,4 @@
-"""The points of a sweep: every combination of the values given, each checked before anything runs."""
+"""The points of a sweep: every combination of the given values. All are checked before anything runs."""
 
 import difflib
 import itertools
@@ -36,21 +36,22 @@ class Point(NamedTuple):
     """One experiment of a sweep."""
 
     name: str  # of the DVC experiment and of the MLflow run
-    overrides: Mapping[str, Any]  # values by setting, such as "train.epochs"
+    overrides: Mapping[str, Any]  # value of each changed setting, by its name, such as "train.epochs"
 
     @property
     def features(self) -> str:
-        """Equal for points that train on the same features."""
+        """A text that is equal for points that train on the same features."""
         return json.dumps(
             {key: value for key, value in self.overrides.items() if {key, key.partition(".")[0]} & COSTLY}
         )
 
     def with_seed(self, seed: int) -> "Point":
+        """The same point with another training seed, which its name then includes."""
         return Point(f"{self.name},seed={seed}", {**self.overrides, "train.seed": seed})
 
 
 def points(settings: Sequence[str]) -> list[Point]:
-    """All combinations of ``train.epochs=5,10`` and the like, in the order given, the last setting changing fastest.
+    """All combinations of settings such as ``train.epochs=5,10``, in the given order; the last one changes fastest.
 
     Raises:
         ParamsError: a setting is unknown or given twice, has no value, or a value is not allowed.
@@ -69,14 +70,14 @@ def points(settings: Sequence[str]) -> list[Point]:
         overrides = dict(zip(axes, values, strict=True))
         check(with_overrides(read_yaml(PARAMS), overrides))
         name = _name(overrides)
-        if name in found:  # "a b" and "a-b"
+        if name in found:  # "a b" and "a-b" give the same name
             name += f",{len(found)}"
         found[name] = Point(name, overrides)
     return list(found.values())
 
 
 def with_overrides(params: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole of params.yaml with some settings changed."""
+    """A copy of the whole params.yaml with some settings changed."""
     changed = {section: dict(values) if isinstance(values, dict) else values for section, values in params.items()}
     for key, value in overrides.items():
         section, _, name = key.partition(".")
@@ -88,10 +89,10 @@ def with_overrides(params: Mapping[str, Any], overrides: Mapping[str, Any]) -> d
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """``train.epochs=5`` as key and value.
+    """Parses a setting such as ``train.epochs=5`` into key and value.
 
     Raises:
-        ParamsError: it is no setting, or has not one value.
+        ParamsError: the setting is unknown, cannot be read, or does not have exactly one value.
     """
     key, _, value = text.partition("=")
     values = _values(key, value)
@@ -102,13 +103,21 @@ def setting(text: str) -> tuple[str, Any]:
 
 
 def check(params: Mapping[str, Any]) -> None:
-    """Raises ParamsError unless each section has values that its stage would accept."""
+    """Checks that every section has values that its stage would accept.
+
+    Raises:
+        ParamsError: a section is missing, or a value is not allowed.
+    """
     for section, kind in SECTIONS.items():
         parse(kind, params.get(section), section, PARAMS)
 
 
 def check_key(key: str) -> None:
-    """Raises ParamsError unless params.yaml has the setting."""
+    """Checks that params.yaml has the setting.
+
+    Raises:
+        ParamsError: params.yaml does not have it.
+    """
     known = [f"{section}.{name}" for section in SECTIONS for name in read_yaml(PARAMS).get(section) or {}]
     if key not in known:
         near = difflib.get_close_matches(key, known, n=3, cutoff=0.5) or known
@@ -116,7 +125,7 @@ def check_key(key: str) -> None:
 
 
 def _values(key: str, text: str) -> list[Any]:
-    """``5,10`` as two numbers, ``[256],[100,50]`` as two lists; each value once."""
+    """Parses ``5,10`` into two numbers and ``[256],[100,50]`` into two lists; repeated values are dropped."""
     try:
         values = parse_yaml(f"[{text}]")
     except yaml.YAMLError as error:
@@ -125,7 +134,7 @@ def _values(key: str, text: str) -> list[Any]:
 
 
 def _name(overrides: Mapping[str, Any]) -> str:
-    """``epochs=5,batch_size=16``: git allows this as a name."""
+    """A name that git allows, such as ``epochs=5,batch_size=16``."""
     return ",".join(f"{key.removeprefix('train.')}={_slug(value)}" for key, value in overrides.items())
 
 

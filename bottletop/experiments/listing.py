@@ -1,4 +1,4 @@
-"""DVC experiments and MLflow runs side by side: the table of them, one of them, and where to look at it."""
+"""DVC experiments with their MLflow runs: a table of them, the details of one, and its page in the MLflow UI."""
 
 import difflib
 import os
@@ -21,8 +21,8 @@ from bottletop.tracking.records import Record
 from bottletop.tracking.runs import flatten, tracking_uri
 
 HEADINGS = ("experiment", "dataset", "run", "status", "how", "val\naccuracy", "test\naccuracy", "started", "baseline")
-TRAINING = "workflowType=machine_learning"  # or the UI opens on its pages about chat traces
-ORIGIN = {  # the tags that say where a result came from, by what they are called here
+TRAINING = "workflowType=machine_learning"  # without it, the UI opens its pages about chat traces
+ORIGIN = {  # tags that say where a result came from, by the names shown here
     "changed since the commit": "uncommitted_changes",
     "lock fingerprint": "dvc.fingerprint",
     "images": "data_digest",
@@ -33,7 +33,15 @@ ORIGIN = {  # the tags that say where a result came from, by what they are calle
 
 
 def table(datasets: Sequence[str] | None, limit: int) -> str:
-    """The newest experiments, a line for each dataset of each; experiments that MLflow has no run of included."""
+    """The newest experiments as text, one line per experiment and dataset, including those without an MLflow run.
+
+    Args:
+        datasets: only experiments on these; None for all.
+        limit: the maximum number of lines.
+
+    Raises:
+        ArtefactError: the tracking store cannot be reached.
+    """
     found = records.newest(datasets, limit)
     known = {(record.experiment, record.baseline) for record in found}
     oldest = found[-1].started if len(found) == limit else 0.0
@@ -51,10 +59,13 @@ def table(datasets: Sequence[str] | None, limit: int) -> str:
 
 
 def find(name: str) -> list[Record]:
-    """The runs of the experiment of that name, or the one whose id begins so, the newest first; never empty.
+    """The runs of the experiment of that name or, if there are none, those whose id begins with it.
+
+    Returns:
+        Records, newest first, never empty. An experiment that MLflow has no run of gives one record per dataset.
 
     Raises:
-        ArtefactError: neither DVC nor MLflow knows it.
+        ArtefactError: neither DVC nor MLflow knows the name, or the tracking store cannot be reached.
     """
     saved = refs.saved()
     found = records.matching(name)
@@ -68,7 +79,7 @@ def find(name: str) -> list[Record]:
 
 
 def describe(record: Record) -> str:
-    """Where it came from, how its params differ from those of the workspace, its scores, and how to open it."""
+    """Describes where a record came from, its params that differ from params.yaml, its scores, and how to open it."""
     facts = [record.experiment, record.dataset, record.status, record.how, _minute(record.started)]
     current = {name: str(value) for name, value in flatten(read_yaml(PARAMS))}
     names = [name for name in record.params if name in current and record.params[name] != current[name]]
@@ -91,17 +102,17 @@ def describe(record: Record) -> str:
 
 
 def page(record: Record) -> str:
-    """The address of the run's page in the MLflow UI."""
+    """The address of the run's page in the MLflow UI, or a sentence that says why there is none."""
     if not record.run_id:
         return "it has no run here: it came from another clone"
     return f"{_ui()}/#/experiments/{record.folder_id}/runs/{record.run_id}?{TRAINING}"
 
 
 def open_page(record: Record) -> None:
-    """Shows the run's page in the web browser.
+    """Opens the run's page in the web browser.
 
     Raises:
-        ArtefactError: there is no such page, nobody answers there, or there is no browser.
+        ArtefactError: there is no run, no MLflow server answers, or there is no browser.
     """
     if not record.run_id:
         raise ArtefactError(f"{record.experiment} has no MLflow run here, so no page to open", "dvc exp apply shows it")
@@ -122,7 +133,7 @@ def _ui() -> str:
 
 
 def _without_run(one: Experiment, datasets: Sequence[str] | None) -> Iterator[Record]:
-    """A record for each dataset of an experiment that MLflow has no run of, such as one pulled from a colleague."""
+    """Yields a record per dataset of an experiment without MLflow runs, such as one pulled from a colleague."""
     params = one.params
     active = [name for name in params.get("datasets", []) if datasets is None or name in datasets]
     if not active or any(record.baseline == one.baseline for record in records.matching(one.name)):
@@ -152,7 +163,11 @@ def _line(record: Record, held: set[tuple[str, str]]) -> list[str]:
 
 
 def _commands(record: Record) -> list[str]:
-    """What shows the experiment in the workspace, or compares it with what is there; each can be pasted."""
+    """Commands, ready to paste, that apply the experiment to the workspace or compare it.
+
+    For a plain `dvc repro`, they compare its commit with the workspace. If this repository does not have the
+    experiment, a sentence says so instead.
+    """
     if record.is_repro:
         return [f"dvc {what} diff {record.baseline[:7]}" for what in ("params", "metrics", "plots")]
     name = shlex.quote(record.experiment)

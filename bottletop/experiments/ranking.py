@@ -1,4 +1,4 @@
-"""Configurations ranked by their validation images, and the best compared with the baseline on the test images."""
+"""Ranks configurations on the validation images, and compares the best with the baseline on the test images."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -15,18 +15,19 @@ SHOWN = {"val_accuracy": "val accuracy", "val_log_loss": "val log loss"}
 
 @dataclass(frozen=True)
 class Candidate:
-    """One configuration, as an experiment per training seed."""
+    """One configuration, with one experiment per training seed."""
 
     name: str
     runs: Sequence[Experiment]
 
     @property
     def datasets(self) -> tuple[str, ...]:
+        """The names of the datasets that the configuration was trained on."""
         return tuple(self.runs[0].metrics)
 
     @property
     def rank(self) -> tuple[float, float]:
-        """Sorts the best first: by validation accuracy over all datasets, and by log loss where that is equal."""
+        """A key that sorts the best first: by mean validation accuracy over all datasets, then by mean log loss."""
         accuracy, loss = (
             statistics.fmean(value for dataset in self.datasets for value in self.values(dataset, metric))
             for metric in SHOWN
@@ -34,11 +35,12 @@ class Candidate:
         return -round(accuracy, 6), loss
 
     def values(self, dataset: str, metric: str) -> list[float]:
+        """One metric on one dataset: a value per seed."""
         return [run.metrics[dataset][metric] for run in self.runs]
 
 
 def table(ranked: Sequence[Candidate]) -> str:
-    """A line for each candidate, means and standard deviations over its seeds, and one of headings before them."""
+    """A table as text: a line of headings, then per candidate its means and standard deviations over seeds."""
     datasets = ranked[0].datasets
     several = len(datasets) > 1
     head = [f"{dataset} {title}" if several else title for dataset in datasets for title in SHOWN.values()]
@@ -54,18 +56,18 @@ def _cells(candidate: Candidate) -> Iterator[str]:
 
 
 def scores(run: Experiment) -> Iterator[str]:
-    """``digits 98.3 %`` for each dataset, on validation."""
+    """Yields the validation accuracy on each dataset, such as ``digits 98.3 %``."""
     for dataset, metrics in run.metrics.items():
         yield f"{dataset} {percent([metrics['val_accuracy']])}"
 
 
 def percent(values: Sequence[float]) -> str:
-    """``98.1 %``, or ``98.1 ± 0.3 %`` for the mean and standard deviation of several."""
+    """Formats a fraction as ``98.1 %``; several as mean and standard deviation, ``98.1 ± 0.3 %``."""
     return f"{_spread([100 * value for value in values], 1)} %"
 
 
 def verdicts(best: Candidate, other: Candidate) -> Iterator[str]:
-    """A line for each dataset: whether the best beats the other on the test images."""
+    """Yields a line per dataset that says whether `best` beats `other` on the test images."""
     for dataset in best.datasets:
         accuracies = (percent(candidate.values(dataset, "accuracy")) for candidate in (best, other))
         try:

@@ -1,4 +1,4 @@
-"""Recipes: settings that belong together, as an experiment of one command; each is a file in ``recipes/``."""
+"""Recipes: files in ``recipes/`` with settings that belong together. One command runs a recipe as an experiment."""
 
 import shlex
 import subprocess
@@ -17,17 +17,18 @@ FOLDER = Path("recipes")
 
 
 def listing() -> str:
-    """A line for each recipe."""
+    """One line per recipe: its name and title."""
     names = [path.stem for path in sorted(FOLDER.glob("*.yaml"))]
     width = max(map(len, names), default=0)
     return "\n".join(f"{name:{width}}  {_read(name).get('title', '')}" for name in names)
 
 
 def run(name: str, changes: Sequence[str]) -> None:
-    """Runs the recipe as a DVC experiment of its name, or name-2 and so on where there is one.
+    """Runs the recipe as a DVC experiment of the same name; if that is taken, ``name-2`` and so on.
 
     Args:
-        changes: settings that differ from the recipe's, such as ``train.epochs=5``.
+        name: of the recipe.
+        changes: settings that override the recipe's, such as ``train.epochs=5``.
 
     Raises:
         ParamsError: there is no such recipe, or a setting is not allowed.
@@ -44,7 +45,11 @@ def run(name: str, changes: Sequence[str]) -> None:
 
 
 def settings(name: str) -> dict[str, Any]:
-    """What the recipe sets, by setting, such as ``train.epochs``."""
+    """The recipe's values, by the name of the setting, such as ``train.epochs``.
+
+    Raises:
+        ParamsError: there is no such recipe.
+    """
     found: dict[str, Any] = {}
     for section, values in _read(name).items():
         if isinstance(values, Mapping):
@@ -63,7 +68,7 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def _free(name: str) -> str:
-    """The name, or the first with a number that no experiment on this commit has."""
+    """The name or, if an experiment on this commit has it, the name with the first free number."""
     baseline, tried, number = refs.workspace().baseline, name, 1
     while refs.find(baseline, tried) is not None:
         number += 1

@@ -1,6 +1,7 @@
-"""DVC experiments: run by DVC's own commands, read where git keeps them.
+"""DVC experiments: started with DVC's own commands, read directly from git.
 
-Each is a commit that a ref names, ``refs/exps/<baseline commit>/<name>``. Asking git takes milliseconds, DVC a second.
+Each experiment is a commit with the ref ``refs/exps/<baseline commit>/<name>``. Reading it takes milliseconds through
+git, and a second through DVC.
 """
 
 import json
@@ -25,21 +26,21 @@ _REF = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(\S+) ([0-9a-f]{40}) 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment that this repository holds, or the workspace."""
+    """One experiment of this repository, or the workspace."""
 
     name: str
-    baseline: str  # the commit that it was made from, 40 hex digits
-    commit: str  # its own; empty: the workspace
-    saved: float  # when, seconds since 1970
+    baseline: str  # hash of the commit that it started from, 40 hex digits
+    commit: str  # hash of the experiment's own commit; empty for the workspace
+    saved: float  # time of that commit, seconds since 1970; 0 for the workspace
 
     @cached_property
     def params(self) -> dict[str, Any]:
-        """All of its params.yaml."""
+        """The whole of its params.yaml."""
         return dict(parse_yaml(self._text(PARAMS) or "{}"))
 
     @cached_property
     def inputs(self) -> dict[str, str]:
-        """Hashes of the code and of the datasets' sources that it was made from, by path."""
+        """MD5 hashes, by path, of the code and of the fingerprints of the datasets' sources that it was made from."""
         stages = parse_yaml(self._text(Path("dvc.lock")) or "{}").get("stages", {})
         found = [dependency for stage in stages.values() for dependency in stage.get("deps", [])]
         own = [one for one in found if one["path"].startswith(("bottletop/", "stages/", "fingerprints/"))]
@@ -47,35 +48,35 @@ class Experiment:
 
     @cached_property
     def metrics(self) -> dict[str, dict[str, float]]:
-        """Its metrics.json for each dataset; empty where it has none."""
+        """The contents of metrics.json by dataset; empty for a dataset without one."""
         names = self.params.get("datasets", [])
         return {name: json.loads(self._text(Paths(name).metrics / "metrics.json") or "{}") for name in names}
 
     @contextmanager
     def predictions(self, dataset: str) -> Iterator[IO[str]]:
-        """The open ``predictions.csv``, from the workspace or DVC's cache."""
+        """Opens ``predictions.csv``, from the workspace or, for an experiment, from DVC's cache."""
         path = Paths(dataset).metrics / "predictions.csv"
         if not self.commit:
             with path.open(encoding="utf-8", newline="") as file:
                 yield file
         else:
-            import dvc.api  # a second to import, for comparisons alone
+            import dvc.api  # takes a second to import, and only comparisons need it
 
             with dvc.api.open(str(path), rev=self.commit, encoding="utf-8") as file:
                 yield cast(IO[str], file)
 
     def _text(self, path: Path) -> str:
-        """A file's text; empty where it is missing."""
+        """A file's text; empty if the file is missing."""
         if self.commit:
             return git("show", f"{self.commit}:./{path}")
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def workspace() -> Experiment:
-    """What params.yaml and the results say now.
+    """The workspace as an experiment, with its current params.yaml and results.
 
     Raises:
-        ArtefactError: there is no commit that experiments could start from.
+        ArtefactError: there is no commit for experiments to start from.
     """
     head = git("rev-parse", "HEAD")
     if not head:
@@ -84,25 +85,25 @@ def workspace() -> Experiment:
 
 
 def saved() -> list[Experiment]:
-    """Every experiment of the repository, the newest first; none outside git."""
+    """All experiments of the repository, newest first; none outside a git repository."""
     return _listed("refs/exps")
 
 
 def find(baseline: str, name: str) -> Experiment | None:
-    """The experiment of this name that was made from the commit, if it has succeeded."""
+    """The experiment of this name that started from the commit `baseline`; None if none has succeeded."""
     return next(iter(_listed(_ref(baseline, name))), None)
 
 
 def forget(baseline: str, name: str) -> None:
-    """Removes the experiment, if there is one, so that another may have its name."""
+    """Removes the experiment, if there is one, so that another can take its name."""
     git("update-ref", "-d", _ref(baseline, name))
 
 
 def reproduce() -> None:
-    """Runs the pipeline as params.yaml says; the stages print, DVC itself does only where one fails.
+    """Runs the pipeline with the current params.yaml. The stages print; DVC itself prints only if one fails.
 
     Raises:
-        ArtefactError: a stage failed, or another command is running here.
+        ArtefactError: a stage failed, or another DVC command is running in the workspace.
     """
     if subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], check=False).returncode:
         raise ArtefactError("dvc repro failed, see above: no experiment was started")
@@ -111,12 +112,17 @@ def reproduce() -> None:
 def start(
     name: str, overrides: Mapping[str, Any], log: IO[bytes], keep_open: int, threads: int
 ) -> subprocess.Popen[bytes]:
-    """Starts one experiment in a folder of its own, on the workspace's present state.
+    """Starts one experiment from the workspace's current state, in a folder of its own.
 
     Args:
-        log: takes all that it prints.
-        keep_open: a file descriptor that stays open as long as it runs.
-        threads: how many it may use.
+        name: of the experiment.
+        overrides: values of the settings that it changes, by name, such as ``train.epochs``.
+        log: receives everything that the experiment prints.
+        keep_open: a file descriptor that the experiment keeps open as long as it runs.
+        threads: how many threads it may use.
+
+    Returns:
+        The running process.
     """
     alone = [sys.executable, "-m", "bottletop.experiments.alone", "dvc"]
     command = [*alone, "exp", "run", "--temp", "--name", name, *options(overrides)]
@@ -131,7 +137,7 @@ def start(
 
 
 def options(overrides: Mapping[str, Any]) -> list[str]:
-    """The settings as `dvc exp run` takes them; it would write escapes such as ``\\u00e9`` as they are."""
+    """The settings as options of `dvc exp run`. Text is not escaped: DVC would keep ``\\u00e9`` as it is."""
     written = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in overrides.items()]
     return [part for each in written for part in ("-S", each)]
 

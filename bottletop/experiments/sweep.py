@@ -1,8 +1,8 @@
-"""A sweep: each combination of some settings as an experiment of its own, ranked on the validation images.
+"""A sweep: runs each combination of some settings as an experiment and ranks them on the validation images.
 
-It may be stopped at any time, and continues when it is started again: an experiment that has succeeded with the same
-params, code and data is not run again. The test images have no part in the ranking; in the end they say whether the
-best beats the baseline, which is what params.yaml says.
+A sweep can be stopped at any time. It continues when it is started again: an experiment that has succeeded with the
+same params, code and data is not run again. The ranking does not use the test images. At the end, they show whether the
+best experiment beats the baseline, which is the configuration in params.yaml.
 """
 
 import fcntl
@@ -27,20 +27,20 @@ from bottletop.experiments.ranking import Candidate, scores, table, verdicts
 from bottletop.experiments.refs import Experiment
 
 LOGS = Path(".dvc/tmp/bottletop/sweep")
-JOB_BYTES = 1_500_000_000  # of memory that an experiment may need
-CONTAINER = Path("/sys/fs/cgroup")  # memory.max: bytes, or "max"; memory.current: bytes
+JOB_BYTES = 1_500_000_000  # of memory that one experiment may need
+CONTAINER = Path("/sys/fs/cgroup")  # holds memory.max, in bytes or "max", and memory.current, in bytes
 BASELINE = Point("baseline", {})
 
 
 class Sweep:
-    """Experiments on one commit and the present state of the workspace, which is the baseline."""
+    """Runs experiments from one commit and the workspace's current state, which is the baseline."""
 
     def __init__(self, jobs: int, keep_open: int) -> None:
         """Brings the workspace up to date first.
 
         Args:
-            jobs: experiments at the same time.
-            keep_open: a file descriptor that stays open as long as an experiment runs.
+            jobs: how many experiments run at the same time.
+            keep_open: a file descriptor that each experiment keeps open as long as it runs.
 
         Raises:
             ArtefactError: there is no commit, or `dvc repro` failed.
@@ -51,26 +51,33 @@ class Sweep:
 
     @property
     def seed(self) -> int:
+        """The training seed of the baseline."""
         return int(self._baseline.params["train"]["seed"])
 
     def is_baseline(self, point: Point) -> bool:
+        """Whether the point changes nothing in params.yaml."""
         return with_overrides(self._baseline.params, point.overrides) == self._baseline.params
 
     def run(self, points: Sequence[Point]) -> list[Point]:
-        """Runs those that have not succeeded yet, failed ones once more; returns those that failed twice."""
+        """Runs the points that have not succeeded yet; those that fail are run once more.
+
+        Returns:
+            The points that failed twice.
+        """
         missing = [point for point in points if self.done(point) is None]
         if len(missing) < len(points):
             print(f"{len(points) - len(missing)} of {len(points)} are there already", flush=True)
-        for point in missing:  # outdated ones: for --force, DVC would extract again too
+        for point in missing:  # removes outdated experiments; to replace them, --force would also extract again
             refs.forget(self._baseline.baseline, point.name)
-        # Where other features than the baseline's are needed, the first extracts them, alone, and the others find them.
+        # Some points need other features than the baseline's. For each kind of features, the first such point runs
+        # alone and extracts them; the others then find them.
         first = {point.features: point for point in reversed(missing) if point.features != BASELINE.features}
         alone = list(first.values())
         failed = self._run(alone, 1) + self._run([point for point in missing if point not in alone], self._jobs)
         return self._run(failed, 1)
 
     def done(self, point: Point) -> Experiment | None:
-        """The experiment, if it has succeeded with the present params, code and data."""
+        """The experiment, if it has succeeded with the current params, code and data; else None."""
         if self.is_baseline(point):
             return self._baseline
         found = refs.find(self._baseline.baseline, point.name)
@@ -78,7 +85,7 @@ class Sweep:
         return found if found and (found.params, found.inputs) == wanted else None
 
     def ranked(self, groups: Sequence[Sequence[Point]]) -> list[Candidate]:
-        """A candidate for each group of which an experiment has succeeded, named after its first, the best first."""
+        """The candidates, best first: one per group with a succeeded experiment, named after its first point."""
         runs = {group[0].name: [run for point in group if (run := self.done(point))] for group in groups}
         return sorted((Candidate(name, found) for name, found in runs.items() if found), key=lambda found: found.rank)
 
@@ -94,23 +101,24 @@ class Sweep:
 
 
 def sweep(settings: Sequence[str], *, seeds: int, repeat: int, jobs: int | None) -> None:
-    """Runs a sweep; prints its progress, the ranking, and the command that applies the best.
+    """Runs a sweep; prints its progress, the ranking, and the command that applies the best experiment.
 
     Args:
         settings: such as ``train.epochs=5,10,20``.
-        seeds: with how many training seeds the best configurations and the baseline are run.
-        repeat: how many of the best that is.
-        jobs: experiments at the same time; as many as cores and memory allow if None.
+        seeds: how many training seeds the best configurations and the baseline are run with.
+        repeat: how many of the best configurations are run with these seeds.
+        jobs: how many experiments run at the same time; None for as many as cores and memory allow.
 
     Raises:
         ParamsError: a setting or value is not allowed; nothing was started.
-        ArtefactError: the baseline failed, or experiments did; then the others are ranked all the same.
+        ArtefactError: the baseline failed, or some experiments failed twice; the others are still ranked then.
     """
     grid = points(settings)
     if seeds > 1 and "train.seed" in grid[0].overrides:
         raise ParamsError("train.seed can't be swept together with --seeds, which sets it", "leave one of them out")
     jobs = jobs or _default_jobs()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that experiments are ended too
+    # Turn SIGTERM into an exception, so that running experiments are ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with _alone() as keep_open:
         print("baseline: what params.yaml says", flush=True)
         swept = Sweep(jobs, keep_open)
@@ -134,13 +142,14 @@ def sweep(settings: Sequence[str], *, seeds: int, repeat: int, jobs: int | None)
 
 
 def print_table(ranked: Sequence[Candidate]) -> None:
+    """Prints the ranking as a table."""
     print()
     print(textwrap.indent(table(ranked), "  "))
     print(flush=True)
 
 
 def print_choice(ranked: Sequence[Candidate]) -> None:
-    """The best on validation, whether the test images confirm it, and what to type."""
+    """Prints the best on validation, whether the test images confirm it, and the command that applies it."""
     best, baseline = ranked[0], next(candidate for candidate in ranked if candidate.name == BASELINE.name)
     if best is baseline:
         print("best on validation: the baseline, params.yaml stays as it is")
@@ -153,7 +162,11 @@ def print_choice(ranked: Sequence[Candidate]) -> None:
 
 @contextmanager
 def _alone() -> Iterator[int]:
-    """Holds a lock that experiments keep open too, so that those of a killed sweep are waited for."""
+    """Holds a lock that experiments hold too, so that a new sweep waits for those of a killed one.
+
+    Yields:
+        The lock's file descriptor, for the experiments to keep open.
+    """
     LOGS.mkdir(parents=True, exist_ok=True)
     with (LOGS / "lock").open("w") as file:
         try:
@@ -165,7 +178,10 @@ def _alone() -> Iterator[int]:
 
 
 def _in_parallel(points: Sequence[Point], jobs: int, keep_open: int) -> Iterator[tuple[Point, float]]:
-    """Each point when its experiment has ended, with its seconds; ends the experiments if it is ended itself."""
+    """Yields each point when its experiment has ended, with the seconds that it took.
+
+    Experiments that still run when the generator is closed or fails are ended.
+    """
     threads = max(1, processors() // jobs)
     waiting, running = deque(points), list[tuple[Point, subprocess.Popen[bytes], float]]()
     try:
@@ -184,7 +200,7 @@ def _in_parallel(points: Sequence[Point], jobs: int, keep_open: int) -> Iterator
 
 
 def _end(commands: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Terminates the commands and the stages that they run, so that their MLflow runs are closed."""
+    """Terminates the stages that the commands run, so that their MLflow runs are closed; waits for the commands."""
     if commands:
         print("stopping; the same command continues the sweep", flush=True)
     processes = [part for command in commands for part in psutil.Process(command.pid).children(recursive=True)]
@@ -196,6 +212,7 @@ def _end(commands: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def _last_words(point: Point) -> str:
+    """The last line of the log that a stage printed, such as ``train@digits: …``; else its last line."""
     lines = _log(point).read_text(encoding="utf-8", errors="replace").splitlines()
     told = [line for line in lines if "@" in line.partition(":")[0] and not line.startswith("Running")]
     return (told or [line for line in lines if line.strip()] or ["no output"])[-1].strip()
@@ -210,7 +227,7 @@ def _default_jobs() -> int:
 
 
 def _available_bytes() -> int:
-    """How much memory is free for further processes: on this machine, and in this container."""
+    """How many bytes of memory further processes can use: the lower of this machine's and this container's."""
     free = int(psutil.virtual_memory().available)
     limit = CONTAINER / "memory.max"
     if not limit.exists() or (most := limit.read_text().strip()) == "max":

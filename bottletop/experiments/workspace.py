@@ -1,4 +1,4 @@
-"""One DVC command at a time in a workspace."""
+"""Allows one DVC command at a time in a workspace."""
 
 import os
 from itertools import pairwise
@@ -12,18 +12,18 @@ from bottletop.core.paths import PARAMS
 from bottletop.core.settings import differences, read_yaml
 from bottletop.tracking.owner import is_dvc, lock_holders
 
-KEPT = Path(".dvc/tmp/bottletop/params.yaml")  # as the command that works here began
+KEPT = Path(".dvc/tmp/bottletop/params.yaml")  # a copy, as it was when the current command began
 
 
 def claim() -> None:
-    """Keeps the params.yaml that a command begins with, and refuses a second `dvc exp run` beside it.
+    """Keeps a copy of the params.yaml that a command begins with, and refuses a second `dvc exp run` beside it.
 
-    DVC writes the settings of a second one into params.yaml before it finds files locked, and the first, which reads
-    params.yaml again as each stage ends, would take them for its own. So those of the first are put back, unless
-    somebody has edited the file since.
+    DVC writes the settings of the second command into params.yaml before it finds files locked. The first command reads
+    params.yaml again as each stage ends, and would take these settings for its own. So the first command's params.yaml
+    is put back, unless somebody has edited the file since.
 
     Raises:
-        ArtefactError: another command works in this folder.
+        ArtefactError: this is a `dvc exp run`, and another DVC command works in this folder.
     """
     own = {process.pid for process in psutil.Process().parents()}
     others = [pid for pid in _holders() - own if psutil.pid_exists(pid)]
@@ -44,7 +44,7 @@ def claim() -> None:
 
 
 def _settings_given() -> tuple[str, ...]:
-    """The names that follow ``-S`` in the DVC command that runs this stage."""
+    """The names of the settings that ``-S`` or ``--set-param`` changes in the DVC command that runs this stage."""
     words = [word for process in psutil.Process().parents() if is_dvc(process) for word in process.cmdline()]
     given = [after for word, after in pairwise(words) if word in ("-S", "--set-param")]
     given += [word.removeprefix("--set-param=") for word in words if word.startswith("--set-param=")]
@@ -54,5 +54,5 @@ def _settings_given() -> tuple[str, ...]:
 def _holders() -> set[int]:
     try:
         return lock_holders()
-    except ValueError:  # another command is just writing the lock, which DVC reads itself before anything runs
+    except ValueError:  # another command is writing the lock, which DVC itself reads before it runs anything
         return set()

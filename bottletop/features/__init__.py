@@ -1,1 +1,1 @@
-"""A dataset's features: computed once, found again."""
+"""A dataset's features: computed once, then reused."""

@@ -1,4 +1,4 @@
-"""Features of every image, shard by shard, in a bounded amount of memory."""
+"""Extracts the features of every image, shard by shard, in a bounded amount of memory."""
 
 import importlib.metadata
 import platform
@@ -31,15 +31,22 @@ def extract(
     params: ExtractParams,
     folder: Path,
 ) -> None:
-    """Writes the features of `images`, whose tars are in `shards`, and their manifest to `folder`, all or nothing.
+    """Writes the features of `images` and their manifest to `folder`, which is replaced only on success.
 
-    Features that were computed before are found again, see `reuse`.
+    Features that were computed before are reused, see `reuse`.
 
     Args:
-        images: looped over several times, a list, or an `Index`, which takes no memory.
+        images: rows of the index. They are iterated over several times, so pass a list, or an `Index`, which takes no
+            memory.
+        shards: the folder of the images' shards.
+        arrays: the backbone's weights.
+        image_side_px: the image side in pixels.
+        params: the section ``extract`` of params.yaml.
+        folder: the features folder to write.
 
     Raises:
-        ArtefactError: a shard is damaged, or features are not finite.
+        ArtefactError: a shard is damaged, weights or features are not finite, weights are so large that features may
+            overflow, ncnn fails, or the index changed meanwhile.
     """
     engine = best_engine(params.backbone, params.precision)
     extractor = Extractor(params.backbone, arrays, image_side_px, engine)
@@ -65,7 +72,17 @@ def _known_or_computed(
     fresh: Iterator[tuple[str, reuse.Row]],
     compute: Callable[[Iterable[ImageRow]], Iterator[tuple[str, reuse.Row]]],
 ) -> Iterator[reuse.Row]:
-    """The features of one shard's images, in order; `fresh` are those of all images that are not known."""
+    """Yields the features of one shard's images, in order.
+
+    Args:
+        rows: the shard's images.
+        earlier: the features that were computed before.
+        fresh: iterates over the features of all images that `earlier` lacks, in the order of the index.
+        compute: computes the features of given images; used where an image's earlier features are damaged.
+
+    Raises:
+        ArtefactError: the index changed while the extraction ran.
+    """
     for row in rows:
         found = earlier.row(row.id)
         if found is None:
@@ -81,7 +98,7 @@ def _computed(
     shown: Any,
     rows: Iterable[ImageRow],
 ) -> Iterator[tuple[str, reuse.Row]]:
-    """The id and features of each image, computed in batches; the next ones are read and decoded meanwhile."""
+    """Yields each image's id and features, computed in batches. Meanwhile the next images are read and decoded."""
     decoding = map_ahead(read, rows, ahead=4 * extractor.batch_size)
     while batch := list(islice(decoding, extractor.batch_size)):
         bottleneck, pooled = extractor(np.stack([image for _, image in batch]))
@@ -91,6 +108,7 @@ def _computed(
 
 
 def _manifest(images: Iterable[ImageRow], weights_digest: str, extractor: Extractor, params: ExtractParams) -> Manifest:
+    """Describes the features before they are computed."""
     pooled_shape, bottleneck_shape = extractor.shapes
     shapes = {}
     for shard, group in groupby(images, key=lambda row: row.shard):
@@ -116,6 +134,7 @@ def _manifest(images: Iterable[ImageRow], weights_digest: str, extractor: Extrac
 
 
 def _versions(engine: Engine) -> dict[str, str]:
+    """Returns the versions of Python and of the packages that determine the features."""
     computing = ("ncnn",) if engine == NCNN else ("keras", "tensorflow")
     packages = {name: importlib.metadata.version(name) for name in sorted(("numpy", "pillow", *computing))}
     return {"python": platform.python_version(), **packages}

@@ -1,4 +1,4 @@
-"""Features on disk: a ``.npy`` per image shard, and a manifest that says what they are."""
+"""Features on disk: ``.npy`` files for each shard, one per kind of features, and a manifest that describes them."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,8 +17,8 @@ class ExtractParams(Params, frozen=True, kw_only=True):
 
     backbone: str  # one of `networks.NETWORKS`
     image_side_px: Annotated[int, Meta(ge=32, le=1024)] | Literal["auto"]  # auto: the dataset's, else the backbone's
-    precision: Precision  # auto: bfloat16 where the processor computes in it, else float32
-    bottleneck: bool  # keep the last maps too, 49 KB an image with VGG16 at 224 px, for tops on the bottleneck
+    precision: Precision  # auto: bfloat16 where the CPU or every GPU supports it, else float32
+    bottleneck: bool  # also keep the bottleneck, for tops on it: 49 KB per image with VGG16 at 224 px
 
     def __post_init__(self) -> None:
         if self.backbone not in NETWORKS:
@@ -26,7 +26,7 @@ class ExtractParams(Params, frozen=True, kw_only=True):
 
 
 class ShardShape(Params, frozen=True, kw_only=True):
-    """What one image shard's features look like."""
+    """The label, number and ids of one shard's images."""
 
     label: str
     rows: int
@@ -34,7 +34,7 @@ class ShardShape(Params, frozen=True, kw_only=True):
 
 
 class Manifest(Params, frozen=True, kw_only=True, omit_defaults=True):
-    """``manifest.json``: what the features are, and of which images."""
+    """The content of ``manifest.json``: how the features were computed, and of which images."""
 
     backbone: str
     weights_digest: str
@@ -43,21 +43,21 @@ class Manifest(Params, frozen=True, kw_only=True, omit_defaults=True):
     precision: Literal["float32", "bfloat16"]
     dtype: str
     pooled_shape: tuple[int, ...]  # of one image
-    bottleneck_shape: tuple[int, ...] | None  # of one image; None where left out
+    bottleneck_shape: tuple[int, ...] | None  # of one image; None: the bottleneck is not kept
     rows: int
     ids_sha256: str  # of all images' ids, in index order
     shards: dict[str, ShardShape]  # by file stem, in index order
     versions: dict[str, str]
-    at_once: dict[str, int] = msgspec.field(default_factory=dict)  # images, and threads
-    engine: Literal["ncnn", "tensorflow"] = "tensorflow"  # what computed them
+    at_once: dict[str, int] = msgspec.field(default_factory=dict)  # "images": batch size; "threads"
+    engine: Literal["ncnn", "tensorflow"] = "tensorflow"  # the engine that computed the features
 
     def shapes(self) -> dict[Kind, tuple[int, ...]]:
-        """The shape of one image's features, by the kinds that there are."""
+        """Returns the shape of one image's features for each kind that is kept."""
         bottleneck: dict[Kind, tuple[int, ...]] = {"bottleneck": self.bottleneck_shape} if self.bottleneck_shape else {}
         return {"pooled": self.pooled_shape, **bottleneck}
 
     def contract(self) -> dict[str, object]:
-        """What features must share with those a top was trained on."""
+        """Returns the properties that features must share with those that a top was trained on."""
         return {
             "backbone": self.backbone,
             "weights_digest": self.weights_digest,
@@ -68,24 +68,32 @@ class Manifest(Params, frozen=True, kw_only=True, omit_defaults=True):
         }
 
     def recipe(self) -> dict[str, object]:
-        """What an image's features follow from, apart from the image."""
+        """Returns everything that determines an image's features, apart from the image."""
         return {**self.contract(), "dtype": self.dtype}
 
 
 def stem(shard: str) -> str:
-    """``cat-000`` of ``cat-000.tar``."""
+    """Returns a shard's name without its ending: ``cat-000`` for ``cat-000.tar``."""
     return shard.removesuffix(".tar")
 
 
 def feature_file(folder: Path, shard: str, kind: Kind) -> Path:
+    """Returns the path of the ``.npy`` file with one kind of features of a shard."""
     return folder / (stem(shard) + (".pooled.npy" if kind == "pooled" else ".npy"))
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes ``manifest.json`` to a features folder."""
     write_json(folder / "manifest.json", msgspec.to_builtins(manifest))
 
 
 def read_manifest(folder: Path) -> Manifest:
+    """Reads ``manifest.json`` from a features folder.
+
+    Raises:
+        ArtefactError: the file is missing.
+        ParamsError: a key is missing or unknown, or a value has the wrong type.
+    """
     path = folder / "manifest.json"
     if not path.exists():
         raise ArtefactError(f"{path} is missing", f"run dvc repro extract@{folder.name}")

@@ -1,12 +1,13 @@
-"""Features that were computed before, found again by image: an extraction computes what is new, and nothing else.
+"""Reuse of features that were computed before: an extraction computes only the features of new images.
 
-An image's features depend on its bytes and on the recipe: backbone, weights, preprocessing, side and precision. Where
-these are the same, they are taken from extractions that were killed, from the version that dvc.lock names, and from the
-commit that experiments start from; the last two are in DVC's cache or on its remote, and are linked, not copied. A
-shard of the same images in the same order is linked as a whole, once all its rows are verified.
+An image's features depend on its bytes and on the recipe: backbone, weights, preprocessing, image side, engine,
+precision and dtype. Where all of these are the same, the features are taken from extractions that were killed, from the
+version that dvc.lock names, and from the commit that experiments start from. The last two are in DVC's cache or on its
+remote, and are linked, not copied. A shard of the same images in the same order is linked as a whole, once all its rows
+are verified.
 
-``rows.csv``, beside the features, has a line per image, in order: its id, its shard, and a CRC-32 for
-each kind of features, so that a row which a crash has left half-written is not taken for a whole one.
+``rows.csv``, beside the features, has one line per image, in order: the image's id, its shard, and a CRC-32 for each
+kind of features. The checksums reveal rows that a crash left half-written.
 """
 
 import csv
@@ -36,7 +37,7 @@ ROWS, LOCK, FEATURES = "rows.csv", "lock", "features"
 
 
 class _Place(NamedTuple):
-    """Where the features of one image are."""
+    """Where one image's features are stored: a row of a shard's files in a folder."""
 
     folder: Folder
     shard: str
@@ -45,22 +46,27 @@ class _Place(NamedTuple):
 
 
 class Earlier:
-    """The features, by image, that the same recipe has computed before."""
+    """Features that were computed before with the same recipe, by the image's id."""
 
     def __init__(self, manifest: Manifest) -> None:
-        """Nothing yet; `manifest` is of the features that are wanted."""
+        """Starts without features; `manifest` describes the features that are wanted."""
         self._recipe, self._kinds = manifest.recipe(), tuple(manifest.shapes())
         self._places: dict[str, _Place] = {}
-        self._shards: dict[str, list[_Place]] = {}  # by the SHA-256 of their images' ids, in order
-        self._shard: tuple[Folder, str] | None = None  # the one whose files are open
+        self._shards: dict[str, list[_Place]] = {}  # by the SHA-256 of the images' ids, in order
+        self._shard: tuple[Folder, str] | None = None  # the shard whose files are open
         self._files: dict[Kind, _File] = {}
 
     def add(self, folder: Folder) -> bool:
-        """Looks up what the folder holds, a half-written one as far as it goes; whether that may be of use later on."""
+        """Registers the features in a folder, which may be half-written.
+
+        Returns:
+            False if the folder is of no more use: its recipe is the same, but it has no new images and no further kind
+            of features. Otherwise True, also if it cannot be read.
+        """
         try:
             manifest = read_manifest(folder.file("manifest.json").parent)
             rows = folder.file(ROWS).read_text(encoding="utf-8").splitlines()
-        except (BottletopError, OSError, ValueError):  # killed before they were written, or of an older program
+        except (BottletopError, OSError, ValueError):  # killed before writing them, or by an older version
             return True
         if manifest.recipe() != self._recipe:
             return True
@@ -71,7 +77,7 @@ class Earlier:
             shard, image = row["shard"], row["id"]
             try:
                 checksums = {kind: int(row[kind]) for kind in self._kinds}
-            except (KeyError, TypeError, ValueError):  # the last line, cut off, or this kind was left out
+            except (KeyError, TypeError, ValueError):  # the last line was cut off, or a kind was not kept
                 continue
             images.setdefault(shard, []).append(image)
             of_shard = places.setdefault(shard, [])
@@ -82,16 +88,18 @@ class Earlier:
         return len(self._places) > known or not set(manifest.shapes()) <= set(self._kinds)
 
     def __contains__(self, image: str) -> bool:
+        """Whether features of the image with this id are registered; they may still turn out to be damaged."""
         return image in self._places
 
     def row(self, image: str) -> Row | None:
-        """An image's features, by its id; None if there are none, or they are damaged."""
+        """Returns the features of the image with this id, or None if there are none or they are damaged."""
         return self._read(self._places[image]) if image in self._places else None
 
     def whole(self, images: Sequence[str]) -> tuple[dict[Kind, Path], list[dict[Kind, int]]] | None:
-        """The files that hold the features of these images, in this order, and of no others, and each one's checksums.
+        """Finds the files that hold the features of exactly these images, in this order.
 
-        None if there are no such files, or they are damaged.
+        Returns:
+            The file of each kind, and each image's checksums. None if there are no such files, or they are damaged.
         """
         places = self._shards.get(sha256_text(images))
         if places is None or any(self._read(place) is None for place in places):
@@ -101,11 +109,13 @@ class Earlier:
         return {kind: file.path for kind, file in self._files.items()}, [place.checksums for place in places]
 
     def close(self) -> None:
+        """Closes all open files."""
         for file in self._files.values():
             file.close()
         self._files, self._shard = {}, None
 
     def _read(self, place: _Place) -> Row | None:
+        """Reads and verifies one image's features; None if they cannot be read or a checksum differs."""
         try:
             self._turn_to(place.folder, place.shard)
             data = {kind: file.read(place.position) for kind, file in self._files.items()}
@@ -116,7 +126,7 @@ class Earlier:
         return {kind: np.frombuffer(data[kind], np.float16).reshape(self._files[kind].shape) for kind in self._kinds}
 
     def _turn_to(self, folder: Folder, shard: str) -> None:
-        """Images come shard by shard, so one shard's files are open at a time."""
+        """Opens a shard's files. Images come shard by shard, so only one shard's files are open at a time."""
         if self._shard != (folder, shard):
             self.close()
             for kind in self._kinds:
@@ -125,7 +135,7 @@ class Earlier:
 
 
 class _File:
-    """A .npy file, whole or cut off, read row by row."""
+    """A .npy file that is read row by row; it may be cut off."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._file = path, path.open("rb")
@@ -135,6 +145,7 @@ class _File:
         self._start, self._bytes = self._file.tell(), int(np.prod(self.shape)) * dtype.itemsize
 
     def read(self, position: int) -> bytes:
+        """Returns the bytes of one row, fewer where the file is cut off."""
         self._file.seek(self._start + position * self._bytes)
         return self._file.read(self._bytes)
 
@@ -143,7 +154,7 @@ class _File:
 
 
 class Work:
-    """A folder that features are written to, image by image."""
+    """A new folder to which features are written, image by image."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self._folder, self._shapes = folder, manifest.shapes()
@@ -152,7 +163,16 @@ class Work:
         write_text(folder / ROWS, f"id,shard,{','.join(self._shapes)}\n")
 
     def write(self, images: Sequence[str], shard: str, rows: Iterable[Row]) -> None:
-        """Writes one shard's features, given the ids of its images; a full disk is an error, not a crash."""
+        """Writes one shard's features.
+
+        Args:
+            images: the ids of the shard's images.
+            shard: the name of the shard.
+            rows: the features of these images, in the same order.
+
+        Raises:
+            OSError: the files cannot be written. A full disk raises this, too; it does not crash the process.
+        """
         with ExitStack() as stack:
             log = stack.enter_context((self._folder / ROWS).open("a", encoding="utf-8", buffering=1))
             paths = {kind: feature_file(self._folder, shard, kind) for kind in self._shapes}
@@ -164,11 +184,11 @@ class Work:
                 data = {kind: row[kind].tobytes() for kind in files}
                 for kind, file in files.items():
                     file.write(data[kind])
-                    file.flush()  # before the log says that it is there
+                    file.flush()  # before the log lists the row
                 log.write(self._line(image, shard, {kind: zlib.crc32(data[kind]) for kind in files}))
 
     def link(self, images: Sequence[str], shard: str, earlier: Earlier) -> bool:
-        """Takes over the files of a whole shard, if there are any; else returns False."""
+        """Links the earlier files of a whole shard. Returns False if there are none."""
         found = earlier.whole(images)
         if found is None:
             return False
@@ -182,17 +202,18 @@ class Work:
         return True
 
     def _line(self, image: str, shard: str, checksums: dict[Kind, int]) -> str:
+        """Formats an image's line of rows.csv."""
         return f"{image},{stem(shard)},{','.join(str(checksums[kind]) for kind in self._shapes)}\n"
 
 
 @contextmanager
 def unfinished(folder: Path, manifest: Manifest, images: Iterable[ImageRow]) -> Iterator[tuple[Work, Earlier]]:
-    """Where to write features to, and what there is already of the `images`, by id.
+    """Yields a new folder to write features to, and the earlier features of the `images`.
 
-    If the block succeeds, the features take the place of `folder`, and what killed extractions of it left is removed.
-    If the process is killed, the next one finds what it has done.
+    If the block succeeds, the new features replace `folder`, and the leftovers of its killed extractions are removed.
+    If the process is killed, the next extraction finds the features that it computed.
     """
-    # In the main repository: of a killed `dvc exp run --temp`, no later command finds the folder.
+    # The work is kept in the main repository: no later command finds the folder of a killed `dvc exp run --temp`.
     root = repository() / ".dvc/tmp/bottletop/features"
     root.mkdir(parents=True, exist_ok=True)
     own = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=root))
@@ -203,7 +224,7 @@ def unfinished(folder: Path, manifest: Manifest, images: Iterable[ImageRow]) -> 
         of_folder = (path for path in root.iterdir() if path.name.rpartition("-")[0] == folder.name)
         left = [path for path in of_folder if _is_abandoned(path, stack)]
         for path in sorted(left, key=_most_rows_first):
-            if not found.add(Local(path / FEATURES)):  # so that many kills do not fill the disk
+            if not found.add(Local(path / FEATURES)):  # so that repeated kills do not fill the disk
                 shutil.rmtree(path, ignore_errors=True)
                 left.remove(path)
         for rev in (None, "HEAD") if (repository() / "dvc.lock").exists() else ():
@@ -213,11 +234,11 @@ def unfinished(folder: Path, manifest: Manifest, images: Iterable[ImageRow]) -> 
         with replacing(folder) as staging:
             shutil.move(own / FEATURES, staging)
         for path in (own, *left):
-            shutil.rmtree(path, ignore_errors=True)  # of locked files, some file systems keep the names
+            shutil.rmtree(path, ignore_errors=True)  # some file systems keep the names of locked files
 
 
 def _is_abandoned(path: Path, stack: ExitStack) -> bool:
-    """Whether nobody writes to it any more; keeps others from taking it, too."""
+    """Whether no process writes to the folder any more. If so, it is locked against others until `stack` closes."""
     try:
         stack.enter_context(FileLock(path / LOCK, blocking=False))
     except Timeout:
@@ -226,12 +247,13 @@ def _is_abandoned(path: Path, stack: ExitStack) -> bool:
 
 
 def _most_rows_first(path: Path) -> tuple[int, str]:
+    """A sort key: folders with a larger rows.csv come first, then by name."""
     rows = path / FEATURES / ROWS
     return -rows.stat().st_size if rows.exists() else 0, path.name
 
 
 def _link(path: Path, target: Path) -> None:
-    """A hard link, or a copy where that can't be had, such as between disks."""
+    """Creates a hard link, or a copy where linking is impossible, such as between disks."""
     try:
         os.link(path.resolve(), target)
     except OSError:

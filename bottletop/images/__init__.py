@@ -1,1 +1,1 @@
-"""Image files and the table of a dataset's images."""
+"""Decoding of image files, and the index: the table of a dataset's images."""

@@ -1,4 +1,4 @@
-"""The table of a dataset's images: which there are, and where the bytes of each are."""
+"""The index: the table of a dataset's images, with the place of each image's bytes."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,34 +15,35 @@ from bottletop.images.decoding import decode, square
 
 
 class ImageRow(NamedTuple):
-    """A row of index.csv: one image and where its bytes are."""
+    """A row of index.csv: one image, and where its bytes are stored."""
 
     id: str  # SHA-256 of the file's bytes, hex
-    label: str  # class, display name
-    shard: str  # file name of the tar
-    offset: int  # bytes, of the image within the tar
-    length: int  # bytes
-    width: int  # pixels, as stored
-    height: int
-    mode: str  # Pillow's: RGB, L, CMYK …
-    phash: str  # 64-bit perceptual hash, hex; empty for flat images
-    group: str  # the same for duplicates: the smallest id's first 16 digits
-    official: str  # "train", "test", or empty where the dataset has no official split
-    source: str  # path in the archive or folder
+    label: str  # display name of the class
+    shard: str  # file name of the shard
+    offset: int  # where the image's bytes begin in the shard
+    length: int  # number of bytes
+    width: int  # pixels, as stored in the file
+    height: int  # pixels, as stored in the file
+    mode: str  # Pillow's mode: RGB, L, CMYK …
+    phash: str  # 64-bit perceptual hash, hex; empty for images without contrast
+    group: str  # same for all duplicates of an image: first 16 digits of their smallest id
+    official: str  # "train", "test", or empty if the dataset has no official split
+    source: str  # path in the original archive or folder
 
 
 def write_index(path: Path, rows: Iterable[ImageRow]) -> None:
+    """Writes the index as CSV."""
     write_csv(path, ImageRow._fields, rows)
 
 
 def read_index(path: Path) -> list[ImageRow]:
-    """The rows in the order of the shards and of the images within them."""
+    """Reads the index; its rows are ordered by shard, then by offset."""
     return list(Index(path))
 
 
 @dataclass(frozen=True)
 class Index:
-    """The same rows, read from the file in each loop over them: they take no memory."""
+    """The rows of an index, read from the file on each iteration instead of held in memory."""
 
     path: Path
 
@@ -51,7 +52,15 @@ class Index:
 
 
 def read_shard(path: Path, rows: Sequence[ImageRow]) -> Iterator[bytes]:
-    """The files of the rows, all of one tar, by one `pread` each."""
+    """Yields the bytes of each image, read with one `pread` per image.
+
+    Args:
+        path: the shard.
+        rows: rows of images in this shard.
+
+    Raises:
+        ArtefactError: the shard ends before an image does.
+    """
     with path.open("rb") as file:
         for row in rows:
             data = os.pread(file.fileno(), row.length, row.offset)
@@ -61,13 +70,21 @@ def read_shard(path: Path, rows: Sequence[ImageRow]) -> Iterator[bytes]:
 
 
 def read_square(row: ImageRow, shards: Path, side_px: int) -> NDArray[np.uint8]:
-    """The image from its tar, see `decoding.square`: uint8 RGB, (side, side, 3).
+    """Reads an image from its shard and resizes it, see `decoding.square`.
+
+    Args:
+        row: the image's row.
+        shards: folder of the shards.
+        side_px: image side in pixels.
+
+    Returns:
+        uint8 RGB, (side_px, side_px, 3).
 
     Raises:
-        ArtefactError: it is damaged.
+        ArtefactError: the image or its shard is damaged.
     """
     [data] = read_shard(shards / row.shard, [row])
     try:
         return square(decode(data, side_px), side_px)
-    except DataError as error:  # the download took it, so the shard has changed since
+    except DataError as error:  # `download` could decode it, so the shard has changed since
         raise ArtefactError(f"{row.shard}: {row.source} is damaged ({error})", "run dvc repro") from error

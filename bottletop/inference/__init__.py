@@ -1,1 +1,1 @@
-"""A trained model at work: predictions, heat maps, exports, MLflow's model registry."""
+"""Uses of a trained model: predictions, heat maps, exports, and MLflow's model registry."""

@@ -1,4 +1,4 @@
-"""From images to class probabilities: what predicting, exporting and serving see of a trained model."""
+"""A trained model as a function from images to class probabilities, for predicting, exporting and serving."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ Images = NDArray[np.uint8]  # RGB, (n, side, side, 3)
 class Files(NamedTuple):
     """The files of a trained model, wherever they came from."""
 
-    dataset: str  # its name
-    model: Path  # the folder with top.keras and top.json
-    weights: Path | None  # of the backbone; None: the model reads the images itself
+    dataset: str  # name of the dataset; for a registered model, of the folder
+    model: Path  # folder with top.keras and top.json
+    weights: Path | None  # the backbone's weights; None if the model reads the images itself
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,23 @@ class Classifier:
     """A trained model, ready to use."""
 
     class_names: tuple[str, ...]  # in the order of the probabilities
-    image_side_px: int  # of the images that it takes, see `decoding.square`
-    batch_size: int  # as many images at once, at most
+    image_side_px: int  # side of the square input images; see `decoding.square`
+    batch_size: int  # largest number of images per call of `probabilities`
     probabilities: Callable[[Images], Probabilities]
-    explain: Callable[[], heatmaps.Explain]  # makes, in seconds, what tells where in an image a class is seen
+    explain: Callable[[], heatmaps.Explain]  # builds the heat map function; takes seconds
 
     def look(self, data: bytes) -> tuple[Image.Image, Images]:
-        """An image file's picture, maybe smaller, and what the model sees of it: uint8 RGB, (side, side, 3).
+        """Decodes an image file.
+
+        Args:
+            data: the bytes of the file.
+
+        Returns:
+            The decoded image, of which a JPEG may come at a reduced size, and the model's input: uint8 RGB,
+            (side, side, 3).
 
         Raises:
-            DataError: it is no image; the message is the reason alone.
+            DataError: the file is not an image; the message holds the reason alone, without a file name.
         """
         picture = decode(data, self.image_side_px)
         return picture, square(picture, self.image_side_px)
@@ -54,38 +61,43 @@ class Classifier:
 
 @dataclass(frozen=True)
 class Whole:
-    """A model with the frozen backbone that its features came from, if it reads features, checked to fit together."""
+    """A trained model, with the frozen backbone that computes its features if it reads features.
 
-    model: Any  # keras.Model: features, or images, -> probabilities
+    `load_whole` makes it, and checks that the two fit together.
+    """
+
+    model: Any  # keras.Model from features or images to probabilities
     record: TopRecord
-    arrays: weights.Arrays | None  # of the backbone; None: the model reads the images itself
+    arrays: weights.Arrays | None  # the backbone's weights; None if the model reads the images itself
 
     @property
     def network(self) -> str:
-        """The backbone's name."""
+        """The backbone's name, for a model that reads features."""
         return str(self.record.contract.get("backbone"))
 
     @property
     def image_side_px(self) -> int:
+        """Side of the square input images, in pixels."""
         return int(self.record.contract["image_side_px"])
 
     @property
     def engine(self) -> Engine:
+        """The engine and precision that computed the model's features; TensorFlow if the record names no engine."""
         return Engine(self.record.contract.get("engine", "tensorflow"), self.record.contract["precision"])
 
     @property
     def extractor(self) -> Extractor:
-        """Of a model that reads features."""
+        """The backbone as a function, for a model that reads features."""
         return Extractor(self.network, self.arrays or {}, self.image_side_px, self.engine)
 
 
 def load(files: Files) -> Classifier:
-    """The model in these files; see `load_whole`."""
+    """Loads the model from these files; see `load_whole`."""
     return build(load_whole(files))
 
 
 def build(whole: Whole) -> Classifier:
-    """The model as a function."""
+    """Wraps a loaded model as a function from images to probabilities."""
     names, side_px = whole.record.class_names, whole.image_side_px
     if whole.arrays is None:
         explain = partial(heatmaps.of_network, whole.model)
@@ -102,10 +114,10 @@ def build(whole: Whole) -> Classifier:
 
 
 def load_whole(files: Files) -> Whole:
-    """The model and its backbone's weights.
+    """Loads the model and its backbone's weights, and checks that they fit together.
 
     Raises:
-        ArtefactError: they can't be read, or do not fit together; names what differs.
+        ArtefactError: a file cannot be read, or the files do not fit together; the message names what differs.
     """
     model, record = top.load(files.model)
     if files.weights is None:

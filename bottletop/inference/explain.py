@@ -1,4 +1,4 @@
-"""Pictures of where an image shows its class: the image, and beside it the image under a map of heat."""
+"""Figures that show where in an image its class is seen: the image alone, and beside it under its heat map."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,13 +13,18 @@ from bottletop.evaluation import figures
 from bottletop.inference.classifier import Classifier
 from bottletop.inference.prediction import Outcome, best
 
-SMOOTH_PX = 256
-HEIGHT_IN = 4.2  # inches, of an image
+SMOOTH_PX = 256  # heat maps of small images are interpolated finer than the image, up to this longer side
+HEIGHT_IN = 4.2  # height of each image in the figure, in inches
 NOTE = "Warm: what speaks for the class in the last convolution (Grad-CAM)"
 
 
 def explained(outcomes: Iterable[Outcome], classifier: Classifier, folder: Path) -> Iterator[Outcome]:
-    """The outcomes, and a picture of each in the folder, named as the image."""
+    """Passes the outcomes on, and writes a figure for each image that was predicted.
+
+    Args:
+        outcomes: from `prediction.predict` with `pictures=True`.
+        folder: where the figures are written, each named after its image.
+    """
     explain = classifier.explain()
     taken: set[str] = set()
     for outcome in outcomes:
@@ -31,16 +36,24 @@ def explained(outcomes: Iterable[Outcome], classifier: Classifier, folder: Path)
 
 
 def draw(picture: Image.Image, heat: NDArray[np.float32], name: str, share: float) -> Figure:
-    """The picture alone and under the heat, float32, (any, any), in [0, 1], which is stretched over it."""
-    finer = max(1, SMOOTH_PX // max(picture.size))  # than a tiny picture's own pixels
+    """Draws the image alone, and beside it under its heat map.
+
+    Args:
+        picture: the image, RGB.
+        heat: float32, (height, width) of any size, in [0, 1]; stretched over the image.
+        name: the predicted class.
+        share: its probability, in [0, 1].
+    """
+    finer = max(1, SMOOTH_PX // max(picture.size))  # heat map pixels along each side of an image pixel
     size = (finer * picture.width, finer * picture.height)
     smooth = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
     width_in = min(max(HEIGHT_IN * picture.width / picture.height, 1.6), 2 * HEIGHT_IN)
     figure = Figure(figsize=(2 * width_in + 1, HEIGHT_IN + 0.9), layout="constrained")
     left, right = figure.subplots(1, 2)
     colours = colormaps["turbo"](smooth)
-    colours[..., 3] = 0.65 * smooth  # cold places stay as they are
-    for axes, shown in ((left, picture), (right, picture.convert("L").convert("RGB"))):  # grey: all colour is heat
+    colours[..., 3] = 0.65 * smooth  # cold places are transparent
+    # The image under the heat map is grey, so that every colour is heat.
+    for axes, shown in ((left, picture), (right, picture.convert("L").convert("RGB"))):
         axes.imshow(shown, interpolation="nearest" if max(picture.size) < 64 else None)
         axes.set_axis_off()
     right.imshow(colours, extent=(-0.5, picture.width - 0.5, picture.height - 0.5, -0.5))
@@ -50,7 +63,7 @@ def draw(picture: Image.Image, heat: NDArray[np.float32], name: str, share: floa
 
 
 def _file_name(name: str, taken: set[str]) -> str:
-    """``photo.png`` for any ``…/photo.jpg``; ``photo-2.png`` where that is taken."""
+    """A file name for the figure: ``photo.png`` for ``…/photo.jpg``, or ``photo-2.png`` if that is taken."""
     stem = Path(name.split("?")[0]).stem.strip("-.") or "image"
     found, number = f"{stem}.png", 1
     while found.casefold() in taken:

@@ -1,4 +1,4 @@
-"""A trained model as one ``.keras`` file that takes images as they are, and that Keras alone can load."""
+"""Exports a trained model as one ``.keras`` file, which takes images of any size and loads with Keras alone."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,24 +16,28 @@ from bottletop.images.decoding import square
 from bottletop.inference import resizing
 from bottletop.inference.classifier import Classifier, Whole
 
-TOLERANCE = 1e-4  # of a probability
-BETWEEN_ENGINES = 1e-3  # the same, where ncnn computed the features: some differ from TensorFlow's by a float16 step
-PROBES = ((96, 96), (333, 250), (40, 500))  # width and height of the pictures that the export is tried on
+TOLERANCE = 1e-4  # largest accepted difference of a probability
+BETWEEN_ENGINES = 1e-3  # the same for features from ncnn: some differ from TensorFlow's by one float16 step
+PROBES = ((96, 96), (333, 250), (40, 500))  # width and height of the images that the export is tested on, in pixels
 
 
 def build(whole: Whole) -> keras.Model:
-    """The whole network: uint8 RGB, (n, height, width, 3) of any size -> a dictionary of
+    """Builds one network of resizing, backbone and top.
 
-    - ``class``: the most probable class, text, (n,)
-    - ``probabilities``: float32, (n, classes), in the order of the vocabulary of the layer ``class``
+    The network resizes as Pillow does. It computes in the extraction's precision, and rounds features to float16 as
+    extraction does.
 
-    It resizes as Pillow does and computes in the extraction's precision, rounded to float16 on the way.
+    Returns:
+        A model that takes images of any size, uint8 RGB, (n, height, width, 3), and returns a dictionary:
+
+        - ``class``: the most probable class, text, (n,)
+        - ``probabilities``: float32, (n, classes), in the order of the vocabulary of the layer ``class``
     """
     ops = keras.ops
-    features = _backbone(whole)  # first: it starts counting anew, by which operations are named
+    features = _backbone(whole)  # first: it resets the counters by which Keras names operations
     images = keras.Input((None, None, 3), dtype="uint8", name="images")
     outputs = whole.model(features(resizing.square(images, whole.image_side_px)))
-    [probabilities] = keras.tree.flatten(outputs)  # saved models give a list
+    [probabilities] = keras.tree.flatten(outputs)  # a model loaded from a file returns a list
     names = keras.layers.StringLookup(
         vocabulary=list(whole.record.class_names), num_oov_indices=0, mask_token=None, invert=True, name="class"
     )
@@ -42,10 +46,10 @@ def build(whole: Whole) -> keras.Model:
 
 
 def write(path: Path, whole: Whole, classifier: Classifier) -> None:
-    """Writes the file, which then has given the same probabilities as `classifier` for some pictures.
+    """Writes the file, after checking that it gives the same probabilities as `classifier` on `probes`.
 
     Raises:
-        ArtefactError: it did not.
+        ArtefactError: the probabilities differ; nothing is written.
     """
     with replacing(path) as new:
         build(whole).save(new)
@@ -58,7 +62,7 @@ def write(path: Path, whole: Whole, classifier: Classifier) -> None:
 
 
 def probes() -> list[Image.Image]:
-    """Pictures to compare on."""
+    """Random images of the sizes in `PROBES`, the same in each call."""
     random = np.random.default_rng(0)
     small = [Image.fromarray(random.integers(0, 256, (9, 9, 3), np.uint8)) for _ in PROBES]
     return [picture.resize(size) for picture, size in zip(small, PROBES, strict=True)]
@@ -80,7 +84,7 @@ def check(found: NDArray[np.float64], expected: NDArray[np.float64], path: Path,
 
 
 def _backbone(whole: Whole) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
-    """From images of the model's side to what its top takes: features, or the images themselves."""
+    """A function from images of the model's side to the top's input: features, or the images themselves."""
     if whole.arrays is None:
         return lambda pixels: pixels
     network = tensorflow_engine.model(whole.network, whole.arrays, whole.image_side_px, whole.engine.precision)
@@ -96,6 +100,6 @@ def _backbone(whole: Whole) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
 
 
 def _float16(values: keras.KerasTensor) -> keras.KerasTensor:
-    """Rounded as features are stored."""
+    """Clips and rounds values to float16, as stored features are."""
     ops = keras.ops
     return ops.cast(ops.cast(ops.clip(values, -FLOAT16_MAX, FLOAT16_MAX), "float16"), "float32")

@@ -1,7 +1,7 @@
-"""Where in an image a class is seen: Grad-CAM (Selvaraju et al., 2017), on the last convolution.
+"""Heat maps of where in an image a class is seen: Grad-CAM (Selvaraju et al., 2017) on the last convolution.
 
-The default top sees pools of three blocks. A class's score is followed back through block 5 alone, the only one whose
-cells see most of the image: what blocks 3 and 4 add to the score is not in the picture.
+The default top reads pooled features of three blocks. The gradient of a class's score is followed through block 5
+alone, because only its cells see most of the image. What blocks 3 and 4 add to the score is not in the heat map.
 """
 
 from collections.abc import Callable
@@ -14,16 +14,23 @@ from bottletop.backbones.runtime import keras, tf
 from bottletop.backbones.weights import Arrays
 from bottletop.models.record import TopRecord
 
-BEFORE_POOLING = {"vgg16": "block5_conv3", "vgg19": "block5_conv4"}  # finer than what the network puts out
+BEFORE_POOLING = {"vgg16": "block5_conv3", "vgg19": "block5_conv4"}  # their maps are finer than the network's output
 
-Heat = NDArray[np.float32]  # of one image, (height, width), in [0, 1]
-Explain = Callable[[NDArray[np.uint8], int], Heat]  # of an image, uint8 RGB, (1, side, side, 3), and a class's number
+Heat = NDArray[np.float32]  # heat map of one image: (height, width), in [0, 1]
+# Takes an image, uint8 RGB, (1, side, side, 3), and a class's position; returns the heat map of that class.
+Explain = Callable[[NDArray[np.uint8], int], Heat]
 
 
 def of_top(top: keras.Model, record: TopRecord, arrays: Arrays, image_side_px: int) -> Explain:
-    """How much each place of an image's last maps speaks for a class, to a top on the backbone's features.
+    """Builds the heat map function of a top on the backbone's features.
 
-    Computed in float32, whatever the features' precision.
+    It computes in float32, whatever the features' precision.
+
+    Args:
+        top: the trained top.
+        record: the record of the top.
+        arrays: the backbone's weights.
+        image_side_px: side of the input images, in pixels.
     """
     name = record.contract["backbone"]
     network = tensorflow_engine.model(name, arrays, image_side_px, "float32")
@@ -33,7 +40,8 @@ def of_top(top: keras.Model, record: TopRecord, arrays: Arrays, image_side_px: i
     )
     prepare = tensorflow_engine.preparation(name)
     last = top.get_layer("classes")
-    before = keras.Model(top.input, last.input)  # scores before softmax, which would mix those of other classes in
+    # The last layer is left out: `_explain` takes its scores before softmax, which would mix in other classes' scores.
+    before = keras.Model(top.input, last.input)
     kind, pooling = record.contract["kind"], record.contract["pooling"]
 
     def follow(image: tf.Tensor, tape: tf.GradientTape) -> tuple[tf.Tensor, tf.Tensor]:
@@ -46,7 +54,7 @@ def of_top(top: keras.Model, record: TopRecord, arrays: Arrays, image_side_px: i
 
 
 def of_network(network: keras.Model) -> Explain:
-    """The same for a network that reads the images itself."""
+    """Builds the heat map function of a network that reads the images itself."""
     convolution = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)][-1]
     last = network.get_layer("classes")
     front = keras.Model(network.input, convolution.output)
@@ -63,7 +71,13 @@ def of_network(network: keras.Model) -> Explain:
 def _explain(
     follow: Callable[[tf.Tensor, tf.GradientTape], tuple[tf.Tensor, tf.Tensor]], last: keras.layers.Dense
 ) -> Explain:
-    """From what the last convolution gives for an image, and what the last layer takes of that."""
+    """Builds the heat map function from the parts of a network.
+
+    Args:
+        follow: takes an image and a gradient tape; returns the last convolution's output, which the tape watches, and
+            the input of the last layer.
+        last: the layer that computes class scores, followed by softmax.
+    """
 
     @tf.function  # type: ignore[untyped-decorator]
     def compute(image: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
@@ -71,7 +85,7 @@ def _explain(
             cells, values = follow(image, tape)
             score = tf.gather(tf.matmul(values, last.kernel) + last.bias, number, axis=1)
         slopes = tape.gradient(score, cells)
-        slopes = tf.where(tf.math.is_finite(slopes), slopes, 0)  # sqrt has none at 0
+        slopes = tf.where(tf.math.is_finite(slopes), slopes, 0)  # the gradient of sqrt at 0 is not finite
         share = tf.reduce_mean(slopes, axis=(1, 2), keepdims=True)
         return tf.nn.relu(tf.reduce_sum(share * cells, axis=-1))[0]
 

@@ -1,4 +1,4 @@
-"""Images as people name them: files, folders, patterns, web addresses, standard input."""
+"""Finds and reads the images that users name: files, folders, patterns, web addresses, standard input."""
 
 import glob
 import os
@@ -17,14 +17,15 @@ from bottletop.download.fetch import CHUNK_BYTES, TIMEOUT_S, check_host, check_r
 
 STDIN = "-"
 ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-MAX_BYTES = 200_000_000  # of one image's file
-MAX_DOWNLOAD_S = 120  # of one image
+MAX_BYTES = 200_000_000  # largest size of an image file
+MAX_DOWNLOAD_S = 120  # longest time for downloading an image, in seconds
 
 
 def find(arguments: Sequence[str]) -> Iterator[str]:
-    """The names of single images: folders with all that is in them, in alphabetical order, and patterns resolved.
+    """Yields the names of single images.
 
-    What is not there is named too, for `read` to say so.
+    A folder yields all images in it and its subfolders, in alphabetical order. A pattern yields its matches. Missing
+    paths are passed through; `read` reports them.
     """
     for argument in arguments:
         if argument == STDIN or _is_address(argument) or os.path.isfile(argument):  # noqa: PTH113 (Path's may raise)
@@ -32,7 +33,8 @@ def find(arguments: Sequence[str]) -> Iterator[str]:
         elif os.path.isdir(argument):  # noqa: PTH112
             yield from _in_folder(Path(argument))
         else:
-            matches = sorted(glob.iglob(argument, recursive=True)) if glob.has_magic(argument) else []  # noqa: PTH207 (absolute ones, too)
+            # Patterns may be absolute, which `Path.glob` refuses.
+            matches = sorted(glob.iglob(argument, recursive=True)) if glob.has_magic(argument) else []  # noqa: PTH207
             for match in matches:
                 yield from _in_folder(Path(match)) if Path(match).is_dir() else (match,)
             if not matches:
@@ -40,10 +42,10 @@ def find(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def read(name: str) -> bytes:
-    """The bytes of one image.
+    """Reads the bytes of one image file.
 
     Raises:
-        DataError: it can't be had, or has more than `MAX_BYTES`; the message is the reason alone.
+        DataError: it cannot be read, or is larger than `MAX_BYTES`; the message holds the reason alone, not the name.
     """
     if name == STDIN:
         return _limited(sys.stdin.buffer)
@@ -56,7 +58,7 @@ def read(name: str) -> bytes:
             return _limited(file)
     except FileNotFoundError as error:
         raise DataError("no such file") from error
-    except (OSError, ValueError) as error:  # permissions; a name that no file can have
+    except (OSError, ValueError) as error:  # no permission, or an invalid file name
         raise DataError(getattr(error, "strerror", None) or str(error)) from error
 
 
@@ -65,7 +67,7 @@ def _is_address(argument: str) -> bool:
 
 
 def _in_folder(folder: Path) -> Iterator[str]:
-    """The folder's images and those of its subfolders; the folder itself if there are none."""
+    """Yields the images of the folder and its subfolders, hidden ones left out; the folder itself if it has none."""
     found = False
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -94,7 +96,7 @@ def _download(url: str) -> bytes:
             if not answer.ok:
                 raise DataError(f"HTTP {answer.status_code} {answer.reason}")
             data = bytearray()
-            while chunk := answer.raw.read1(CHUNK_BYTES, decode_content=True):  # what has come, however little
+            while chunk := answer.raw.read1(CHUNK_BYTES, decode_content=True):  # returns what has arrived
                 data += chunk
                 if len(data) > MAX_BYTES:
                     raise DataError(_too_large())

@@ -1,7 +1,7 @@
-"""What MLflow loads an exported model with; it is exported together with the model.
+"""Code with which MLflow loads an exported model; it is exported together with the model.
 
-The input is a table with a column ``image``, the bytes of an image file in each row (base64 in JSON), the output a
-table with the most probable ``class`` of each row and the ``probabilities`` of all.
+The input is a table whose column ``image`` holds the bytes of an image file in each row (base64 in JSON). The output
+is a table with the most probable ``class`` of each row and the ``probabilities`` of all classes.
 """
 
 import base64
@@ -21,7 +21,7 @@ from bottletop.inference import classifier
 
 COLUMN = "image"
 BASE64 = re.compile(rb"[A-Za-z0-9+/=\s]+")
-WEIGHTS = "backbone.npz"  # beside the files of the top
+WEIGHTS = "backbone.npz"  # the backbone's weights, beside the files of the top
 
 
 class Model:
@@ -31,10 +31,17 @@ class Model:
         self._classifier = classifier.load(files(folder))
 
     def predict(self, table: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
-        """A row for each row of the table, in order.
+        """Predicts the class of each row.
+
+        Args:
+            table: the images' files in column ``image``.
+            params: part of MLflow's interface; not used.
+
+        Returns:
+            A row for each row of the table, in order: ``class``, and ``probabilities`` by class name.
 
         Raises:
-            MlflowException: a row is no image; the whole request is refused with status 400.
+            MlflowException: a row is not an image; the whole request is refused with status 400.
         """
         names, at_once = self._classifier.class_names, self._classifier.batch_size
         seen = [pixels for _, pixels in map_ahead(self._look, enumerate(table[COLUMN]), ahead=len(table) or 1)]
@@ -54,9 +61,9 @@ class Model:
 
 
 def _content(data: bytes | str) -> bytes:
-    """The image file's bytes; MLflow leaves base64 as it is in some of the forms that a request can have."""
+    """The image file's bytes. In some request formats MLflow leaves base64 encoded, so it is decoded here."""
     raw = data.encode() if isinstance(data, str) else data
-    if BASE64.fullmatch(raw):  # no format of images is made of these characters alone
+    if BASE64.fullmatch(raw):  # no image format consists of these characters alone
         with suppress(ValueError):
             return base64.b64decode(raw)
     return raw
@@ -69,5 +76,5 @@ def files(folder: Path) -> classifier.Files:
 
 
 def _load_pyfunc(data_path: str) -> Model:
-    """What MLflow calls."""
+    """Loads the model from its data folder; MLflow calls this function by its name."""
     return Model(Path(data_path))

@@ -1,4 +1,4 @@
-"""Where the files of a trained model come from: the workspace, a version of the repository, or MLflow."""
+"""Finds the files of a trained model: in the workspace, in a version of the repository, or in MLflow."""
 
 import os
 import sys
@@ -14,13 +14,18 @@ from bottletop.core.settings import load, parse, parse_yaml
 from bottletop.inference.classifier import Files
 from bottletop.models.record import TUNED, read_record
 
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # for three small files
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # not needed for three small files
 MODEL_FILES = ("top.keras", "top.json")
 
 
 @contextmanager
 def workspace(dataset: str | None) -> Iterator[Files]:
-    """The model that `dvc repro` has made here."""
+    """Yields the model that `dvc repro` made in this workspace; warns on stderr if settings have changed since.
+
+    Raises:
+        ArtefactError: there is no trained model.
+        ParamsError: `dataset` is not an active dataset, or is None while several are active.
+    """
     name = _one(load(tuple[str, ...], "datasets", PARAMS), dataset)
     folder = Paths(name).model
     if not folder.exists():
@@ -32,11 +37,16 @@ def workspace(dataset: str | None) -> Iterator[Files]:
 
 @contextmanager
 def version(rev: str, dataset: str | None) -> Iterator[Files]:
-    """The model of a git revision or DVC experiment, from DVC's cache or remote.
+    """Yields the model of a git revision or DVC experiment, from DVC's cache or remote.
 
-    The backbone's weights are the workspace's where it has some: those of each version are the same, or refused.
+    The backbone's weights are the workspace's if it has them. They equal those of the version, or
+    `classifier.load_whole` refuses them.
+
+    Raises:
+        ArtefactError: the version has no model, or it cannot be fetched.
+        ParamsError: `dataset` is not an active dataset of that version, or is None while several are active.
     """
-    from dvc.api import DVCFileSystem  # a second to import
+    from dvc.api import DVCFileSystem  # takes a second to import
 
     with tempfile.TemporaryDirectory() as scratch:
         try:
@@ -55,11 +65,11 @@ def version(rev: str, dataset: str | None) -> Iterator[Files]:
                 fetch(folder / path)
             weights = _weights(Path(scratch) / folder)
             if weights is not None and not weights.exists():
-                tuned = weights.is_relative_to(scratch)  # a fine-tuned backbone is beside its top
+                tuned = weights.is_relative_to(scratch)  # a fine-tuned backbone is stored beside its top
                 weights = fetch(weights.relative_to(scratch) if tuned else weights)
         except BottletopError:
             raise
-        except Exception as error:  # each kind of remote has its own
+        except Exception as error:  # each kind of remote raises its own exceptions
             raise ArtefactError(
                 f"there is no model of {rev!r} to be had ({error})",
                 "bottletop runs lists experiments, dvc pull fetches what colleagues have pushed",
@@ -69,7 +79,16 @@ def version(rev: str, dataset: str | None) -> Iterator[Files]:
 
 @contextmanager
 def logged(name: str, dataset: str | None) -> Iterator[Files]:
-    """The model of an MLflow run, by its id or its start, or an experiment's name."""
+    """Yields the model of the newest finished MLflow run of that name.
+
+    Args:
+        name: an experiment's name, a run's id, or the start of the id.
+        dataset: only runs on this dataset; needed if the name fits runs on several.
+
+    Raises:
+        ArtefactError: there is no finished run of that name.
+        ParamsError: there are finished runs on several datasets, and `dataset` is None.
+    """
     from bottletop.tracking import records  # MLflow takes seconds to import
     from bottletop.tracking.runs import store
 
@@ -90,7 +109,7 @@ def logged(name: str, dataset: str | None) -> Iterator[Files]:
 
 @contextmanager
 def registered(name: str) -> Iterator[Files]:
-    """A registered model: ``NAME`` for its last version, ``NAME/2``, or ``NAME@alias``."""
+    """Yields a registered model: ``NAME`` for its last version, ``NAME/2``, or ``NAME@alias``."""
     from bottletop.inference import registry
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -100,7 +119,7 @@ def registered(name: str) -> Iterator[Files]:
 def chosen(
     dataset: str | None, rev: str | None = None, run: str | None = None, name: str | None = None
 ) -> AbstractContextManager[Files]:
-    """The model that the command's options name."""
+    """Selects the model that the command's options name; without any of them, the workspace's."""
     if rev is not None:
         return version(rev, dataset)
     if run is not None:
@@ -109,7 +128,7 @@ def chosen(
 
 
 def _weights(folder: Path) -> Path | None:
-    """Where the weights of the model's backbone are here, if it has one."""
+    """The path of the backbone's weights for the model in this folder; None if it has no backbone."""
     record = read_record(folder)
     if record.params.model == "finetune":
         return folder / TUNED
@@ -117,7 +136,11 @@ def _weights(folder: Path) -> Path | None:
 
 
 def _one(active: Sequence[str], wanted: str | None) -> str:
-    """The dataset that is asked for, or the only one."""
+    """The wanted dataset; for None, the only active one.
+
+    Raises:
+        ParamsError: the wanted dataset is not active, or None is wanted and there are several.
+    """
     if wanted is None and len(active) == 1:
         return active[0]
     if wanted not in active:

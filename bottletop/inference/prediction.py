@@ -1,4 +1,4 @@
-"""Predictions for images as people name them, in the order given, and how they are printed."""
+"""Predicts the images that users name, in the order given, and prints the results."""
 
 import csv
 import json
@@ -19,19 +19,19 @@ from bottletop.inference import inputs
 from bottletop.inference.classifier import Classifier
 
 Form = Literal["text", "json", "csv"]
-SHOWN_PX = 640  # longer side of the pictures that are kept to be shown
-TOP = 5  # classes that are printed
-MANY = 100  # images, from which a bar shows how far it is; not where the results themselves do
+SHOWN_PX = 640  # longer side, at most, of the images that are kept for figures
+TOP = 5  # number of classes printed as text by default
+MANY = 100  # smallest number of images with a progress bar; there is none if the results go to a terminal
 
 
 class Outcome(NamedTuple):
-    """What became of one image."""
+    """The result for one image: probabilities or an error."""
 
     name: str
     probabilities: NDArray[np.float64] | None = None  # (classes,)
-    error: str = ""  # why there are none
-    pixels: NDArray[np.uint8] | None = None  # the image as the classifier saw it, (side, side, 3)
-    picture: Image.Image | None = None  # the image itself, small; where asked for
+    error: str = ""  # why there are no probabilities
+    pixels: NDArray[np.uint8] | None = None  # the classifier's input, RGB, (side, side, 3)
+    picture: Image.Image | None = None  # the image, shrunk to `SHOWN_PX`; only if asked for
 
 
 class _Decoded(NamedTuple):
@@ -40,9 +40,15 @@ class _Decoded(NamedTuple):
 
 
 def predict(names: Sequence[str], classifier: Classifier, *, pictures: bool = False) -> Iterator[Outcome]:
-    """An outcome for each image, in order; the next images are read and decoded while some are computed.
+    """Yields an outcome for each image, in order.
 
-    An image that can't be had or read costs no other. Args: `pictures` keeps the images, small, to be shown.
+    While a batch is computed, the next images are read and decoded. Unreadable images yield an error outcome; the rest
+    are still processed.
+
+    Args:
+        names: names of single images; see `inputs.read`.
+        classifier: the model.
+        pictures: whether outcomes keep the images, shrunk to `SHOWN_PX`.
     """
     load = partial(_load, classifier=classifier, keep=pictures)
     decoding = map_ahead(load, names, ahead=4 * classifier.batch_size)
@@ -59,10 +65,16 @@ def predict(names: Sequence[str], classifier: Classifier, *, pictures: bool = Fa
 
 
 def show(outcomes: Iterable[Outcome], class_names: Sequence[str], form: Form, top: int | None) -> int:
-    """Prints each outcome as it comes, and to stderr why an image has none; returns how many have none.
+    """Prints each outcome as it arrives, and errors to stderr.
 
     Args:
-        top: how many classes, best first; None: all in JSON, `TOP` as text. CSV has a column for each.
+        outcomes: see `predict`.
+        class_names: in the order of the probabilities.
+        form: the output format.
+        top: number of classes to print, best first. None prints all in JSON and `TOP` as text. CSV always has all.
+
+    Returns:
+        The number of images without a prediction.
     """
     failed = []
 
@@ -83,7 +95,7 @@ def show(outcomes: Iterable[Outcome], class_names: Sequence[str], form: Form, to
 
 
 def best(probabilities: NDArray[np.float64], class_names: Sequence[str], count: int) -> list[tuple[str, float]]:
-    """The most probable classes with their probabilities, the best first."""
+    """The `count` most probable classes with their probabilities, best first."""
     order = np.argsort(-probabilities, kind="stable")[:count]
     return [(class_names[number], float(probabilities[number])) for number in order]
 
@@ -106,7 +118,7 @@ def _print_text(outcomes: Iterable[Outcome], class_names: Sequence[str], top: in
 
 
 def _print_json(outcomes: Iterable[Outcome], class_names: Sequence[str], top: int) -> None:
-    """An array, an element a line."""
+    """Prints a JSON array with one element per line."""
     before = "["
     for outcome in outcomes:
         entry: dict[str, object] = {"image": outcome.name}
@@ -121,7 +133,7 @@ def _print_json(outcomes: Iterable[Outcome], class_names: Sequence[str], top: in
 
 
 def _print_csv(outcomes: Iterable[Outcome], class_names: Sequence[str]) -> None:
-    """Columns as in predictions.csv, and why an image has no prediction."""
+    """Prints columns named as in predictions.csv, and a column with the error of an image without a prediction."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["path", "predicted", *(f"p({name})" for name in class_names), "error"])
     for outcome in outcomes:

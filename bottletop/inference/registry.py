@@ -25,17 +25,17 @@ from bottletop.inference.classifier import Classifier, Files
 from bottletop.tracking.runs import store, tracking_uri
 
 PACKAGES = ("keras", "mlflow", "msgspec", "ncnn", "numpy", "pandas", "pillow", "pyyaml", "tensorflow")
-logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it says that it checks the example
-FOLDER = "model"  # within the MLflow model's data
+logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # hides the message that it checks the example
+FOLDER = "model"  # name of the folder within the MLflow model's data
 
 
 def write(folder: Path, files: Files, classifier: Classifier) -> None:
-    """Writes the MLflow model, which then has given the same probabilities as `classifier` for some pictures.
+    """Writes the MLflow model, after checking that it gives the same probabilities as `classifier` on `export.probes`.
 
-    It holds the model's files and this package's code, and lists the packages that it needs.
+    It holds the model's files and this package's code, and lists the packages that it needs with their versions.
 
     Raises:
-        ArtefactError: the probabilities are others.
+        ArtefactError: the probabilities differ; nothing is written.
     """
     signature = ModelSignature(
         Schema([ColSpec("binary", mlflow_model.COLUMN)]),
@@ -68,13 +68,18 @@ def write(folder: Path, files: Files, classifier: Classifier) -> None:
 
 
 def register(name: str, folder: Path, model: Path) -> str:
-    """Logs the MLflow model to the run that trained it and registers it; returns the version's number.
+    """Logs the MLflow model to the run that trained it, and registers it.
 
     Args:
-        model: the folder of the top, by which the run is known.
+        name: the name to register it under.
+        folder: the MLflow model.
+        model: the folder of the top. The digest of its file identifies the run.
+
+    Returns:
+        The number of the registered version.
 
     Raises:
-        ArtefactError: no run trained it, or the store can't be reached.
+        ArtefactError: no run trained the model, or the tracking store cannot be reached.
     """
     with store() as client:
         digest = file_digest(model / "top.keras")
@@ -86,7 +91,7 @@ def register(name: str, folder: Path, model: Path) -> str:
                 "dvc repro logs one, and MLFLOW_TRACKING_URI names another store",
             )
         run = found[0].info
-        place = f"classifier-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"  # versions keep their own files
+        place = f"classifier-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"  # each version has its own files
         client.log_artifacts(run.run_id, str(folder), place)
         if not client.search_registered_models(f"name = '{name}'"):
             client.create_registered_model(name)
@@ -94,13 +99,14 @@ def register(name: str, folder: Path, model: Path) -> str:
 
 
 def fetch(name: str, scratch: Path) -> Files:
-    """Copies a registered model's files, and runs no code of it.
+    """Copies a registered model's files, without running any code that comes with it.
 
     Args:
         name: ``NAME`` for its last version, ``NAME/2``, or ``NAME@alias``.
+        scratch: the folder to copy to.
 
     Raises:
-        ArtefactError: there is none, or it is not one of `write`.
+        ArtefactError: there is no such model, or it was not written by `write`.
     """
     with store() as client:
         model, version = _version(client, name)

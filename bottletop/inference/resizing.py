@@ -1,29 +1,33 @@
-"""Pillow's antialiased resize as a graph of Keras' own operations, bit for bit.
+"""Pillow's antialiased resize as a graph of Keras operations, equal bit for bit.
 
-For models that are saved: `keras.ops` alone, so the file loads without this package and without Pillow. Pillow resizes
-8-bit images in two passes of a triangle filter, widened where the image shrinks. Its weights are whole numbers with
-`BITS` bits after the point, and each pass rounds to whole levels. Here a pass is a product with a matrix of those
-weights, in float64, which holds the sums exactly. Sizes are counted in the graph, as each image has another one.
+It serves exported models. It uses `keras.ops` alone, so that the file loads without this package and without Pillow.
+
+Pillow resizes 8-bit images in two passes of a triangle filter, which is widened where the image shrinks. The filter's
+weights are fixed-point numbers with `BITS` fractional bits, and each pass rounds to whole levels. Here a pass is a
+product with a matrix of these weights, in float64, which holds the sums exactly. The graph computes the image's height
+and width itself, because they differ between images.
 """
 
 import numpy as np
 
 from bottletop.backbones.runtime import keras
 
-BITS = 22
-ONE = float(1 << BITS)
+BITS = 22  # fractional bits of Pillow's fixed-point weights
+ONE = float(1 << BITS)  # the weight 1 in fixed point
 
 
 def square(images: keras.KerasTensor, side_px: int) -> keras.KerasTensor:
-    """Like `decoding.square`: uint8 RGB, (n, height, width, 3) of any size -> (n, side, side, 3)."""
+    """Resizes like `decoding.square`: uint8 RGB, (n, height, width, 3) of any size, to uint8 (n, side, side, 3)."""
     ops = keras.ops
     images = ops.cast(images, "float64")
     rows, columns = ops.ones_like(images[0, :, 0, 0]), ops.ones_like(images[0, 0, :, 0])
     narrower, shorter = ops.sum(columns) - side_px, ops.sum(rows) - side_px
-    # Pillow, from 13 on, begins with the columns where that saves work: where the height shrinks by far the most.
+    # Pillow 13 and later starts with the vertical pass where that saves work: if the image shrinks in height, and by
+    # more than twice as many pixels as in width.
     tall = ops.cast(shorter > ops.maximum(2.0 * narrower, 0.0), "float64")
     to_width, to_height = _weights(columns, side_px), _weights(rows, side_px)
-    [kept] = ops.nonzero(rows * (1.0 - tall))  # all or none: what comes of nothing is zeros, at no cost
+    # The graph holds both orders of the passes. One gets all pixels, the other none: it yields zeros at no cost.
+    [kept] = ops.nonzero(rows * (1.0 - tall))
     wide = _round(ops.einsum("nhwc,sw->nhsc", ops.take(images, kept, axis=1), to_width))
     wide = _round(ops.einsum("nhsc,th->ntsc", wide, ops.take(to_height, kept, axis=1)))
     [kept] = ops.nonzero(columns * tall)
@@ -33,10 +37,14 @@ def square(images: keras.KerasTensor, side_px: int) -> keras.KerasTensor:
 
 
 def _weights(line: keras.KerasTensor, side_px: int) -> keras.KerasTensor:
-    """How much each pixel of a line counts for each of the new ones: whole numbers in float64, (side, length).
+    """The fixed-point weight of each pixel of a line for each new pixel.
 
     Args:
         line: ones, (length,).
+        side_px: number of new pixels.
+
+    Returns:
+        Whole numbers in float64, (side, length).
     """
     ops = keras.ops
     position = ops.cumsum(line) - 1.0
@@ -50,4 +58,5 @@ def _weights(line: keras.KerasTensor, side_px: int) -> keras.KerasTensor:
 
 
 def _round(sums: keras.KerasTensor) -> keras.KerasTensor:
+    """Rounds fixed-point sums to whole levels from 0 to 255."""
     return keras.ops.clip(keras.ops.floor((sums + ONE / 2) / ONE), 0.0, 255.0)

@@ -1,1 +1,1 @@
-"""What is trained: tops, networks from scratch, fine-tuned backbones."""
+"""Models and their training: tops, networks from scratch, fine-tuned backbones."""

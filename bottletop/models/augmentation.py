@@ -1,4 +1,7 @@
-"""Random changes of training images, as Keras layers: seeded by Keras' global seed, and nothing outside training."""
+"""Augmentation of training images, as Keras layers.
+
+The layers draw from Keras' global seed. They change nothing outside training.
+"""
 
 from bottletop.backbones.runtime import keras
 from bottletop.models.network_params import AugmentParams
@@ -7,7 +10,10 @@ FLIPS = {"horizontal": "horizontal", "vertical": "vertical", "both": "horizontal
 
 
 def layers(params: AugmentParams) -> list[keras.layers.Layer]:
-    """The layers that the settings ask for; they take and return float images, (n, side, side, 3), in [0, 1]."""
+    """Returns the layers that the settings ask for.
+
+    The layers take and return float images, (n, side, side, 3), with values in [0, 1].
+    """
     found = []
     if params.flip != "none":
         found.append(keras.layers.RandomFlip(FLIPS[params.flip]))
@@ -24,6 +30,6 @@ def layers(params: AugmentParams) -> list[keras.layers.Layer]:
     if params.contrast:
         found.append(keras.layers.RandomContrast(params.contrast, value_range=(0, 1)))
     if params.saturation:
-        factor = (0.5 - params.saturation / 2, 0.5 + params.saturation / 2)  # Keras' 0.5 leaves colours as they are
+        factor = (0.5 - params.saturation / 2, 0.5 + params.saturation / 2)  # a factor of 0.5 leaves colours unchanged
         found.append(keras.layers.RandomSaturation(factor, value_range=(0, 1)))
     return found

@@ -1,7 +1,8 @@
-"""A convolutional network trained from scratch: what a backbone's features are compared with.
+"""A convolutional network trained from scratch, for comparison with a backbone's features.
 
-Where the processor computes in bfloat16, convolutions are trained in it, with weights in float32 (Micikevicius et al.,
-2018, "Mixed precision training"). The trained network is a float32 one: so it predicts the same anywhere.
+Where the processor computes in bfloat16, the convolutions are trained in bfloat16, with weights in float32
+(Micikevicius et al., 2018, "Mixed precision training"). The trained network computes in float32, so that its
+predictions are the same on every machine.
 """
 
 from collections.abc import Callable
@@ -26,12 +27,17 @@ def train(
     train: TopParams,
     on_epoch: Callable[[Entry], None] = lambda _: None,
 ) -> Trained:
-    """Trains a network on the training images, and returns it at its best epoch; see `training.fit`."""
+    """Trains a network on the training images and returns it at its best epoch; see `training.fit`.
+
+    Raises:
+        DataError: there is only one class.
+        ParamsError: the images are too small for the poolings, or training diverges.
+    """
     network = partial(build, pictures.side_px, len(pictures.class_names), params, augment, train)
     precision = best_precision(params.precision)
     mixed = partial(network, "mixed_bfloat16" if precision == "bfloat16" else "float32")
     fitted, epochs = fit(pictures, mixed, train, on_epoch, sections=(params, augment))
-    keras.utils.clear_session()  # layers are named by counting
+    keras.utils.clear_session()  # restart Keras' layer numbering: equal models get equal layer names
     model = network()
     model.set_weights(fitted.get_weights())
     return finish(model, pictures, train, epochs, precision=precision)
@@ -45,13 +51,13 @@ def build(
     train: TopParams,
     policy: str = "float32",
 ) -> keras.Model:
-    """The untrained network: uint8 RGB, (n, side, side, 3), to class probabilities, (n, classes).
+    """Builds the untrained network: from uint8 RGB, (n, side, side, 3), to class probabilities, (n, classes).
 
     Args:
-        policy: Keras' name of the convolutions' precision.
+        policy: Keras' dtype policy for the convolutions.
 
     Raises:
-        ParamsError: the images are too small for so many poolings.
+        ParamsError: the images are too small for the poolings.
     """
     inputs = keras.Input((side_px, side_px, 3), dtype="uint8", name="images")
     values = keras.layers.Rescaling(1 / 255)(inputs)

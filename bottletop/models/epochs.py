@@ -1,4 +1,4 @@
-"""What happens after each epoch: progress is shown, the best weights are kept, and a killed training can go on."""
+"""Tracks training epoch by epoch: shows progress, keeps the best weights, and lets a killed training resume."""
 
 import json
 import shutil
@@ -18,24 +18,32 @@ from bottletop.core.progress import bar
 
 Entry = dict[str, float]
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
-WINGS = ("backbones", "images", "models")  # whose code makes a model
-SAVE_EVERY_S = 10.0  # what a kill costs at most, apart from the epoch that it breaks off
+WINGS = ("backbones", "images", "models")  # packages whose code determines the model
+SAVE_EVERY_S = 10.0  # minimum time between saves: a kill loses at most this much, plus the interrupted epoch
 WEEK_S = 7 * 24 * 3600
-DRAWS = 1 << 20  # more random draws than a layer makes in an epoch
+DRAWS = 1 << 20  # upper bound on the random draws of one layer in an epoch
 
 
 @contextmanager
 def unfinished(training: object) -> Iterator[Path | None]:
-    """Where to keep the state of a training, which equal settings and code find again after a kill.
+    """Yields the path for the state of a training, so that it can resume after a kill.
 
-    None while another process does the same. Removed when the block succeeds; what others left, after a week.
+    The same settings, code and Keras version give the same path. The state is removed when the block succeeds. States
+    that were not updated for a week are removed, too.
+
+    Args:
+        training: what identifies the training, as values that JSON can hold.
+
+    Yields:
+        The path, or None while another process runs the same training.
     """
     library = Path(__file__).parents[1]
     files = sorted(path for wing in WINGS for path in (library / wing).glob("*.py"))
     sources = [path.read_text(encoding="utf-8") for path in files]
-    root = repository() / ".dvc/tmp/bottletop/training"  # of a killed `dvc exp run --temp`, nothing else is found again
+    # In the main repository: the folder of a killed `dvc exp run --temp` is not used again.
+    root = repository() / ".dvc/tmp/bottletop/training"
     for state in root.glob("*/state"):
-        with suppress(FileNotFoundError):  # its training has just ended
+        with suppress(FileNotFoundError):  # another process removed it: its training has just ended
             if time.time() - state.stat().st_mtime > WEEK_S:
                 shutil.rmtree(state.parent)
     folder = root / sha256_text([json.dumps(training), keras.__version__, *sources])[:16]
@@ -55,7 +63,7 @@ def unfinished(training: object) -> Iterator[Path | None]:
 
 
 class Epochs(keras.callbacks.Callback):  # type: ignore[misc]
-    """Follows one call of `fit`; `history` grows by an entry per epoch, keys as in HISTORY."""
+    """Keras callback for one call of `fit`. `history` gets one entry per epoch, with the keys in HISTORY."""
 
     def __init__(
         self,
@@ -65,12 +73,14 @@ class Epochs(keras.callbacks.Callback):  # type: ignore[misc]
         state: Path | None = None,
         earlier: Sequence[Entry] = (),
     ) -> None:
-        """
+        """Initialises the callback.
+
         Args:
-            patience: epochs without a lower validation loss before stopping; None: never.
-            on_epoch: called after each epoch with its entry and its number, from 1, under "epoch".
-            state: folder for what it takes to go on after a kill; None: nothing is kept.
-            earlier: entries of the training that the model comes from; the last one is of the model as it is now.
+            epochs: maximum number of epochs, `earlier` included.
+            patience: epochs without a lower validation loss before training stops; None: it never stops early.
+            on_epoch: called after each epoch with its entry, plus the epoch's number, counted from 1, under "epoch".
+            state: folder for the state that a killed training resumes from; None: no state is saved.
+            earlier: history of the training that the model comes from; the last entry describes the model as it is now.
         """
         super().__init__()
         self.history: list[Entry] = list(earlier)
@@ -80,11 +90,15 @@ class Epochs(keras.callbacks.Callback):  # type: ignore[misc]
 
     @property
     def best(self) -> int:
-        """The epoch with the lowest validation loss, counted from 0."""
+        """Position of the epoch with the lowest validation loss, counted from 0."""
         return int(np.argmin([entry["val_loss"] for entry in self.history]))
 
     def resume(self, model: keras.Model) -> int:
-        """Puts the compiled model where a killed training was; returns how many epochs are done."""
+        """Restores the compiled model to the saved state of a killed training, if there is one.
+
+        Returns:
+            The number of epochs done; the maximum number of epochs if patience has run out.
+        """
         if self._state is not None and (self._state / "history.json").exists():
             model.optimizer.build(model.trainable_variables)
             model.load_weights(self._state / "best.weights.h5")
@@ -97,15 +111,17 @@ class Epochs(keras.callbacks.Callback):  # type: ignore[misc]
         return self._epochs if self._exhausted else len(self.history)
 
     def on_train_begin(self, logs: Entry | None = None) -> None:  # noqa: ARG002 (Keras' names)
+        """Opens the progress bar."""
         self._bar = bar("train", " epochs", self._epochs, initial=len(self.history))
 
     def on_epoch_begin(self, epoch: int, logs: Entry | None = None) -> None:  # noqa: ARG002
-        """Random layers draw what belongs to the epoch, whether or not it is the first of this process."""
+        """Sets the random state of every layer from the epoch's number, so that a resumed training draws the same."""
         for variable in self.model.variables:
             if variable.path.endswith("seed_generator_state"):
                 variable.assign([int(variable[0]), epoch * DRAWS])
 
     def on_epoch_end(self, epoch: int, logs: Entry | None = None) -> None:
+        """Records the epoch, keeps the best weights, saves the state, and stops training that diverged or stalled."""
         self._add({name: float((logs or {})[name]) for name in HISTORY})
         if self.best == epoch:
             self._best_weights = self.model.get_weights()
@@ -117,12 +133,13 @@ class Epochs(keras.callbacks.Callback):  # type: ignore[misc]
         self._bar.update()
 
     def on_train_end(self, logs: Entry | None = None) -> None:  # noqa: ARG002
+        """Restores the weights of the best epoch."""
         self.model.set_weights(self._best_weights)
         self._bar.close()
 
     @property
     def _exhausted(self) -> bool:
-        """Whether so many epochs brought nothing that there should be no more."""
+        """Whether patience has run out."""
         if not self.history or self._patience is None:
             return False
         return len(self.history) - 1 - self.best >= self._patience
@@ -135,7 +152,7 @@ class Epochs(keras.callbacks.Callback):  # type: ignore[misc]
         last = self.model.get_weights()
         with replacing(state) as new:
             new.mkdir()
-            self.model.save_weights(new / "last.weights.h5")  # the optimiser's, too
+            self.model.save_weights(new / "last.weights.h5")  # with the optimiser's state
             self.model.set_weights(self._best_weights)
             self.model.save_weights(new / "best.weights.h5")
             self.model.set_weights(last)

@@ -1,4 +1,4 @@
-"""What models are trained on: arrays with the labels and splits of the images that they come from."""
+"""What models are trained on: arrays, with the labels and splits of their images."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Examples(ABC):
-    """Images of a dataset in some form, row for row with their labels and splits."""
+    """A dataset's images or their features, row for row with the labels and splits."""
 
-    at_once: ClassVar[int]  # how many are predicted together: of images, fewer than of features
+    at_once: ClassVar[int]  # number of examples per prediction batch: fewer for images than for features
 
     rows: tuple[SplitRow, ...]
-    class_names: tuple[str, ...]  # sorted; a label's number is its position here
-    labels: NDArray[np.int64]  # (n,)
+    class_names: tuple[str, ...]  # sorted; a label is a position in this tuple
+    labels: NDArray[np.int64]  # (n,), positions in `class_names`
 
     @property
     @abstractmethod
@@ -30,19 +30,19 @@ class Examples(ABC):
 
     @abstractmethod
     def recipe(self) -> dict[str, object]:
-        """What the examples follow from, apart from the images."""
+        """The settings that, with the images, determine the examples."""
 
     @abstractmethod
     def read(self, rows: Rows) -> NDArray[Any]:
-        """Examples in the order asked for, (len(rows), *shape), always of one dtype."""
+        """Returns the examples at these positions, in this order: (len(rows), *shape), always of the same dtype."""
 
     def positions(self, split: str) -> Rows:
-        """Where the images of one split are."""
+        """Returns the positions of one split's images: intp, (n,)."""
         return np.array([i for i, row in enumerate(self.rows) if row.split == split], np.intp)
 
 
 def labelled(rows: Sequence[SplitRow]) -> tuple[tuple[SplitRow, ...], tuple[str, ...], NDArray[np.int64]]:
-    """The rows, the classes by name, and each row's class as a number."""
+    """Returns the rows, the sorted class names, and each row's label as a position in them: int64, (n,)."""
     class_names = tuple(sorted({row.label for row in rows}))
     number = {name: position for position, name in enumerate(class_names)}
     return tuple(rows), class_names, np.array([number[row.label] for row in rows], np.int64)

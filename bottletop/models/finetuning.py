@@ -1,4 +1,4 @@
-"""Fine-tuning: the top is trained on features, then the backbone's last layers with it, on the images."""
+"""Fine-tuning: the top is trained on features, then the top and the backbone's last layers on images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from bottletop.models.training import Trained, finish, fit
 from bottletop.models.training import train as train_top
 from bottletop.models.vectors import FeatureSet, vectors
 
-BACKBONE = "backbone"  # name of that part of the network
+BACKBONE = "backbone"  # the backbone's layer name in the fine-tuned network
 
 
 def train(
@@ -34,9 +34,22 @@ def train(
     train: TopParams,
     on_epoch: Callable[[Entry], None] = lambda _: None,
 ) -> Trained:
-    """Trains a top, then with it the backbone from one layer on; the best epoch of both is what is returned.
+    """Trains a top, then the top and the backbone's last layers; returns the best epoch of both phases.
 
-    The history is the top's up to its best epoch, and then fine-tuning's. See `training.fit`.
+    The history is the top's up to its best epoch, followed by that of fine-tuning. See `training.fit`.
+
+    Args:
+        features: the dataset's features, from the backbone before fine-tuning.
+        pictures: the same dataset's images.
+        weights: the backbone's weights before fine-tuning.
+        params: section ``finetune``; its learning rate and batch size replace those of `train` in the second phase.
+        augment: changes of the training images in the second phase.
+        train: section ``train``.
+        on_epoch: called after each epoch with its history entry, plus the epoch's number under "epoch".
+
+    Raises:
+        DataError: there is only one class.
+        ParamsError: the backbone has no layer of the name in ``finetune.from_layer``, or training diverges.
     """
     top = train_top(features, msgspec.structs.replace(train, calibrate=False))
     earlier = top.history[: top.record.best_epoch]
@@ -55,7 +68,7 @@ def train(
 
 @dataclass(frozen=True)
 class Recomputed(Examples):
-    """Features of pictures by another backbone than the dataset's were extracted with, computed as they are read."""
+    """Features of a dataset's images from the fine-tuned backbone, computed when they are read."""
 
     at_once = 32
 
@@ -66,18 +79,22 @@ class Recomputed(Examples):
 
     @classmethod
     def of(cls, features: FeatureSet, pictures: PictureSet, arrays: Arrays) -> "Recomputed":
+        """Returns the images' features from a backbone with these weights; all else is as in `features`."""
         made = features.manifest
         extractor = Extractor(made.backbone, arrays, made.image_side_px, Engine(made.engine, made.precision))
         return cls(features.rows, features.class_names, pictures.labels, pictures, features, digest(arrays), extractor)
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape of one image's features."""
         return self.features.shape
 
     def recipe(self) -> dict[str, object]:
+        """The settings of `features`, with the digest of the fine-tuned weights."""
         return {**self.features.recipe(), "weights_digest": self.weights_digest}
 
     def read(self, rows: Rows) -> NDArray[np.float16]:
+        """Computes the features of these images, in this order: float16, (len(rows), features)."""
         size = self.extractor.batch_size
         batches = [self.extractor(self.pictures.read(rows[i : i + size])) for i in range(0, len(rows), size)]
         kind, pooling = self.features.kind, self.features.pooling
@@ -88,9 +105,12 @@ class Recomputed(Examples):
 def build(
     features: FeatureSet, weights: Arrays, top: keras.Model, params: FinetuneParams, augment: AugmentParams
 ) -> keras.Model:
-    """Backbone and top as one network: uint8 RGB, (n, side, side, 3), to class probabilities, (n, classes).
+    """Joins backbone and top in one network: from uint8 RGB, (n, side, side, 3), to class probabilities, (n, classes).
 
-    Batch normalisation stays as it is. Raises ParamsError where the backbone has no such layer.
+    The backbone's layers from ``finetune.from_layer`` on are trainable. Batch normalisation stays frozen.
+
+    Raises:
+        ParamsError: the backbone has no layer of that name.
     """
     made = features.manifest
     network = tensorflow_engine.model(made.backbone, weights, made.image_side_px, made.precision)

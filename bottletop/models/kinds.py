@@ -1,4 +1,4 @@
-"""The kinds of models that ``train.model`` names, each trained on what it reads."""
+"""Trains the kind of model that ``train.model`` names, on features, images or both."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,13 @@ from bottletop.split import read_split
 
 
 def train(params: TopParams, paths: Paths, on_epoch: Callable[[Entry], None]) -> Trained:
-    """The model that the params ask for, on one dataset; see `training.fit`."""
+    """Trains the model that the params ask for on one dataset; see `training.fit`.
+
+    Raises:
+        ArtefactError: features or images do not match the split, or are damaged.
+        DataError: there is only one class.
+        ParamsError: a setting is wrong, or training diverges.
+    """
     if params.model == "top":
         return training.train(_features(params, paths), params, on_epoch)
     augment = load(AugmentParams, "augment")

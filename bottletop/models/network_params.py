@@ -1,4 +1,7 @@
-"""Sections of params.yaml for models that read the images themselves, apart from what builds them."""
+"""Sections of params.yaml for models that read images.
+
+They are kept apart from the code that builds the models: checking settings needs no TensorFlow.
+"""
 
 from typing import Annotated, Literal
 
@@ -13,11 +16,11 @@ Pool = Annotated[int, Meta(ge=1)]
 class CnnParams(Params, frozen=True, kw_only=True):
     """Section ``cnn``: convolutions trained from scratch, in front of the layers that ``train`` describes."""
 
-    image_side_px: Annotated[int, Meta(ge=8, le=1024)] | Literal["auto"]  # auto: the dataset's own, in datasets.yaml
-    filters: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=1)]  # of each 3 x 3 convolution
-    pooling: Pool | tuple[Pool, ...]  # side of the max pooling after every convolution, or after each
+    image_side_px: Annotated[int, Meta(ge=8, le=1024)] | Literal["auto"]  # auto: the dataset's, in datasets.yaml
+    filters: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=1)]  # filters of each 3 x 3 convolution
+    pooling: Pool | tuple[Pool, ...]  # side of the max pooling: one for all convolutions, or one for each
     dropout: Fraction  # fraction dropped after each pooling
-    precision: Literal["auto", "float32", "bfloat16"]  # of the convolutions while they are trained; see `cnn`
+    precision: Literal["auto", "float32", "bfloat16"]  # of the convolutions during training; see `cnn`
 
     def __post_init__(self) -> None:
         if isinstance(self.pooling, tuple) and len(self.pooling) != len(self.filters):
@@ -25,28 +28,28 @@ class CnnParams(Params, frozen=True, kw_only=True):
 
     @property
     def layers(self) -> list[tuple[int, int]]:
-        """Filters of each convolution and the side of the pooling after it."""
+        """For each convolution, its number of filters and the side of the pooling after it."""
         pooling = self.pooling if isinstance(self.pooling, tuple) else (self.pooling,) * len(self.filters)
         return list(zip(self.filters, pooling, strict=True))
 
 
 class FinetuneParams(Params, frozen=True, kw_only=True):
-    """Section ``finetune``: training the backbone's last layers too, once the top is trained."""
+    """Section ``finetune``: training the backbone's last layers, after the top has been trained."""
 
-    from_layer: str  # the first of the backbone's layers to train; all after it are trained too
+    from_layer: str  # the first backbone layer to train; all layers after it are trained too
     learning_rate: Annotated[float, Meta(gt=0, le=1)]
-    epochs: Annotated[int, Meta(ge=1)]  # at most
+    epochs: Annotated[int, Meta(ge=1)]  # maximum, after the top's
     batch_size: Annotated[int, Meta(ge=1)]
 
 
 class AugmentParams(Params, frozen=True, kw_only=True):
-    """Section ``augment``: random changes of the training images, other ones in each epoch."""
+    """Section ``augment``: random changes of the training images, drawn anew in each epoch."""
 
     flip: Literal["none", "horizontal", "vertical", "both"]
-    shift: Fraction  # of the side, in each direction, at most
-    zoom: Fraction  # in or out, at most
-    rotation_degrees: Annotated[float, Meta(ge=0, le=180)]  # either way, at most
-    shear: Fraction  # sideways per unit of height, at most
-    brightness: Fraction  # at most; 1 is the whole range of values
-    contrast: Fraction  # at most
-    saturation: Fraction  # at most
+    shift: Fraction  # maximum in each direction, as a fraction of the side
+    zoom: Fraction  # maximum, in or out
+    rotation_degrees: Annotated[float, Meta(ge=0, le=180)]  # maximum, either way
+    shear: Fraction  # maximum, sideways per unit of height
+    brightness: Fraction  # maximum; 1 is the whole range of values
+    contrast: Fraction  # maximum
+    saturation: Fraction  # maximum

@@ -1,4 +1,7 @@
-"""Section ``train`` of params.yaml, apart from what builds the top: checking settings needs no TensorFlow."""
+"""Section ``train`` of params.yaml.
+
+It is kept apart from the code that builds the top: checking settings needs no TensorFlow.
+"""
 
 from typing import Annotated, Literal
 
@@ -12,27 +15,27 @@ Fraction = Annotated[float, Meta(ge=0, lt=1)]
 
 
 class TopParams(Params, frozen=True, kw_only=True):
-    """Section ``train`` of params.yaml: the dense layers that every model ends with, and how it is trained."""
+    """Section ``train`` of params.yaml: the dense layers that every model ends with, and how the model is trained."""
 
     model: Model  # top: on the backbone's features; cnn: convolutions from scratch; finetune: the backbone too
     features: Kind  # pooled: averages and maxima of three blocks; bottleneck: the last maps
-    pooling: Pooling  # of the bottleneck; not used with pooled features
-    transform: Literal["none", "sqrt"]  # sqrt: of the features, with their sign, which makes them less skewed
-    standardise: bool  # to zero mean and unit variance over the training images
+    pooling: Pooling  # of the bottleneck; has no effect on pooled features
+    transform: Literal["none", "sqrt"]  # sqrt: signed square root of the features, which reduces their skew
+    standardise: bool  # scale features to zero mean and unit variance over the training images
     input_dropout: Fraction  # fraction of the features dropped
     hidden: tuple[Annotated[int, Meta(ge=1)], ...]  # units of each hidden layer; [] is a linear top
-    dropout: Fraction | tuple[Fraction, ...]  # fraction dropped after every hidden layer, or after each
+    dropout: Fraction | tuple[Fraction, ...]  # fraction dropped after hidden layers: one for all, or one for each
     activation: Literal["leaky_relu", "relu", "elu", "gelu", "selu", "silu", "tanh"]
-    leaky_slope: Annotated[float, Meta(ge=0, lt=1)]  # of leaky_relu below zero
+    leaky_slope: Annotated[float, Meta(ge=0, lt=1)]  # slope of leaky_relu below zero
     optimiser: Literal["adam", "rmsprop", "sgd"]
     learning_rate: Annotated[float, Meta(gt=0, le=1000)]
-    epochs: Annotated[int, Meta(ge=1)]  # at most
+    epochs: Annotated[int, Meta(ge=1)]  # maximum
     batch_size: Annotated[int, Meta(ge=1)]
-    patience: Annotated[int, Meta(ge=1)] | None  # epochs without a better validation loss before stopping; null: never
-    class_weights: Literal["none", "balanced"]  # balanced: a class's weight is inverse to its share
+    patience: Annotated[int, Meta(ge=1)] | None  # epochs without a lower validation loss before stopping; null: never
+    class_weights: Literal["none", "balanced"]  # balanced: weights inversely proportional to class shares
     label_smoothing: Fraction
     l2: Annotated[float, Meta(ge=0, le=1000)]  # penalty on the kernels of all layers
-    calibrate: bool  # scale the outputs by one temperature, fitted on validation
+    calibrate: bool  # divide the logits by one temperature, fitted on validation
     seed: Annotated[int, Meta(ge=0, lt=2**32)]
 
     def __post_init__(self) -> None:
@@ -41,6 +44,6 @@ class TopParams(Params, frozen=True, kw_only=True):
 
     @property
     def layers(self) -> list[tuple[int, float]]:
-        """Units of each hidden layer and the fraction dropped after it."""
+        """For each hidden layer, its number of units and the fraction dropped after it."""
         dropout = self.dropout if isinstance(self.dropout, tuple) else (self.dropout,) * len(self.hidden)
         return list(zip(self.hidden, dropout, strict=True))

@@ -1,4 +1,4 @@
-"""A dataset's images as arrays, joined to their labels and splits, for models that read the images themselves."""
+"""A dataset's images as arrays, joined to their labels and splits, for models that read images."""
 
 import functools
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from bottletop.models.examples import Examples, Rows, labelled
 from bottletop.split import SplitRow
 
 PREPROCESSING = f"rgb-exif-bilinear-{REVISION}"
-IN_MEMORY_BYTES = 1 << 30  # of decoded images; more are decoded again in each epoch
+IN_MEMORY_BYTES = 1 << 30  # limit for keeping decoded images; larger datasets are decoded again in each epoch
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,18 @@ class PictureSet(Examples):
     side_px: int
 
     def recipe(self) -> dict[str, object]:
+        """The settings that, with the image files, determine the arrays."""
         return {"preprocessing": PREPROCESSING, "image_side_px": self.side_px}
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape of one image: (side, side, 3)."""
         return (self.side_px, self.side_px, 3)
 
     def read(self, rows: Rows) -> NDArray[np.uint8]:
-        """Images in the order asked for: uint8 RGB, (len(rows), side, side, 3), decoded on all cores.
+        """Returns the images at these positions, in this order: uint8 RGB, (len(rows), side, side, 3).
+
+        They are decoded on all cores.
 
         Raises:
             ArtefactError: an image is damaged.
@@ -59,20 +63,21 @@ class PictureSet(Examples):
 
     @functools.cached_property
     def _decoded(self) -> NDArray[np.uint8] | None:
-        """What was decoded before; None where all of it would not fit into memory."""
+        """Cache of decoded images, uint8, (n, side, side, 3); None if it would exceed IN_MEMORY_BYTES."""
         shape = (len(self.images), *self.shape)
         return np.empty(shape, np.uint8) if np.prod(shape) <= IN_MEMORY_BYTES else None
 
     @functools.cached_property
     def _known(self) -> NDArray[np.bool_]:
+        """Whether each image is in the cache: bool, (n,)."""
         return np.zeros(len(self.images), np.bool_)
 
 
 def open_pictures(shards: Path, images: Sequence[ImageRow], rows: Sequence[SplitRow], side_px: int) -> PictureSet:
-    """The images of a dataset, joined to its split.
+    """Joins the images of a dataset to its split.
 
     Raises:
-        ArtefactError: the split is of other images.
+        ArtefactError: the split lists other images, or lists them in another order.
     """
     if [image.id for image in images] != [row.id for row in rows]:
         raise ArtefactError(f"{shards} holds other images than the split", f"run dvc repro split@{shards.name}")

@@ -1,4 +1,4 @@
-"""What training leaves for the stages after it, read without TensorFlow: a record, and probabilities."""
+"""What training hands to later stages: a record and probabilities. Reading them needs no TensorFlow."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,25 +15,29 @@ from bottletop.core.settings import Params
 from bottletop.models.params import TopParams
 from bottletop.split import SplitRow, digest
 
-TUNED = "weights.npz"  # of a backbone that was trained too, beside its top
+TUNED = "weights.npz"  # file of a fine-tuned backbone's weights, in the folder of its top
 PREDICTED_SPLITS = ("validation", "test")
-Probabilities = dict[str, NDArray[np.float32]]  # by split: (its images in the order of the index, classes)
+Probabilities = dict[str, NDArray[np.float32]]  # by split: (n, classes), images in the order of the index
 
 
 class TopRecord(Params, frozen=True, kw_only=True):
-    """``top.json``: what the model beside it expects and how it came about."""
+    """``top.json``: what inputs the model in the same folder expects, and how it was trained."""
 
     class_names: tuple[str, ...]  # in the order of the model's outputs
-    contract: dict[str, Any]  # what the model's inputs follow from, see `Examples.recipe`
-    data_digest: str  # of the images' ids, in the order of the index
-    split: str  # digest of the split that it was trained on
+    contract: dict[str, Any]  # settings that determine the model's inputs; see `Examples.recipe`
+    data_digest: str  # SHA-256 of the images' ids, in the order of the index
+    split: str  # digest of the split that the model was trained on; see `split.digest`
     best_epoch: int  # counted from 1
     params: TopParams
-    precision: str = "float32"  # of a cnn's convolutions in training; it predicts in float32
+    precision: str = "float32"  # of a cnn's convolutions during training; it always predicts in float32
 
 
 def read_record(folder: Path) -> TopRecord:
-    """The record of the model in the folder."""
+    """Reads the record of the model in the folder.
+
+    Raises:
+        ArtefactError: the file is missing or damaged.
+    """
     try:
         return msgspec.convert(read_json(folder / "top.json"), TopRecord)
     except (OSError, ValueError) as error:
@@ -41,16 +45,16 @@ def read_record(folder: Path) -> TopRecord:
 
 
 def write_probabilities(folder: Path, probabilities: Probabilities) -> None:
-    """An uncompressed .npz, whose bytes depend on the values alone."""
+    """Writes an uncompressed .npz, whose bytes depend only on the values."""
     with replacing(folder / "probabilities.npz") as new:
         np.savez(new, **probabilities)  # type: ignore[arg-type]
 
 
 def read_probabilities(folder: Path, rows: Sequence[SplitRow]) -> Probabilities:
-    """What the model in the folder says of the validation and test images.
+    """Reads the model's class probabilities for the validation and test images.
 
     Raises:
-        ArtefactError: the file is damaged, or the model was trained on another split than `rows`.
+        ArtefactError: a file is missing or damaged, or the model was trained on another split than `rows`.
     """
     if read_record(folder).split != digest(rows):
         raise ArtefactError(f"{folder} was trained on another split", f"run dvc repro train@{folder.name}")
@@ -62,4 +66,5 @@ def read_probabilities(folder: Path, rows: Sequence[SplitRow]) -> Probabilities:
 
 
 def unreadable(folder: Path, error: Exception) -> ArtefactError:
+    """Returns the error to raise for a model folder that cannot be read."""
     return ArtefactError(f"{folder} holds no model that can be read ({error})", f"run dvc repro train@{folder.name}")

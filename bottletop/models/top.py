@@ -14,10 +14,13 @@ from bottletop.models.record import TopRecord, read_record, unreadable
 def build(
     width: int, classes: int, params: TopParams, moments: tuple[NDArray[np.float64], NDArray[np.float64]] | None
 ) -> keras.Model:
-    """The untrained network: (n, width) to class probabilities, (n, classes).
+    """Builds the untrained network: from features, (n, width), to class probabilities, (n, classes).
 
     Args:
-        moments: mean and variance of each feature to standardise with.
+        width: number of features per image.
+        classes: number of classes.
+        params: section ``train`` of params.yaml.
+        moments: mean and variance of each transformed feature, each (width,); None: features are not standardised.
     """
     inputs = values = keras.Input((width,), name="features")
     if params.transform == "sqrt":
@@ -28,7 +31,7 @@ def build(
 
 
 def classifier(values: keras.KerasTensor, classes: int, params: TopParams) -> keras.KerasTensor:
-    """Dropout, the hidden layers and class probabilities, (n, classes), on top of (n, width)."""
+    """Adds dropout, the hidden layers and a softmax: from (n, width) to class probabilities, (n, classes)."""
     penalty = keras.regularizers.L2(params.l2) if params.l2 else None
     values = keras.layers.Dropout(params.input_dropout)(values)
     for units, dropout in params.layers:
@@ -36,7 +39,8 @@ def classifier(values: keras.KerasTensor, classes: int, params: TopParams) -> ke
         leaky = params.activation == "leaky_relu"
         activation = keras.layers.LeakyReLU(params.leaky_slope) if leaky else keras.layers.Activation(params.activation)
         values = keras.layers.Dropout(dropout)(activation(values))
-    # From zero: random weights would stay, as noise, in the directions that a few hundred images say nothing about.
+    # Zero initialisation: a few hundred images leave most directions without gradient, and random weights would remain
+    # there as noise.
     last = keras.layers.Dense(
         classes, activation="softmax", kernel_initializer="zeros", kernel_regularizer=penalty, name="classes"
     )
@@ -44,7 +48,7 @@ def classifier(values: keras.KerasTensor, classes: int, params: TopParams) -> ke
 
 
 def predict(model: keras.Model, examples: Examples, rows: Rows) -> NDArray[np.float32]:
-    """Class probabilities in the order of `rows`: float32, (len(rows), classes)."""
+    """Computes class probabilities, in the order of `rows`: float32, (len(rows), classes)."""
     result = np.zeros((len(rows), model.output_shape[-1]), np.float32)
     for start in range(0, len(rows), examples.at_once):
         block = slice(start, start + examples.at_once)
@@ -53,7 +57,11 @@ def predict(model: keras.Model, examples: Examples, rows: Rows) -> NDArray[np.fl
 
 
 def load(folder: Path) -> tuple[keras.Model, TopRecord]:
-    """The saved model, never running code from the file, and its record."""
+    """Loads the saved model and its record. Code in the model file is never run.
+
+    Raises:
+        ArtefactError: a file is missing or damaged.
+    """
     record = read_record(folder)
     try:
         return keras.saving.load_model(folder / "top.keras", safe_mode=True), record

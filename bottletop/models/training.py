@@ -1,4 +1,4 @@
-"""Training a model: the best epoch by validation loss, the same bytes each time."""
+"""Trains a model, chooses the epoch with the lowest validation loss, and saves reproducible files."""
 
 import itertools
 import json
@@ -27,24 +27,29 @@ from bottletop.models.top import build, predict
 from bottletop.models.vectors import FeatureSet
 from bottletop.split import digest
 
-IN_MEMORY_BYTES = 1 << 29  # of one split's float16 features; more are read batch by batch, with the same result
-STEPS_AT_ONCE = 10  # without Python in between, which takes half the time of a small top's step
-CONSTANT_VARIANCE = 1e-6  # features that vary less are not scaled up
+IN_MEMORY_BYTES = 1 << 29  # limit for one split's float16 features; more are read in batches, with the same result
+STEPS_AT_ONCE = 10  # steps per call from Python, whose overhead is half the time of a small top's step
+CONSTANT_VARIANCE = 1e-6  # features with a smaller variance are not scaled up
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model at its best epoch, and how it got there."""
+    """A model at its best epoch, with its record, predictions and history."""
 
-    model: keras.Model  # examples, (n, *shape) -> probabilities float32, (n, classes)
+    model: keras.Model  # from examples, (n, *shape), to probabilities, float32, (n, classes)
     record: TopRecord
     probabilities: Probabilities
-    history: tuple[dict[str, float], ...]  # an entry per epoch, keys as in HISTORY
-    arrays: Arrays | None = None  # the backbone's, where it was trained too
+    history: tuple[dict[str, float], ...]  # one entry per epoch, with the keys in HISTORY
+    arrays: Arrays | None = None  # weights of a fine-tuned backbone
 
 
 def train(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], None] = lambda _: None) -> Trained:
-    """Fits a top on the training images of a dataset's features, and returns it at its best epoch; see `fit`."""
+    """Trains a top on the features of the training images and returns it at its best epoch; see `fit`.
+
+    Raises:
+        DataError: there is only one class.
+        ParamsError: training diverges.
+    """
 
     def network() -> keras.Model:
         moments = _moments(features, features.positions("train"), params) if params.standardise else None
@@ -63,25 +68,31 @@ def fit(
     sections: Sequence[Params] = (),
     earlier: Sequence[Entry] = (),
 ) -> tuple[keras.Model, Epochs]:
-    """Trains the network; returned at the epoch with the lowest validation loss, with the history of all epochs.
+    """Trains the network and restores the epoch with the lowest validation loss.
 
-    The same inputs give the same weights, byte for byte, on one machine; and a killed training goes on where it was.
+    On one machine, the same inputs give the same weights, byte for byte. A killed training resumes from its last saved
+    state.
 
     Args:
-        network: builds the untrained model; its random weights follow from the seed.
-        on_epoch: called after each epoch with its entry of the history and its number under "epoch".
-        sections: other sections of params.yaml that the network follows from.
-        earlier: history of the training that the network comes from; its last entry is of the network as it is built.
+        examples: the examples, of which the training and validation splits are used.
+        network: builds the network; its random weights depend on the seed.
+        params: section ``train`` of params.yaml.
+        on_epoch: called after each epoch with its history entry, plus the epoch's number under "epoch".
+        sections: other sections of params.yaml that the network depends on.
+        earlier: history of the training that the network comes from; its last entry describes the network as built.
+
+    Returns:
+        The network at its best epoch, and the callback with the history of all epochs.
 
     Raises:
-        DataError: there is a single class.
+        DataError: there is only one class.
         ParamsError: training diverges.
     """
     classes = len(examples.class_names)
     if classes < 2:
         raise DataError(f"a dataset needs at least two classes, got only {examples.class_names[0]!r}", "add a folder")
     training, validation = examples.positions("train"), examples.positions("validation")
-    keras.utils.clear_session()  # layers are named by counting: so that equal models are equal files
+    keras.utils.clear_session()  # restart Keras' layer numbering: equal models give equal files
     keras.utils.set_random_seed(params.seed)
     tf.config.experimental.enable_op_determinism()
     model = network()
@@ -105,11 +116,14 @@ def fit(
             if params.class_weights == "balanced"
             else None,
             callbacks=[epochs],
-            shuffle=False,  # `_batches` does
+            shuffle=False,  # `_batches` shuffles
             verbose=0,
         )
     if not np.isfinite([list(entry.values()) for entry in epochs.history]).all():
-        raise ParamsError("training diverged", f"lower train.learning_rate in params.yaml, got {params.learning_rate}")
+        section = "finetune" if earlier else "train"
+        raise ParamsError(
+            f"training diverged with {section}.learning_rate {params.learning_rate}", "lower it in params.yaml"
+        )
     return model, epochs
 
 
@@ -122,11 +136,15 @@ def finish(
     *,
     precision: str = "float32",
 ) -> Trained:
-    """Calibrates what `fit` returned, and looks at the images of validation and test.
+    """Calibrates the model that `fit` returned, and predicts the validation and test images.
 
     Args:
-        arrays: the backbone's, where it was trained too.
-        precision: of a cnn's convolutions in training.
+        model: the model; its last layer is changed in place if ``train.calibrate`` is set.
+        examples: what the model takes, with all splits.
+        params: section ``train`` of params.yaml.
+        epochs: the callback that `fit` returned.
+        arrays: weights of a fine-tuned backbone.
+        precision: of a cnn's convolutions during training.
     """
     if params.calibrate:
         validation = examples.positions("validation")
@@ -148,14 +166,20 @@ def finish(
 
 
 def save(folder: Path, history: Path, trained: Trained) -> None:
-    """Writes the model, its record, probabilities and history, whose bytes depend on the training's inputs alone.
+    """Writes the model, its record, probabilities and history. Their bytes depend only on the training's inputs.
 
-    A copy of the history goes to the folder: `dvc push` leaves files of git out, and runs are restored elsewhere, too.
+    The folder also gets a copy of the history: `dvc push` skips files kept in git, and DVC's run cache needs the
+    content to restore the stage on another machine.
+
+    Args:
+        folder: where the model goes; it is replaced as a whole.
+        history: CSV file for the history.
+        trained: what to save.
     """
     rows = [[epoch, *(entry[name] for name in HISTORY)] for epoch, entry in enumerate(trained.history, 1)]
     with replacing(folder) as staging:
         staging.mkdir()
-        network = trained.model  # saved without its optimiser, which is as large again, twice
+        network = trained.model  # saved without the optimiser's state, up to twice the size of the weights
         keras.Model(network.input, network.output, name=network.name).save(staging / "saved.keras")
         _without_traces(staging / "saved.keras", staging / "top.keras")
         write_json(staging / "top.json", msgspec.to_builtins(trained.record))
@@ -167,7 +191,15 @@ def save(folder: Path, history: Path, trained: Trained) -> None:
 
 
 def _batches(examples: Examples, rows: Rows, batch_size: int, seed: int | None, done: int = 0) -> tf.data.Dataset:
-    """What `fit` takes: the same batches from memory as from disk; with a seed, in a new random order each epoch."""
+    """Returns the batches for Keras' `fit`; they are the same from memory as from disk.
+
+    Args:
+        examples: where the examples are read from.
+        rows: positions of the examples.
+        batch_size: number of examples per batch.
+        seed: determines a new random order in each epoch; None: the order of `rows`.
+        done: number of epochs done before.
+    """
     labels = tf.constant(np.eye(len(examples.class_names), dtype=np.float32)[examples.labels[rows]])
     small = isinstance(examples, FeatureSet) and 2 * examples.width * len(rows) <= IN_MEMORY_BYTES
     in_memory = tf.constant(examples.read(rows)) if small else None
@@ -184,7 +216,8 @@ def _batches(examples: Examples, rows: Rows, batch_size: int, seed: int | None, 
         values = tf.numpy_function(lambda wanted: examples.read(rows[wanted]), [positions], dtype)
         return tf.ensure_shape(values, (None, *examples.shape)), tf.gather(labels, positions)
 
-    at_once = max(1, examples.at_once // batch_size) * batch_size  # are read, then cut: small reads are slow
+    # Examples are read in blocks that are then cut into batches: small reads are slow.
+    at_once = max(1, examples.at_once // batch_size) * batch_size
     orders = tf.data.Dataset.from_generator(order, output_signature=tf.TensorSpec((len(rows),), tf.int64))
     blocks = orders.flat_map(lambda order: tf.data.Dataset.from_tensor_slices(order).batch(at_once))
     batches = blocks.map(batch)
@@ -194,10 +227,11 @@ def _batches(examples: Examples, rows: Rows, batch_size: int, seed: int | None, 
 
 
 def _moments(features: FeatureSet, rows: Rows, params: TopParams) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and variance of each transformed feature, in constant memory; variance one for those that hardly vary.
+    """Computes mean and variance of each transformed feature, each (width,), in constant memory.
 
-    Of the differences from the first image, float32 but added up in float64: so the variance is no small difference
-    of large sums, and that of a constant is 0.
+    Features with a variance up to CONSTANT_VARIANCE get a variance of 1. The sums are of differences from the first
+    image (Chan, Golub and LeVeque, 1983), which are float32 and added up in float64. So the variance is not a small
+    difference of large sums, and that of a constant feature is exactly 0.
     """
     transform = _signed_sqrt if params.transform == "sqrt" else np.asarray
     first = transform(features.read(rows[:1]).astype(np.float32))
@@ -216,6 +250,7 @@ def _signed_sqrt(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _class_weights(labels: NDArray[np.int64], classes: int) -> dict[int, float]:
+    """Returns weights inversely proportional to the classes' shares; their mean over all images is 1."""
     counts = np.bincount(labels, minlength=classes)
     return {label: len(labels) / (classes * int(count)) for label, count in enumerate(counts)}
 
@@ -226,7 +261,10 @@ def _optimiser(params: TopParams) -> keras.optimizers.Optimizer:
 
 
 def _without_traces(saved: Path, path: Path) -> None:
-    """Copies a .keras file without when it was saved and where objects were in memory: equal models are equal files."""
+    """Rewrites a .keras file so that equal models give equal files, and removes the original.
+
+    The time of saving, memory addresses and the times in the zip archive are left out.
+    """
     traces = ("date_saved", "shared_object_id")
     with zipfile.ZipFile(saved) as old, zipfile.ZipFile(path, "w") as new:
         for name in sorted(old.namelist()):

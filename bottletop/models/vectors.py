@@ -21,7 +21,7 @@ from bottletop.split import SplitRow
 
 @dataclass(frozen=True)
 class FeatureSet(Examples):
-    """The features of a dataset with the labels, ids and splits of their images, row for row."""
+    """The features of a dataset with the labels and splits of their images, row for row."""
 
     at_once = 512
 
@@ -31,28 +31,35 @@ class FeatureSet(Examples):
     pooling: Pooling
 
     def recipe(self) -> dict[str, object]:
+        """The settings that, with the images, determine the features."""
         return {**self.manifest.recipe(), "kind": self.kind, "pooling": self.pooling}
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape of one image's features: (width,)."""
         return (self.width,)
 
     def read(self, rows: Rows) -> NDArray[np.float16]:
-        """Feature vectors in the order asked for: float16, (len(rows), features)."""
-        blocks = np.split(rows, range(self.at_once, len(rows), self.at_once))  # pooled maps take many times the memory
+        """Returns the features at these positions, in this order: float16, (len(rows), width).
+
+        Raises:
+            ArtefactError: a feature file ends too early.
+        """
+        # In blocks: before pooling, maps take many times the memory of their vectors.
+        blocks = np.split(rows, range(self.at_once, len(rows), self.at_once))
         parts = [vectors(self._maps(block), self.kind, self.pooling) for block in blocks]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     @property
     def width(self) -> int:
-        """Features per image."""
+        """Number of features per image."""
         if self.kind == "pooled":
             return self.manifest.pooled_shape[0]
         shape = self.manifest.bottleneck_shape or (0,)
         return math.prod(shape) if self.pooling == "flatten" else shape[-1]
 
     def _maps(self, rows: Rows) -> NDArray[np.float16]:
-        """What the files hold of these rows, in the order asked for."""
+        """Reads the stored arrays of these rows, in this order, before any pooling."""
         values = np.empty((len(rows), *self._files[0].shape[1:]), np.float16)
         which = np.searchsorted(self._starts, rows, side="right") - 1
         for shard in np.unique(which).tolist():
@@ -66,12 +73,18 @@ class FeatureSet(Examples):
 
     @functools.cached_property
     def _starts(self) -> NDArray[np.int64]:
-        """The position of each file's first image."""
+        """The position of each file's first image: int64, (files,)."""
         return np.cumsum([0, *(file.shape[0] for file in self._files)])[:-1]
 
 
 def vectors(values: NDArray[np.float16], kind: Kind, pooling: Pooling) -> NDArray[np.float16]:
-    """What a top sees of the backbone's features of this kind: float16, (n, width)."""
+    """Turns stored features into the vectors that a top takes: float16, (n, width).
+
+    Args:
+        values: of kind pooled: (n, features); of kind bottleneck: (n, height, width, channels).
+        kind: the kind of the features.
+        pooling: of the bottleneck; has no effect on pooled features.
+    """
     if kind == "pooled" or pooling == "flatten":
         return values.reshape(len(values), math.prod(values.shape[1:]))
     if pooling == "max":
@@ -80,10 +93,10 @@ def vectors(values: NDArray[np.float16], kind: Kind, pooling: Pooling) -> NDArra
 
 
 def open_features(folder: Path, rows: Sequence[SplitRow], kind: Kind, pooling: Pooling) -> FeatureSet:
-    """The features of a dataset, joined to its split.
+    """Joins the features of a dataset to its split.
 
     Raises:
-        ArtefactError: they are of other images than the split, damaged, or the kind asked for was not extracted.
+        ArtefactError: the features are damaged or of other images than the split, or this kind was not extracted.
     """
     manifest = read_manifest(folder)
     redo = f"run dvc repro extract@{folder.name}"
@@ -106,7 +119,10 @@ def open_features(folder: Path, rows: Sequence[SplitRow], kind: Kind, pooling: P
 
 
 class _File(NamedTuple):
-    """An array on disk. Its rows are read one by one: pages of a mapped file would count as this process' memory."""
+    """An array on disk.
+
+    Rows are read one by one: the pages of a memory-mapped file would count as this process's memory.
+    """
 
     path: Path
     start: int  # bytes before the first row
@@ -114,6 +130,11 @@ class _File(NamedTuple):
     dtype: np.dtype[Any]
 
     def read_into(self, values: NDArray[np.float16], positions: Rows, rows: Rows) -> None:
+        """Reads `rows` of the file into `values`, at `positions`.
+
+        Raises:
+            ArtefactError: the file ends too early.
+        """
         row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
         with self.path.open("rb", buffering=0) as file:
             for position, row in zip(positions.tolist(), rows.tolist(), strict=True):
@@ -122,7 +143,11 @@ class _File(NamedTuple):
 
 
 def _inspect(path: Path) -> _File:
-    """What the header of a whole ``.npy`` file says."""
+    """Reads the header of a ``.npy`` file.
+
+    Raises:
+        ArtefactError: the file is missing, damaged or incomplete.
+    """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         return _File(path, array.offset, array.shape, array.dtype)

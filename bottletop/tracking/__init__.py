@@ -1,1 +1,1 @@
-"""MLflow: live logging, runs, where results come from, the tracking server."""
+"""MLflow tracking: live logging, runs, the origin of results, and the tracking server."""

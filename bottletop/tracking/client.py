@@ -1,4 +1,4 @@
-"""The MLflow server that a web address names: whether it is there, and how to show its address."""
+"""Checks whether an MLflow server answers, and prepares its address for display."""
 
 import sys
 from urllib.parse import urlsplit
@@ -7,13 +7,16 @@ TIMEOUT_S = 2
 
 
 def is_server(uri: str) -> bool:
-    """Whether a tracking URI names a server, not a database."""
+    """Whether a tracking URI names a server rather than a database."""
     return uri.startswith(("http://", "https://"))
 
 
 def answers(address: str) -> bool:
-    """Whether a server answers there in time, if only to ask for a password or to show a certificate of its own."""
-    import ssl  # these take 20 ms, and `sources`, which every command runs, rarely needs them
+    """Whether a server answers at the address within `TIMEOUT_S` seconds.
+
+    HTTP errors, such as a request for a password, and TLS errors, such as a self-signed certificate, count as answers.
+    """
+    import ssl  # these imports take 20 ms; `sources` runs with every command and rarely needs them
     import urllib.error
     import urllib.request
     from http.client import HTTPException
@@ -25,14 +28,15 @@ def answers(address: str) -> bool:
         return True
     except urllib.error.URLError as error:
         return isinstance(error.reason, ssl.SSLError)
-    except (OSError, HTTPException, ValueError):  # no whole answer in time, not a web server, not an address
+    except (OSError, HTTPException, ValueError):  # no complete answer in time, no web server, or no address
         return False
 
 
 def warn_of_silence(uri: str) -> None:
-    """Says at once that the server of a tracking URI is down, and no more.
+    """Prints a warning if the tracking URI names a server that does not answer.
 
-    A pipeline without changes needs none, features extracted meanwhile are kept, and training refuses to start.
+    A warning is enough: a pipeline without changes needs no server, features extracted meanwhile are kept, and training
+    itself refuses to start.
     """
     if is_server(uri) and not answers(uri):
         message = f"no MLflow server answers at {without_password(uri)}, so training will not start"
@@ -40,5 +44,5 @@ def warn_of_silence(uri: str) -> None:
 
 
 def without_password(address: str) -> str:
-    """The address less a user's name, a password and a last slash."""
+    """The address without user name, password and trailing slash."""
     return urlsplit(address)._replace(netloc=urlsplit(address).netloc.rpartition("@")[2]).geturl().rstrip("/")

@@ -1,6 +1,7 @@
-"""The columns that the MLflow UI shows: a saved view, which the UI keeps as a tag of the experiment.
+"""The columns that the MLflow UI shows: a saved view, which the UI stores as a tag of the MLflow experiment.
 
-Without one, its table of runs has neither scores nor params. The format is the UI's own: tests/test_browser.py looks.
+Without such a view, the UI's table of runs shows neither scores nor params. The tag's format is internal to the UI, so
+tests/test_browser.py checks the table in a browser.
 """
 
 import base64
@@ -14,7 +15,7 @@ PARAMS = ("train.epochs", "train.batch_size", "train.learning_rate")
 
 
 def tags() -> dict[str, str]:
-    """The experiment's tag that holds the view, which is called Scores."""
+    """The MLflow experiment's tag that holds the view, which is named Scores."""
     columns = [f"metrics.`{name}`" for name in METRICS] + [f"params.`{name}`" for name in PARAMS]
     state = json.dumps({"selectedColumns": columns})
     packed = "deflate;" + base64.b64encode(zlib.compress(state.encode())).decode()

@@ -1,6 +1,7 @@
-"""Watches a training for MLflow from a process of its own, so that both import their libraries at the same time.
+"""Logs training to MLflow from a second process, so that TensorFlow and MLflow are imported at the same time.
 
-The two share a pipe of lines of JSON. It ends when training does, however that ends: a killed one's run is closed too.
+The processes exchange lines of JSON through pipes. Training's pipe closes when training ends for any reason, so the run
+of a killed training is closed too.
 """
 
 import json
@@ -18,25 +19,28 @@ ENDED = "the process that watches training for MLflow ended, see above: dvc repr
 
 
 class Watcher:
-    """The training's end of the pipe; as a context it ends the run FAILED or KILLED if the block does."""
+    """Training's end of the pipe.
+
+    As a context manager, it ends the run if the block raises: as FAILED after an `Exception`, else as KILLED.
+    """
 
     def __init__(self, dataset: str) -> None:
-        """Starts to open the run."""
+        """Starts the process that opens the run."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bottletop.tracking.live_process", dataset],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # a Ctrl-C is for training, which then closes the pipe
+            start_new_session=True,  # Ctrl-C reaches training only, which then closes the pipe
         )
         self._pipe, self._answer = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
         self._opened = False
 
     def opened(self) -> None:
-        """Waits until the run is there.
+        """Waits until the run is open.
 
         Raises:
-            ArtefactError: the tracking store can't be reached.
+            ArtefactError: the tracking store cannot be reached, or the process has ended.
         """
         problem = json.loads(self._answer.readline() or json.dumps(ENDED))
         if problem:
@@ -44,15 +48,16 @@ class Watcher:
         self._opened = True
 
     def log_epoch(self, entry: Mapping[str, float]) -> None:
-        """Passes on an epoch's entry of the history, its number under "epoch"."""
+        """Sends an epoch's entry of the history, which holds the epoch's number under "epoch"."""
         self._send("log_epoch", entry)
 
     def trained(self, model_digest: str) -> None:
-        """Tells which model came of this run, for `runs.finish` to recognise."""
+        """Sends the digest of the trained model, by which `runs.finish` recognises the run."""
         self._send("trained", model_digest)
 
     def __enter__(self) -> "Watcher":
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was begun is removed
+        # Turn SIGTERM into an exception, so that unfinished files are removed.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -60,11 +65,11 @@ class Watcher:
             self._send("failed" if issubclass(kind, Exception) else "stopped", None)
         with suppress(BrokenPipeError):
             self._pipe.close()
-        if not self._opened:  # it may wait for a server, and ends by itself
+        if not self._opened:  # the process may be waiting for a server; it ends by itself
             return
         if self._process.wait() and kind is None:
             print("live logging ended early: track will log a run of its own", file=sys.stderr)
 
     def _send(self, what: str, value: object) -> None:
-        with suppress(BrokenPipeError):  # the watcher was killed, which is no reason for training to end
+        with suppress(BrokenPipeError):  # the watcher was killed; training continues
             print(json.dumps([what, value]), file=self._pipe, flush=True)

@@ -1,4 +1,4 @@
-"""The process that `live.Watcher` starts: it opens the MLflow run of a training and logs what the pipe brings."""
+"""The process that `live.Watcher` starts: it opens the MLflow run of a training and logs what the pipe delivers."""
 
 import json
 import os
@@ -10,11 +10,12 @@ from bottletop.core.errors import BottletopError, exit_on_error
 
 
 def _watch(dataset: str) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has the run to end: training is told, too, and ends the pipe
+    # SIGTERM is ignored because this process must still end the run. Training gets the signal too, and closes the pipe.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     answer = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # MLflow prints where runs can be seen
+    os.dup2(2, 1)  # MLflow prints links to runs on stdout: they go to stderr, not into the pipe
     from bottletop.tracking.origin import tracked_params
-    from bottletop.tracking.runs import LiveRun  # MLflow, which only this process imports
+    from bottletop.tracking.runs import LiveRun  # imports MLflow, in this process only
 
     try:
         run = LiveRun(dataset, tracked_params(dataset))
@@ -23,7 +24,7 @@ def _watch(dataset: str) -> None:
         return
     what = None
     try:
-        with suppress(BrokenPipeError):  # training was killed meanwhile
+        with suppress(BrokenPipeError):  # training was killed in the meantime
             print(json.dumps(None), file=answer, flush=True)
         for line in sys.stdin:
             what, value = json.loads(line)

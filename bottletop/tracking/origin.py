@@ -1,4 +1,4 @@
-"""Where a result came from: commit, lock, digests, machine and versions, as plain text tags."""
+"""Where a result came from, as plain text tags: commit, digests of dvc.lock, machine and package versions."""
 
 import hashlib
 import importlib.metadata
@@ -12,19 +12,22 @@ from typing import Any
 from bottletop.core.paths import CATALOGUE, PARAMS
 from bottletop.core.settings import read_yaml
 
-STAGES = ("download", "split", "extract", "train", "evaluate")  # whose outputs make a result
-SHORT = 7  # digits of a short commit, or more where that is ambiguous
-MAX_PARAM_LENGTH = 6000  # MLflow's limit
+STAGES = ("download", "split", "extract", "train", "evaluate")  # stages of a dataset whose outputs make a result
+SHORT = 7  # digits of a short commit hash; git uses more where these are ambiguous
+MAX_PARAM_LENGTH = 6000  # characters, MLflow's limit
 PACKAGES = ("bottletop", "dvc", "keras", "mlflow", "tensorflow")
 
 
 def experiment_name() -> str:
-    """The DVC experiment's name, or the commit's short hash for a plain `dvc repro`."""
+    """The DVC experiment's name, or the short commit hash for a plain `dvc repro`.
+
+    Before the first commit it is ``uncommitted``.
+    """
     return os.environ.get("DVC_EXP_NAME") or git("rev-parse", f"--short={SHORT}", "HEAD") or "uncommitted"
 
 
 def origin_tags(dataset: str) -> dict[str, str]:
-    """What is known before anything has run."""
+    """Tags that are known before anything has run: dataset, experiment, commit, machine and versions."""
     commit = os.environ.get("DVC_EXP_BASELINE_REV") or git("rev-parse", "HEAD")
     versions = {f"version.{name}": _version(name) for name in PACKAGES}
     return {
@@ -40,14 +43,22 @@ def origin_tags(dataset: str) -> dict[str, str]:
 
 
 def tracked_params(dataset: str) -> dict[str, Any]:
-    """The sections of params.yaml that say how results are made, and the dataset's source as JSON."""
+    """The params that determine the results, for MLflow to log.
+
+    Returns:
+        Every section of params.yaml except ``datasets``; and under ``source`` the dataset's source in datasets.yaml, as
+        JSON cut to `MAX_PARAM_LENGTH` characters.
+    """
     sections = {section: values for section, values in read_yaml(PARAMS).items() if section != "datasets"}
     source = json.dumps(read_yaml(CATALOGUE)["datasets"][dataset]["source"], ensure_ascii=False)
     return {**sections, "source": source[:MAX_PARAM_LENGTH]}
 
 
 def lock_tags(dataset: str, lock: Path = Path("dvc.lock")) -> dict[str, str]:
-    """A hash of each stage's entry in dvc.lock, and one of all of them: equal for equal inputs and outputs."""
+    """A digest of each stage's entry in dvc.lock, and one of all entries; equal inputs and outputs give equal digests.
+
+    Stages without an entry are left out. A digest is the first 16 hex digits of a SHA-256.
+    """
     stages: dict[str, Any] = read_yaml(lock)["stages"] if lock.exists() else {}
     names = ["weights", *(f"{stage}@{dataset}" for stage in STAGES)]
     entries = {name: json.dumps(stages[name], sort_keys=True) for name in names if name in stages}
@@ -62,11 +73,11 @@ def _short(text: str) -> str:
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # run from a folder that was not installed
+    except importlib.metadata.PackageNotFoundError:  # not installed, such as bottletop run from its source folder
         return "unknown"
 
 
 def git(*arguments: str) -> str:
-    """Git's answer; empty outside a repository or before the first commit."""
+    """Git's output, stripped; empty if git fails, as it does outside a repository or before the first commit."""
     answer = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     return answer.stdout.strip() if answer.returncode == 0 else ""

@@ -1,4 +1,4 @@
-"""Which process an unfinished run belongs to, so that runs of killed ones can be told from live ones."""
+"""Which process an unfinished run belongs to, so that a killed process's run can be told from a live one."""
 
 import json
 import socket
@@ -10,14 +10,17 @@ HOST, PID, STARTED = "bottletop.host", "bottletop.pid", "bottletop.process_start
 
 
 def owner_tags() -> dict[str, str]:
-    """Names the DVC command that runs this stage, or this process where a stage is run by hand."""
+    """Tags that identify the DVC command that runs this stage, or this process if the stage is run by hand."""
     me = psutil.Process()
     process = next((parent for parent in me.parents() if is_dvc(parent)), me)
     return {HOST: socket.gethostname(), PID: str(process.pid), STARTED: f"{process.create_time():.2f}"}
 
 
 def is_gone(tags: dict[str, str]) -> bool:
-    """Whether the process that `owner_tags` named has ended; False for other machines', which can't be known here."""
+    """Whether the process that `owner_tags` identified has ended.
+
+    False for processes of other machines, whose state is unknown here.
+    """
     if tags.get(HOST) != socket.gethostname() or PID not in tags:
         return False
     try:
@@ -28,13 +31,13 @@ def is_gone(tags: dict[str, str]) -> bool:
 
 
 def dvc_commands(root: Path) -> list[int]:
-    """The ids of the DVC processes that run in this repository, its queued and temporary experiments too."""
+    """The ids of the DVC processes that run in the repository at `root`, including queued and temporary experiments."""
     found = []
     for process in psutil.process_iter():
         try:
             if Path(process.cwd()).is_relative_to(root) and is_dvc(process):
                 found.append(process.pid)
-        except psutil.Error:  # ended meanwhile, or another user's
+        except psutil.Error:  # it has ended, or belongs to another user
             continue
     return found
 
@@ -43,7 +46,7 @@ def lock_holders(lock: Path = Path(".dvc/tmp/rwlock")) -> set[int]:
     """The ids of the DVC processes that read or write files of this workspace; some may have ended.
 
     Raises:
-        ValueError: a killed command left the lock half-written.
+        ValueError: the lock is half-written, by a command that is still writing it or was killed.
     """
     try:
         held = json.loads(lock.read_text(encoding="utf-8")) if lock.exists() else {}
@@ -55,9 +58,9 @@ def lock_holders(lock: Path = Path(".dvc/tmp/rwlock")) -> set[int]:
 
 
 def is_dvc(process: psutil.Process) -> bool:
-    """Whether this is the `dvc` command: itself, or Python with its script, its module, or `experiments.alone`."""
+    """Whether this is a `dvc` command: the program, or Python with its script, its module or `experiments.alone`."""
     try:
         program, *arguments = (Path(part).name for part in process.cmdline()[:4] or [""])
-    except psutil.Error:  # another user's
+    except psutil.Error:  # it has ended, or belongs to another user
         return False
     return program == "dvc" or (program.startswith("python") and "dvc" in arguments)

@@ -1,4 +1,4 @@
-"""Experiments as the MLflow store records them: a record for each run."""
+"""Experiments as the MLflow tracking store has them: one record per run."""
 
 import re
 import socket
@@ -13,47 +13,55 @@ from bottletop.tracking.origin import SHORT
 from bottletop.tracking.owner import HOST, is_gone
 from bottletop.tracking.runs import store, tracking_uri
 
-NAMES = 1000  # newest runs whose names are offered for a mistyped one
+NAMES = 1000  # newest runs that are searched for a name, and for suggestions if it is mistyped
 RUN_ID = re.compile("[0-9a-f]{4,32}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One experiment on one dataset."""
+    """One experiment on one dataset: an MLflow run or, where there is none, what DVC knows."""
 
-    experiment: str  # its name, or the short commit for a plain `dvc repro`
+    experiment: str  # its name; for a plain `dvc repro`, the short commit hash or "uncommitted"
     dataset: str
-    baseline: str  # commit, 40 hex digits, or "none"
+    baseline: str  # commit hash, 40 hex digits, or "none"
     started: float  # seconds since 1970
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
-    run_id: str = ""  # empty: not in this MLflow store
-    folder_id: str = ""  # of MLflow's experiment, which holds the dataset's runs
-    status: str = "-"
-    how: str = "-"
-    missing: str = ""  # what it means that this repository has no such experiment
+    run_id: str = ""  # empty if this tracking store has no run of it
+    folder_id: str = ""  # id of the MLflow experiment that holds the dataset's runs
+    status: str = "-"  # of the MLflow run, in lower case, such as "finished"
+    how: str = "-"  # "trained", or "restored" from DVC's run cache
+    missing: str = ""  # what to say if this repository has no such experiment: "removed", "not here" or nothing
 
     @property
     def is_repro(self) -> bool:
-        """Whether a plain `dvc repro` made it, which DVC keeps no experiment of."""
+        """Whether it came from a plain `dvc repro`, for which DVC keeps no experiment."""
         short_commit = len(self.experiment) >= SHORT and self.baseline.startswith(self.experiment)
         return self.experiment == "uncommitted" or short_commit
 
 
 def newest(datasets: Sequence[str] | None, limit: int) -> list[Record]:
-    """The last runs to start, of these datasets or of all.
+    """The runs that started last, newest first.
+
+    Args:
+        datasets: only runs of these; None for all.
+        limit: the maximum number of runs.
 
     Raises:
-        ArtefactError: the tracking store can't be reached.
+        ArtefactError: the tracking store cannot be reached.
     """
     return _search(datasets, "", limit)
 
 
 def matching(name: str) -> list[Record]:
-    """The runs of an experiment, or those whose id begins so; the newest first."""
+    """The runs of the experiment `name` or, if there are none, those whose id begins with `name`; newest first.
+
+    Raises:
+        ArtefactError: the tracking store cannot be reached.
+    """
     if not re.fullmatch(r"[^'\"`\\]+", name):
-        return []  # no name that DVC gives, and it would end MLflow's filter
+        return []  # DVC gives no such names, and a quote would end the text in MLflow's filter
     found = _search(None, f"tags.experiment = '{name}'", NAMES)
     return found or (_search(None, f"attributes.run_id LIKE '{name}%'", NAMES) if RUN_ID.fullmatch(name) else [])
 
@@ -61,7 +69,7 @@ def matching(name: str) -> list[Record]:
 def _search(datasets: Sequence[str] | None, condition: str, limit: int) -> list[Record]:
     uri = tracking_uri()
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        return []  # looking creates nothing
+        return []  # a search must not create the database
     with store() as client:
         folders = _folders(client, datasets)
         if not folders:
@@ -96,7 +104,10 @@ def _record(run: Run) -> Record:
 
 
 def _missing(status: str, tags: dict[str, str]) -> str:
-    """DVC saves an experiment as its command ends, so one that failed or has not ended has none to miss."""
+    """What to say if this repository does not have the run's experiment; empty if it cannot be expected to.
+
+    DVC saves an experiment when its command ends, so there is none for a run that failed or has not ended.
+    """
     if status != "FINISHED" or (tags.get(HOST) == socket.gethostname() and not is_gone(tags)):
         return ""
-    return "removed" if tracking_uri().startswith("sqlite:") else "not here"  # a server knows other clones' runs too
+    return "removed" if tracking_uri().startswith("sqlite:") else "not here"  # servers have other clones' runs too

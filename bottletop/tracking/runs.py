@@ -1,7 +1,8 @@
-"""MLflow runs: `train` opens one and logs each epoch as it ends, `track` finishes it.
+"""MLflow runs: `train` opens a run and logs each epoch as it ends; `track` finishes the run.
 
-Between the two, ``.dvc/tmp/bottletop/<dataset>.json`` in the folder where the stages run names the run and the model
-that came of it. An experiment that DVC restored from its run cache has no such file: `track` gives it a run of its own.
+Between the two stages, ``.dvc/tmp/bottletop/<dataset>.json``, in the folder where the stages run, names the run and the
+model that it trained. An experiment that DVC restored from its run cache has no such file, so `track` creates a run for
+it.
 """
 
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before MLflow is imported
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 take minutes to say that a server can't be reached
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7, the default, take minutes if a server is down
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds
 
 from filelock import FileLock
@@ -31,34 +32,37 @@ from bottletop.tracking.origin import experiment_name, lock_tags, origin_tags
 from bottletop.tracking.owner import is_gone, owner_tags
 
 METRICS_A_REQUEST, PARAMS_A_REQUEST = 1000, 100  # MLflow's limits
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens the UI on training runs, not on chat traces
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then shows training runs first, not chat traces
 
 
 @dataclass(frozen=True)
 class Result:
-    """What `track` logs."""
+    """What `track` logs of one dataset."""
 
     metrics: Mapping[str, float]
-    history: list[dict[str, float]]  # an entry per epoch, its number under "epoch"
-    artefacts: Mapping[str, Path]  # files and folders, by the folder to log them under
+    history: list[dict[str, float]]  # an entry per epoch, with its number under "epoch"
+    artefacts: Mapping[str, Path]  # local file or folder, by the artefact folder to log it in
     model_digest: str  # of the model that was evaluated
     data_digest: str  # of the images' ids
-    weights_digest: str
+    weights_digest: str  # of the backbone's weights, or "none"
 
 
 def tracking_uri() -> str:
-    """``MLFLOW_TRACKING_URI``, else one database in the main repository, whichever folder the stages run in."""
+    """The address of the tracking store.
+
+    ``MLFLOW_TRACKING_URI`` if set; otherwise one database in the main repository, whichever folder the stages run in.
+    """
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{repository() / 'mlflow.db'}"
 
 
 class LiveRun:
-    """A run that training writes to."""
+    """An MLflow run that training logs to while it runs."""
 
     def __init__(self, dataset: str, params: Mapping[str, Any]) -> None:
-        """Opens the run, before anything expensive.
+        """Opens the run, before any expensive work.
 
         Raises:
-            ArtefactError: the tracking store can't be reached.
+            ArtefactError: the tracking store cannot be reached.
         """
         self._link = _link(dataset)
         with store() as self._client:
@@ -68,7 +72,7 @@ class LiveRun:
         write_json(self._link, {"run_id": self._run_id, "model_digest": None})
 
     def log_epoch(self, entry: Mapping[str, float]) -> None:
-        """Logs one epoch; a store that stops answering costs the live curves, not the training."""
+        """Logs one epoch. If the store stops answering, live logging stops and training continues."""
         if self._logging:
             try:
                 self._client.log_batch(self._run_id, _epoch_metrics(entry))
@@ -77,21 +81,28 @@ class LiveRun:
                 print(f"live logging stopped, track will catch up: {error}", file=sys.stderr)
 
     def trained(self, model_digest: str) -> None:
-        """Remembers which model came of this run, for `finish` to recognise."""
+        """Records which model this run trained, so that `finish` recognises it."""
         write_json(self._link, {"run_id": self._run_id, "model_digest": model_digest})
 
     def end(self, status: Literal["FAILED", "KILLED"]) -> None:
-        """Ends the run of a training that no model came of."""
+        """Ends the run of a training that failed or was stopped.
+
+        Raises:
+            ArtefactError: the tracking store cannot be reached.
+        """
         self._link.unlink(missing_ok=True)
         with store() as client:
             client.set_terminated(self._run_id, status)
 
 
 def finish(dataset: str, params: Mapping[str, Any], result: Result) -> str:
-    """Finishes the run that trained this model, or logs a restored experiment as a run of its own; returns its id.
+    """Finishes the run that trained this model, or logs a new run if there is none, as for a restored experiment.
+
+    Returns:
+        The run's id.
 
     Raises:
-        ArtefactError: the tracking store can't be reached.
+        ArtefactError: the tracking store cannot be reached.
     """
     link = _link(dataset)
     opened = read_json(link) if link.exists() else {}
@@ -114,7 +125,7 @@ def finish(dataset: str, params: Mapping[str, Any], result: Result) -> str:
 
 
 def close_abandoned(client: MlflowClient) -> None:
-    """Ends runs as KILLED whose process is gone: a kill -9 leaves no other trace."""
+    """Ends runs as KILLED if their process is gone: a `kill -9` leaves no other trace."""
     experiments = client.search_experiments(filter_string="name LIKE 'bottletop/%'")
     if experiments:
         ids = [experiment.experiment_id for experiment in experiments]
@@ -153,16 +164,19 @@ def _create(client: MlflowClient, dataset: str, params: Mapping[str, Any], owner
 
 
 def _reopen(client: MlflowClient, run_id: str) -> bool:
-    """Whether the run is there to be finished; another command may have ended it when this one's was interrupted."""
+    """Sets the run to RUNNING again; returns whether the run exists.
+
+    If the command that trained was interrupted before `track`, another command may have ended its run.
+    """
     try:
         client.update_run(run_id, status="RUNNING")
-    except MlflowException:  # deleted, or the store is another one now
+    except MlflowException:  # the run was deleted, or the tracking store has changed
         return False
     return True
 
 
 def _epoch_metrics(entry: Mapping[str, float]) -> list[Metric]:
-    """The validation loss first: the MLflow UI compares runs by the first metric that was logged."""
+    """The validation loss comes first: the MLflow UI compares runs by the first metric that was logged."""
     now, epoch = int(time.time() * 1000), int(entry["epoch"])
     names = sorted(entry.keys() - {"epoch"}, reverse=True)
     return [Metric(f"epoch_{name}", entry[name], now, epoch) for name in names]
@@ -170,9 +184,13 @@ def _epoch_metrics(entry: Mapping[str, float]) -> list[Metric]:
 
 @contextmanager
 def store() -> Iterator[MlflowClient]:
-    """A client of the tracking store.
+    """Yields a client of the tracking store.
 
-    Two processes that create an empty database at once leave a broken one, so a local store is opened under a lock.
+    A local store is opened under a lock, because two processes that create a database at the same time leave a broken
+    one.
+
+    Raises:
+        ArtefactError: the tracking store cannot be reached, or refuses a request.
     """
     uri = tracking_uri()
     try:
@@ -199,7 +217,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
     try:
         artefacts = (repository() / "mlartifacts").as_uri() if local else None
         return str(client.create_experiment(name, artefacts, {**KIND, **columns.tags()}))
-    except MlflowException:  # another process was first
+    except MlflowException:  # another process created it first
         found = client.get_experiment_by_name(name)
         if found is None:
             raise
@@ -211,6 +229,7 @@ def _link(dataset: str) -> Path:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields each value of nested mappings with its dotted name, such as ``train.epochs``."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{name}.")

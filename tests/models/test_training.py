@@ -150,7 +150,7 @@ def test_without_patience_all_epochs_are_trained(noise):
 
 
 def test_training_that_diverges_is_refused_and_names_the_learning_rate(easy):
-    with pytest.raises(ParamsError, match=r"lower train\.learning_rate .* got 1000"):
+    with pytest.raises(ParamsError, match=r"diverged with train\.learning_rate 1000.*: lower it in params\.yaml"):
         training.train(easy, simple_params(optimiser="sgd", learning_rate=1000.0, l2=1000.0, epochs=30))
 
 
