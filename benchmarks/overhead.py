@@ -29,8 +29,8 @@ def make(folder: Path, classes: int) -> Path:
         {f"class {number:03}": f"hsl({number * 360 // classes}, 90%, 50%)" for number in range(classes)}
     )
     project = projects.make(folder)
-    shutil.rmtree(folder / "pictures")
-    projects.draw(folder / "pictures", per_class=PICTURES)
+    shutil.rmtree(project / "pictures")
+    projects.draw(project / "pictures", per_class=PICTURES)
     projects.run(project, "dvc", "repro")
     samples.commit(project, "done")
     return project

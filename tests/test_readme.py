@@ -100,7 +100,7 @@ def test_the_commands_of_the_page_on_models_run(project: Path) -> None:
     samples.commit(project, "a second backbone")
     for command in commands(MODELS):
         run(project, "bash", "-c", command)
-    assert [tracked["status"] for tracked in tracked_runs(project)] == ["FINISHED"] * 5
+    assert [tracked["status"] for tracked in tracked_runs(project)] == ["FINISHED"] * 4
 
 
 @pytest.mark.slow

@@ -142,7 +142,7 @@ import numpy as np
 from bottletop.backbones.runtime import tf
 [cpu] = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, 2 * [tf.config.LogicalDeviceConfiguration()])
-from bottletop import floating
+from bottletop.backbones import tensorflow_engine as floating
 from tests.tiny import random_weights
 floating._has_onednn = lambda: True  # else the CPU computes image by image
 for count in (8, 5, 1):

@@ -998,9 +998,10 @@ class TestFiles:
         assert report.only("files").text == "4 outputs and 5 cache objects were not hashed (--quick)"
 
 
-@pytest.fixture(scope="module", name="finished")
-def _finished(finished: small.Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = small.copy(finished, tmp_path_factory.mktemp("checked"))
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of its own: a copy's tracking store names the folder that it was copied from."""
+    project = small.finish(tmp_path_factory.mktemp("checked")).folder
     (project / ".dvc/tmp/site").chmod(0o700)
     return project
 
