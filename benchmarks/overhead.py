@@ -70,7 +70,7 @@ def measure(project: Path, other: Path, rounds: int) -> dict[str, float]:
             ("dvc exp run --temp, nothing changed", project, ("dvc", "exp", "run", "--temp")),
             ("dvc exp run --temp, a train setting changed", project, ("dvc", "exp", "run", "--temp", "-S", change)),
             ("bottletop --help", project, ("bottletop", "--help")),
-            ("import TensorFlow and Keras", project, ("python", "-c", "import bottletop.runtime")),
+            ("import TensorFlow and Keras", project, ("python", "-c", "import bottletop.backbones.runtime")),
         ):
             start = time.perf_counter()
             projects.run(where, *command)
