@@ -43,6 +43,7 @@ def write_model(
     params = simple_params(**{"hidden": [], "dropout": 0.0, "features": "pooled", **changes})
     width, random = WIDTHS[params.features], np.random.default_rng(0)
     moments = _moments(params) if params.standardise else None
+    keras.utils.set_random_seed(0)  # for the hidden layers
     model = top.build(width, len(CLASSES), params, moments)
     last = model.get_layer("classes")
     last.set_weights([random.normal(0, 0.05, last.kernel.shape), random.normal(0, 0.1, len(CLASSES))])
