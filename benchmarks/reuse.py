@@ -16,7 +16,6 @@ from unittest.mock import patch
 
 import numpy as np
 
-from bottletop.backbones import extractor
 from bottletop.backbones.extractor import BFLOAT16, Extractor
 from bottletop.backbones.weights import digest
 from bottletop.core.files import sha256_text
@@ -60,7 +59,7 @@ def main() -> None:
     images = rows(options.images)
     print("| there already | images | seconds | CPU seconds |\n| --- | --- | --- | --- |", flush=True)
     for name, order in (("in the same order", images), ("in another order", images[::-1])):
-        with tempfile.TemporaryDirectory() as folder, patch.object(extractor, "build", side_effect=AssertionError):
+        with tempfile.TemporaryDirectory() as folder, patch.object(Extractor, "__call__", side_effect=AssertionError):
             os.environ["DVC_ROOT"] = folder
             leave(Path(folder), order)
             wanted = [row for row in images if row.label != "class 000"]
