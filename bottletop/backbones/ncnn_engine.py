@@ -95,7 +95,8 @@ class _Step(NamedTuple):
 def _description(backbone: str, weights: Arrays, image_side_px: int) -> str:
     """Returns ncnn's text for a network with the outputs ``pooled`` and ``bottleneck``."""
     steps = [_Step("Input", "images", ()), *(_step(layer, weights) for layer in LAYERS[backbone])]
-    steps = [step._replace(shape=shapes(backbone, image_side_px)[step.name]) for step in steps]
+    found = shapes(backbone, image_side_px)
+    steps = [step._replace(shape=found[step.name]) for step in steps]
     maps = (*named(backbone).earlier, LAYERS[backbone][-1].name)
     pools = []
     for each in maps:

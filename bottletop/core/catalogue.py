@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from bottletop.core.errors import ParamsError
 from bottletop.core.paths import CATALOGUE, repository
-from bottletop.core.settings import Params, load, read_yaml
+from bottletop.core.settings import Params, parse, read_yaml
 
 
 class Source(Params, frozen=True, kw_only=True, dict=True):
@@ -103,7 +103,7 @@ def dataset(name: str) -> Dataset:
     known = (read_yaml(CATALOGUE) or {}).get("datasets") or {}
     if name not in known:
         raise ParamsError(f"dataset {name!r} is not in {CATALOGUE}, which has {', '.join(known)}", "add an entry")
-    return load(Dataset, f"datasets.{name}", CATALOGUE)
+    return parse(Dataset, known[name], f"datasets.{name}", CATALOGUE)
 
 
 def image_side_px(name: str, wanted: int | Literal["auto"]) -> int:

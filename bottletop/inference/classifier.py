@@ -42,7 +42,7 @@ class Classifier:
     probabilities: Callable[[Images], Probabilities]
     explain: Callable[[], heatmaps.Explain]  # builds the heat map function; takes seconds
 
-    def look(self, data: bytes) -> tuple[Image.Image, Images]:
+    def look(self, data: bytes) -> tuple[Image.Image, NDArray[np.uint8]]:
         """Decodes an image file.
 
         Args:

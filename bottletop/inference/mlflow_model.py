@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from numpy.typing import NDArray
 
 from bottletop.core.errors import DataError
 from bottletop.core.parallel import map_ahead
@@ -51,7 +52,7 @@ class Model:
         probabilities = [dict(zip(names, shares, strict=True)) for shares in rows]
         return pd.DataFrame({"class": classes, "probabilities": probabilities})
 
-    def _look(self, row: tuple[int, bytes | str]) -> classifier.Images:
+    def _look(self, row: tuple[int, bytes | str]) -> NDArray[np.uint8]:
         number, data = row
         try:
             return self._classifier.look(_content(data))[1]

@@ -142,17 +142,17 @@ import numpy as np
 from bottletop.backbones.runtime import tf
 [cpu] = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, 2 * [tf.config.LogicalDeviceConfiguration()])
-from bottletop.backbones import tensorflow_engine as floating
+from bottletop.backbones import tensorflow_engine
 from tests.tiny import random_weights
-floating._has_onednn = lambda: True  # else the CPU computes image by image
+tensorflow_engine._has_onednn = lambda: True  # else the CPU computes image by image
 for count in (8, 5, 1):
     images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
     found = []
     for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
         used, device = [], tf.device
         tf.device = lambda name: used.append(name) or device(name)
-        floating._devices = lambda: devices
-        found.append(floating.forward("vgg16", random_weights(), 32, "float32", 8)(images))
+        tensorflow_engine._devices = lambda: devices
+        found.append(tensorflow_engine.forward("vgg16", random_weights(), 32, "float32", 8)(images))
         tf.device = device
         assert set(used) >= set(devices[:count]), used
     for one, two in zip(*found, strict=True):

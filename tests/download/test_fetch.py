@@ -219,30 +219,31 @@ def test_without_a_version_there_is_nothing_to_go_on_from(site, waits):
     assert site.asked == [None, None]
 
 
+def leave_part(site, monkeypatch, size):
+    """Breaks a download off after so many bytes, then shortens the site's file to a MiB; returns its checksum."""
+    site.faults = [{"drop_after": size}]
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    checksum = f"sha256:{hashlib.sha256(DATA[:MIB]).hexdigest()}"
+    with pytest.raises(DataError):
+        fetch([site.url()], checksum)
+    monkeypatch.setattr(module, "ATTEMPTS", 2)
+    site.data = DATA[:MIB]
+    return checksum
+
+
 @pytest.mark.parametrize("tells_size", [True, False])
 def test_a_complete_part_is_downloaded_anew_only_where_the_server_does_not_tell_the_size(
     site, waits, monkeypatch, tells_size
 ):
     """The process ended after the last byte, before the file had its name."""
-    site.faults, site.tells_size = [{"drop_after": MIB}], tells_size
-    monkeypatch.setattr(module, "ATTEMPTS", 1)
-    checksum = f"sha256:{hashlib.sha256(DATA[:MIB]).hexdigest()}"
-    with pytest.raises(DataError):
-        fetch([site.url()], checksum)
-    monkeypatch.setattr(module, "ATTEMPTS", 2)
-    site.data = DATA[:MIB]
+    site.tells_size = tells_size
+    checksum = leave_part(site, monkeypatch, MIB)
     assert fetch([site.url()], checksum).read_bytes() == site.data
     assert site.asked == [None, f"bytes={MIB}-"] + ([] if tells_size else [None])
 
 
 def test_a_part_that_is_longer_than_the_file_is_downloaded_anew(site, waits, monkeypatch):
-    site.faults = [{"drop_after": 2 * MIB}]
-    monkeypatch.setattr(module, "ATTEMPTS", 1)
-    checksum = f"sha256:{hashlib.sha256(DATA[:MIB]).hexdigest()}"
-    with pytest.raises(DataError):
-        fetch([site.url()], checksum)
-    monkeypatch.setattr(module, "ATTEMPTS", 2)
-    site.data = DATA[:MIB]
+    checksum = leave_part(site, monkeypatch, 2 * MIB)
     assert fetch([site.url()], checksum).read_bytes() == site.data
 
 
