@@ -40,6 +40,7 @@ def make(folder: Path) -> Path:
     set_param(project, "split.validation", 0.2)
     set_param(project, "split.test", 0.2)
     set_param(project, "train.epochs", 5)
+    set_param(project, "train.optimiser", "adam")  # a network, which is trained slowly enough to be stopped
     samples.commit(project, "patterns")
     return project
 
