@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 WHERE_ELSE = "put it there, edit its entry in datasets.yaml, or take what a colleague has pushed: dvc repro --pull"
 
+RESTORE = "run bottletop doctor, which prints the command that restores it"  # for outputs that were changed since
+
 
 class BottletopError(Exception):
     """Base of all errors that the user can fix.

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from bottletop.core.errors import ArtefactError
+from bottletop.core.errors import RESTORE, ArtefactError
 
 Row = TypeVar("Row", bound=NamedTuple)
+SUMS = "SHA256SUMS"  # in an output folder: checksums of its files, which `sha256sum -c` reads too
 
 
 @contextmanager
@@ -114,6 +115,27 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
     """Returns the digest of a file's bytes in hex, in constant memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def write_sums(folder: Path, names: Iterable[str]) -> None:
+    """Writes the SHA-256 of some files of a folder to `SUMS`, for `verified`."""
+    write_text(folder / SUMS, "".join(f"{file_digest(folder / name)}  {name}\n" for name in names))
+
+
+def verified(path: Path) -> Path:
+    """Checks that a file has the bytes that its stage wrote, and returns its path.
+
+    DVC does not notice every change: an edit through a hard link also changes the cached object, and a bad disk changes
+    no time. Folders that an earlier version wrote have no `SUMS`; their files are accepted unverified.
+
+    Raises:
+        ArtefactError: the file's SHA-256 is not the one in the `SUMS` beside it.
+    """
+    sums = path.with_name(SUMS)
+    line = f"{file_digest(path)}  {path.name}" if path.exists() else ""
+    if line and sums.exists() and line.encode() not in sums.read_bytes().splitlines():
+        raise ArtefactError(f"{path} was changed after it was written: its SHA-256 is not the one in {sums}", RESTORE)
+    return path
 
 
 def files_below(root: Path) -> Iterator[Path]:

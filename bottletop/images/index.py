@@ -1,5 +1,6 @@
 """The index: the table of a dataset's images, with the place of each image's bytes."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bottletop.core.errors import ArtefactError, DataError
-from bottletop.core.files import read_rows, write_csv
+from bottletop.core.errors import RESTORE, ArtefactError, DataError
+from bottletop.core.files import read_rows, verified, write_csv, write_sums
 from bottletop.images.decoding import decode, square
 
 
@@ -32,12 +33,17 @@ class ImageRow(NamedTuple):
 
 
 def write_index(path: Path, rows: Iterable[ImageRow]) -> None:
-    """Writes the index as CSV."""
+    """Writes the index as CSV, and its checksum beside it."""
     write_csv(path, ImageRow._fields, rows)
+    write_sums(path.parent, [path.name])
 
 
 def read_index(path: Path) -> list[ImageRow]:
-    """Reads the index; its rows are ordered by shard, then by offset."""
+    """Reads the index; its rows are ordered by shard, then by offset.
+
+    Raises:
+        ArtefactError: the index is damaged.
+    """
     return list(Index(path))
 
 
@@ -48,24 +54,24 @@ class Index:
     path: Path
 
     def __iter__(self) -> Iterator[ImageRow]:
-        return read_rows(self.path, ImageRow)
+        return read_rows(verified(self.path), ImageRow)
 
 
 def read_shard(path: Path, rows: Sequence[ImageRow]) -> Iterator[bytes]:
-    """Yields the bytes of each image, read with one `pread` per image.
+    """Yields the bytes of each image, read with one `pread` per image and verified by the image's id, its SHA-256.
 
     Args:
         path: the shard.
         rows: rows of images in this shard.
 
     Raises:
-        ArtefactError: the shard ends before an image does.
+        ArtefactError: the shard ends too early, or an image's bytes are not those that `download` wrote.
     """
     with path.open("rb") as file:
         for row in rows:
             data = os.pread(file.fileno(), row.length, row.offset)
-            if len(data) != row.length:
-                raise ArtefactError(f"{path} ends before {row.source}", "run dvc repro")
+            if hashlib.sha256(data).hexdigest() != row.id:
+                raise ArtefactError(f"{path}: {row.source} is no longer the image that was downloaded", RESTORE)
             yield data
 
 
@@ -86,5 +92,5 @@ def read_square(row: ImageRow, shards: Path, side_px: int) -> NDArray[np.uint8]:
     [data] = read_shard(shards / row.shard, [row])
     try:
         return square(decode(data, side_px), side_px)
-    except DataError as error:  # `download` could decode it, so the shard has changed since
-        raise ArtefactError(f"{row.shard}: {row.source} is damaged ({error})", "run dvc repro") from error
+    except DataError as error:  # `download` could decode it: another version of Pillow, or too little memory
+        raise ArtefactError(f"{row.shard}: {row.source} can't be decoded ({error})", "run dvc repro") from error

@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import io
 from contextlib import suppress
 
@@ -289,11 +290,23 @@ def test_an_index_of_other_columns_is_refused(tmp_path, text):
 
 def test_the_bytes_of_each_row_are_read_from_its_place(tmp_path):
     (tmp_path / "cat-000.tar").write_bytes(b"..first..second")
-    rows = [ROW._replace(offset=9, length=6), ROW._replace(offset=2, length=5)]
+    rows = [row(b"second", offset=9), row(b"first", offset=2)]
     assert list(read_shard(tmp_path / "cat-000.tar", rows)) == [b"second", b"first"]
 
 
-def test_a_shard_that_is_too_short_is_refused_with_the_image(tmp_path):
-    (tmp_path / "cat-000.tar").write_bytes(b"short")
-    with pytest.raises(ArtefactError, match=r"cat-000.tar ends before cat/1.jpg: run dvc repro"):
-        list(read_shard(tmp_path / "cat-000.tar", [ROW._replace(offset=2, length=5)]))
+@pytest.mark.parametrize("content", [b"..fi", b"..fIrst"])
+def test_an_image_whose_bytes_are_not_those_of_its_id_is_refused(tmp_path, content):
+    (tmp_path / "cat-000.tar").write_bytes(content)
+    with pytest.raises(ArtefactError, match=r"cat-000.tar: cat/1.jpg is no longer the image .*: run bottletop doctor"):
+        list(read_shard(tmp_path / "cat-000.tar", [row(b"first", offset=2)]))
+
+
+def test_an_index_that_was_changed_is_refused(tmp_path):
+    write_index(tmp_path / "index.csv", [ROW])
+    (tmp_path / "index.csv").write_text((tmp_path / "index.csv").read_text().replace("cat", "dog"))
+    with pytest.raises(ArtefactError, match=r"index.csv was changed after it was written: .*: run bottletop doctor"):
+        read_index(tmp_path / "index.csv")
+
+
+def row(data, offset):
+    return ROW._replace(id=hashlib.sha256(data).hexdigest(), offset=offset, length=len(data))
