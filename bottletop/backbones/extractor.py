@@ -111,8 +111,15 @@ class Extractor:
         """The network as a function. Only the engine in use is imported: TensorFlow takes seconds and half a gigabyte.
 
         Raises:
-            ArtefactError: a weight is not finite, weights are so large that features may overflow, or ncnn fails.
+            ArtefactError: a weight is missing or not finite, weights are so large that features may overflow, or ncnn
+                fails.
         """
+        try:
+            return self._loaded()
+        except KeyError as error:
+            raise ArtefactError(f"the backbone's weights lack {error}", "run dvc repro weights") from error
+
+    def _loaded(self) -> Forward:
         if not all(np.isfinite(array).all() for array in self._arrays.values()):  # ReLU would hide NaN as 0
             raise ArtefactError("the backbone's weights are not finite", "run dvc repro weights")
         if _may_overflow(self.backbone, self._arrays):

@@ -104,9 +104,12 @@ def read_manifest(folder: Path) -> Manifest:
         ParamsError: a key is missing or unknown, or a value has the wrong type.
     """
     path = verified(folder / MANIFEST)
-    if not path.exists():
-        raise ArtefactError(f"{path} is missing", f"run dvc repro extract@{folder.name}")
-    return parse(Manifest, read_json(path), "manifest", path)
+    try:
+        return parse(Manifest, read_json(path), "manifest", path)
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path} is missing", f"run dvc repro extract@{folder.name}") from error
+    except ValueError as error:
+        raise ArtefactError(f"{path} is not valid JSON ({error})", RESTORE) from error
 
 
 def read_checksums(folder: Path, kind: Kind) -> NDArray[np.uint32]:

@@ -125,8 +125,6 @@ def load_whole(files: Files) -> Whole:
         whole = Whole(model, record, None)
         _require_shapes(files, whole, (whole.image_side_px, whole.image_side_px, 3))
         return whole
-    if not files.weights.exists():
-        raise ArtefactError(f"{files.weights} is missing", f"run dvc repro weights, or dvc pull {files.weights}")
     arrays = weights.load(files.weights)
     whole = Whole(model, record, arrays)
     if record.contract.get("precision") not in ("float32", "bfloat16"):
