@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
 
 from bottletop.core import http_client
 from bottletop.core.errors import DataError
@@ -499,6 +500,16 @@ def test_without_both_credentials_none_are_sent(monkeypatch, given):
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     assert http_client._credentials(KAGGLE) is None
+
+
+def test_a_redirect_away_from_kaggle_loses_the_credentials(monkeypatch):
+    monkeypatch.setenv("KAGGLE_USERNAME", "somebody")
+    monkeypatch.setenv("KAGGLE_KEY", "123")
+    with requests.Session() as session:
+        session.auth = http_client._add_credentials
+        first = http_client._prepared(session, KAGGLE, None)
+        second = http_client._prepared(session, "https://storage.googleapis.com/photos.zip", None)
+    assert [request.headers.get("Authorization") for request in (first, second)] == ["Basic c29tZWJvZHk6MTIz", None]
 
 
 def test_other_servers_never_see_kaggle_credentials(site, monkeypatch):

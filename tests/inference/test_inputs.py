@@ -232,6 +232,16 @@ def test_a_private_address_that_is_named_is_contacted(monkeypatch):
         assert inputs.read(f"{address.replace('127.0.0.1', 'localhost')}/a.png") == PICTURE
 
 
+def test_a_proxy_on_this_machine_may_be_used(monkeypatch):
+    """The proxy looks up the host's name; only its own address is known here."""
+    monkeypatch.delenv("BOTTLETOP_HOSTS")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with server({"http://photos.example/a.png": send(PICTURE)}) as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        assert inputs.read("http://photos.example/a.png") == PICTURE
+
+
 @pytest.mark.parametrize("address", ["http://127.0.0.1\\@example.org/a.png", "http://me:secret@127.0.0.1/a.png"])
 def test_an_address_that_could_be_read_in_two_ways_is_refused(address):
     with pytest.raises(DataError, match="holds") as caught:
