@@ -6,8 +6,8 @@ version that dvc.lock names, and from the commit that experiments start from. Th
 remote, and are linked, not copied. A shard of the same images in the same order is linked as a whole, once all its rows
 are verified.
 
-``rows.csv``, beside the features, has one line per image, in order: the image's id, its shard, and a CRC-32 for each
-kind of features. The checksums reveal rows that a crash left half-written.
+``rows.csv``, beside the features, has one line per image, in order: the image's `pixels_id`, its shard, and a CRC-32
+for each kind of features. The checksums reveal rows that a crash left half-written.
 """
 
 import csv
@@ -228,7 +228,7 @@ def unfinished(folder: Path, manifest: Manifest, images: Iterable[ImageRow]) -> 
                 shutil.rmtree(path, ignore_errors=True)
                 left.remove(path)
         for rev in (None, "HEAD") if (repository() / "dvc.lock").exists() else ():
-            if not all(row.id in found for row in images):
+            if not all(row.pixels_id in found for row in images):
                 found.add(Version(folder, rev, Path(tempfile.mkdtemp(dir=own))))
         yield Work(own / FEATURES, manifest), found
         with replacing(folder) as staging:
