@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from bottletop.core.errors import DataError
 from bottletop.images.formats import RAW_PHOTO, READ, is_heif, is_raw_photo, why_unread
@@ -22,7 +22,6 @@ STRIP_PIXELS = 1 << 20  # images are converted in strips of about this size; bou
 MIN_LEVELS = 16  # of 256 grey levels; 12 bits stored as 16 use the darkest 16 levels only
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # lower than Pillow's own limit; the filter below makes its warning an error
 warnings.simplefilter("error", Image.DecompressionBombWarning)
-PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # 64 MiB; Pillow rejects texts and profiles over 1 MiB
 _TURNS = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -119,7 +118,7 @@ def _open(data: bytes) -> Image.Image:
 
 def _decoded(data: bytes, side_px: int | None) -> Image.Image:
     if data.startswith(b"\x89PNG"):
-        Image.open(io.BytesIO(data), formats=("PNG",)).verify()  # checks the checksums, which decoding does not
+        _verify_png(data)
     with _open(data) as image:
         _check_size(image)
         if is_raw_photo(data, _tags(image)):
@@ -129,6 +128,14 @@ def _decoded(data: bytes, side_px: int | None) -> Image.Image:
         image.load()
         turn, rgb = _turn(image), _rgb(image)
         return rgb if turn is None else rgb.transpose(turn)
+
+
+def _verify_png(data: bytes) -> None:
+    """Verifies a PNG's checksums, which decoding does not, and raises the limit for its texts and colour profiles."""
+    from PIL import PngImagePlugin  # Pillow imports it with the first image
+
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # 64 MiB; Pillow's own limit of 1 MiB is too low
+    Image.open(io.BytesIO(data), formats=("PNG",)).verify()
 
 
 def _check_size(image: Image.Image) -> None:

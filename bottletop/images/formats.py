@@ -47,12 +47,9 @@ _REASONS = (  # the beginning of a file, as a regular expression, and why the fi
     (rb".{4}ftyp(isom|iso\d|mp4|M4V|qt  |3gp|avc1)|\x1aE\xdf\xa3|RIFF.{4}AVI ", "a video, not an image"),
     (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "an archive, not an image"),
 )
-_UNREAD = tuple((re.compile(start, re.DOTALL), reason) for start, reason in _REASONS)
-_STARTS = re.compile(
-    rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF.{4}WEBP|BM.{4}\x00\x00\x00\x00|\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51|.{4}ftyp",
-    re.DOTALL,
+_STARTS = (  # of the formats that are read, except TIFF
+    rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF.{4}WEBP|BM.{4}\x00\x00\x00\x00|\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51|.{4}ftyp"
 )
-_TIFF = re.compile(rb"II[\x2a\x2b]\x00|MM\x00[\x2a\x2b]")
 
 
 def is_heif(data: bytes) -> bool:
@@ -66,12 +63,12 @@ def is_heif(data: bytes) -> bool:
 
 def why_unread(data: bytes) -> str:
     """Returns why a file that Pillow cannot identify is rejected, by the file's first bytes."""
-    for start, reason in _UNREAD:
-        if start.match(data[:2048]):
+    for start, reason in _REASONS:
+        if re.match(start, data[:2048], re.DOTALL):
             return reason
-    if _TIFF.match(data):
+    if re.match(rb"II[\x2a\x2b]\x00|MM\x00[\x2a\x2b]", data):
         return "a damaged TIFF file, or one of a kind that is not read (such as RGB floats); convert it to PNG first"
-    return "truncated or corrupt" if _STARTS.match(data) else "not an image"
+    return "truncated or corrupt" if re.match(_STARTS, data, re.DOTALL) else "not an image"
 
 
 def is_raw_photo(data: bytes, tags: Mapping[int, Any]) -> bool:
