@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bottletop.core.files import replacing
+from bottletop.evaluation import fonts
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
 DPI = 120
@@ -73,6 +74,7 @@ def confusion(matrix: NDArray[np.int64], class_names: Sequence[str], *, normalis
         class_names: in the order of the matrix.
         normalised: show each count as a fraction of its true class.
     """
+    fonts.use_for(class_names)
     names, count = [_short(name) for name in class_names], len(class_names)
     rows = matrix.sum(1, keepdims=True)
     values = matrix / np.maximum(rows, 1) if normalised else matrix
@@ -143,6 +145,7 @@ def mistakes(shown: Sequence[Mistake], total: int) -> Figure:
         shown: the mistakes to draw, the most confident first.
         total: number of mistakes on the test images.
     """
+    fonts.use_for(name for mistake in shown for name in (mistake.label, mistake.predicted))
     columns = 4
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(10, 2.9 * rows + 0.5), layout="constrained")

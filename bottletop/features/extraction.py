@@ -52,16 +52,16 @@ def extract(
     extractor = Extractor(params.backbone, arrays, image_side_px, engine)
     manifest = _manifest(images, weights.digest(arrays), extractor, params)
     with reuse.unfinished(folder, manifest, images) as (work, earlier):
-        known = sum(row.id in earlier for row in images)
+        known = sum(row.pixels_id in earlier for row in images)
         if known:
             print(f"extract: {known:,} of {manifest.rows:,} images were computed before", file=sys.stderr)
         with bar(f"extract ({engine.name}, {engine.precision})", " images", manifest.rows - known) as shown:
             read = partial(read_square, shards=shards, side_px=image_side_px)
             compute = partial(_computed, extractor, read, shown)
-            fresh = compute(row for row in images if row.id not in earlier)
+            fresh = compute(row for row in images if row.pixels_id not in earlier)
             for shard, group in groupby(images, key=lambda row: row.shard):
                 rows = list(group)
-                ids = [row.id for row in rows]
+                ids = [row.pixels_id for row in rows]
                 if not work.link(ids, shard, earlier):
                     work.write(ids, shard, _known_or_computed(rows, earlier, fresh, compute))
 
@@ -84,10 +84,10 @@ def _known_or_computed(
         ArtefactError: the index changed while the extraction ran.
     """
     for row in rows:
-        found = earlier.row(row.id)
+        found = earlier.row(row.pixels_id)
         if found is None:
-            image, found = next(compute([row]) if row.id in earlier else fresh)
-            if image != row.id:
+            image, found = next(compute([row]) if row.pixels_id in earlier else fresh)
+            if image != row.pixels_id:
                 raise ArtefactError("the index of the images changed while this ran", "dvc repro")
         yield found
 
@@ -104,7 +104,7 @@ def _computed(
         bottleneck, pooled = extractor(np.stack([image for _, image in batch]))
         shown.update(len(batch))
         for position, (row, _) in enumerate(batch):
-            yield row.id, {"bottleneck": bottleneck[position], "pooled": pooled[position]}
+            yield row.pixels_id, {"bottleneck": bottleneck[position], "pooled": pooled[position]}
 
 
 def _manifest(images: Iterable[ImageRow], weights_digest: str, extractor: Extractor, params: ExtractParams) -> Manifest:

@@ -1,7 +1,7 @@
 """Features on disk: ``.npy`` files for each shard, one per kind of features, and a manifest that describes them.
 
-``rows.csv``, beside the features, has one line per image, in order: the image's id, its shard, and a CRC-32 for each
-kind of features. The checksums reveal rows that a crash left half-written, or that were changed later.
+``rows.csv``, beside the features, has one line per image, in order: the image's `pixels_id`, its shard, and a CRC-32
+for each kind of features. The checksums reveal rows that a crash left half-written, or that were changed later.
 """
 
 import csv

@@ -225,7 +225,7 @@ def unfinished(folder: Path, manifest: Manifest, images: Iterable[ImageRow]) -> 
                 shutil.rmtree(path, ignore_errors=True)
                 left.remove(path)
         for rev in (None, "HEAD") if (repository() / "dvc.lock").exists() else ():
-            if not all(row.id in found for row in images):
+            if not all(row.pixels_id in found for row in images):
                 found.add(Version(folder, rev, Path(tempfile.mkdtemp(dir=own))))
         yield Work(own / FEATURES, manifest), found
         write_sums(own / FEATURES, (MANIFEST, ROWS))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bottletop.core.errors import RESTORE, ArtefactError, DataError
 from bottletop.core.files import read_rows, verified, write_csv, write_sums
-from bottletop.images.decoding import decode, square
+from bottletop.images.decoding import DEEP_REVISION, decode, is_deep, square
 
 
 class ImageRow(NamedTuple):
@@ -30,6 +30,14 @@ class ImageRow(NamedTuple):
     group: str  # same for all duplicates of an image: first 16 digits of their smallest id
     official: str  # "train", "test", or empty if the dataset has no official split
     source: str  # path in the original archive or folder
+
+    @property
+    def pixels_id(self) -> str:
+        """Identifies the decoded pixels: the id, and for images of more than 8 bits the revision of their decoding.
+
+        Features that were computed before are found again by it.
+        """
+        return f"{self.id}-{DEEP_REVISION}" if is_deep(self.mode) else self.id
 
 
 def write_index(path: Path, rows: Iterable[ImageRow]) -> None:

@@ -10,9 +10,10 @@ from typing import BinaryIO
 
 from bottletop.core.errors import DataError
 from bottletop.core.http_client import get
+from bottletop.images.formats import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 
 STDIN = "-"
-ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+ENDINGS = IMAGE_SUFFIXES | UNREAD_SUFFIXES  # images in formats that are not read become errors that name the format
 MAX_BYTES = 200_000_000  # largest size of an image file
 MAX_DOWNLOAD_BYTES = 100_000_000  # largest size of an image from a web address, which is kept in memory
 MAX_DOWNLOAD_S = 120  # longest time for downloading an image, in seconds
@@ -50,7 +51,7 @@ def read(name: str) -> bytes:
     if _is_address(name):
         return _download(name)
     if os.path.isdir(name):  # noqa: PTH112
-        raise DataError(f"a folder without images ({', '.join(ENDINGS)})")
+        raise DataError(f"a folder without images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     try:
         with Path(name).open("rb") as file:
             return _limited(file)
@@ -65,14 +66,24 @@ def _is_address(argument: str) -> bool:
 
 
 def _in_folder(folder: Path) -> Iterator[str]:
-    """Yields the images of the folder and its subfolders, hidden ones left out; the folder itself if it has none."""
+    """Yields the images of the folder and its subfolders; the folder itself if it has none.
+
+    Other files are counted by their endings on stderr. Hidden files and folders are ignored.
+    """
     found = False
+    others: dict[str, list[str]] = {}  # their names, by ending
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if name.lower().endswith(ENDINGS) and not name.startswith("."):
+            ending = os.path.splitext(name)[1].lower()  # noqa: PTH122 (Path's takes much longer)
+            if ending in ENDINGS and not name.startswith("."):
                 found = True
                 yield str(Path(parent, name))
+            elif not name.startswith("."):
+                others.setdefault(ending or "no ending", []).append(name)
+    if others:
+        kinds = (f"{len(names):,} with {ending} ({names[0]})" for ending, names in sorted(others.items()))
+        print(f"bottletop: {folder}: files that are not images were left out: {', '.join(kinds)}", file=sys.stderr)
     if not found:
         yield str(folder)
 

@@ -7,6 +7,7 @@ import pytest
 
 from bottletop.backbones import extractor
 from bottletop.features.extraction import extract
+from bottletop.images import index
 from bottletop.images.index import ImageRow
 from tests.tiny import POOLED_FEATURES, extract_params, image_shards, pictures, random_weights
 
@@ -178,6 +179,21 @@ def test_another_preprocessing_is_computed_anew(tmp_path, dataset, vgg16, monkey
     monkeypatch.setattr(extractor, "REVISION", extractor.REVISION + 1)
     dataset.extract(tmp_path / "features")
     assert vgg16.computed == 80
+
+
+def test_of_another_decoding_of_deep_images_only_these_are_computed_anew(tmp_path, dataset, vgg16, monkeypatch):
+    modes = ["I;16", "F", "I", *("RGB" for _ in dataset.rows[3:])]
+    dataset.rows = [row._replace(mode=mode) for row, mode in zip(dataset.rows, modes, strict=True)]
+    dataset.killed(tmp_path / "features", vgg16, after=64)
+    monkeypatch.setattr(index, "DEEP_REVISION", index.DEEP_REVISION + 1)
+    dataset.extract(tmp_path / "features")
+    assert vgg16.computed == 16 + 3
+
+
+def test_features_of_8_bit_images_are_registered_by_the_images_id(tmp_path, dataset, vgg16):
+    """As they were before deep images had a revision of their own: caches stay valid."""
+    found = dataset.extract(tmp_path / "features")["rows.csv"].decode().splitlines()
+    assert [line.split(",")[0] for line in found[1:]] == [row.id for row in dataset.rows]
 
 
 def test_pooled_features_are_found_where_the_bottleneck_is_no_longer_wanted(tmp_path, dataset, vgg16):

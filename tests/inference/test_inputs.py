@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.samples import answering
 from bottletop.core.errors import DataError
+from bottletop.images.decoding import decode
 from bottletop.inference import inputs
 from tests import web
 from tests.pictures import png, write_folder
@@ -59,6 +60,34 @@ def test_a_folder_stands_for_its_images_and_those_of_its_subfolders(photos):
     assert list(inputs.find(["photos"])) == [
         "photos/a.PNG", "photos/b.jpg", "photos/more/z.webp", "photos/more/even more/y.gif",
     ]  # fmt: skip
+
+
+def test_files_of_a_folder_that_are_not_images_are_counted_and_named(photos, capsys):
+    write_folder(photos / "photos", {"more/labels.csv": b"", "more/labels2.csv": b"", "LICENSE": b""})
+    list(inputs.find(["photos"]))
+    assert capsys.readouterr().err == (
+        "bottletop: photos: files that are not images were left out: "
+        "2 with .csv (labels.csv), 1 with .txt (notes.txt), 1 with no ending (LICENSE)\n"
+    )
+
+
+def test_nothing_is_said_of_a_folder_of_images(photos, capsys):
+    (photos / "photos/notes.txt").unlink()
+    list(inputs.find(["photos"]))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["a.HEIC", "a.avif", "a.jp2", "a.pgm"])
+def test_phone_photos_and_other_formats_are_images_of_a_folder(tmp_path, name):
+    write_folder(tmp_path, {name: PICTURE})
+    assert list(inputs.find([str(tmp_path)])) == [str(tmp_path / name)]
+
+
+def test_an_image_of_a_format_that_is_not_read_is_found_so_that_its_error_names_it(tmp_path):
+    write_folder(tmp_path, {"scan.dcm": bytes(128) + b"DICM"})
+    [name] = inputs.find([str(tmp_path)])
+    with pytest.raises(DataError, match=r"^a DICOM file: not read; convert it to PNG first$"):
+        decode(inputs.read(name))
 
 
 def test_patterns_are_resolved_where_the_shell_has_not(photos):
