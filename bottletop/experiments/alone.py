@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from bottletop.core.errors import ArtefactError, exit_on_error
+from bottletop.core.errors import ArtefactError, exit_on_error, exit_on_sigterm
 from bottletop.core.paths import repository
 
 STARTING = FileLock(repository() / ".dvc/tmp/bottletop/starting")  # held while an experiment is in the stash
@@ -61,5 +61,6 @@ if __name__ == "__main__":
 
     with exit_on_error("sweep"):
         run_one_each()
+    exit_on_sigterm()
     STARTING.acquire()
     sys.exit(main(sys.argv[2:]))
