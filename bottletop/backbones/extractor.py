@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bottletop.backbones import architectures
 from bottletop.backbones.networks import Forward, Precision, named
-from bottletop.backbones.weights import Arrays
+from bottletop.backbones.weights import Arrays, digest
 from bottletop.core.errors import ArtefactError
 from bottletop.core.parallel import at_least_one, processors
 from bottletop.images.decoding import REVISION
@@ -84,6 +84,11 @@ class Extractor:
         from bottletop.backbones import tensorflow_engine
 
         return tensorflow_engine.shapes(self.backbone, self.image_side_px)
+
+    @property
+    def weights_digest(self) -> str:
+        """The digest of the backbone's weights, for comparison with stored features."""
+        return digest(self._arrays)
 
     @property
     def preprocessing(self) -> str:

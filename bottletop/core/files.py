@@ -26,20 +26,34 @@ SUMS = "SHA256SUMS"  # in an output folder: checksums of its files, which `sha25
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path for a new file or folder, which replaces `path` if the block succeeds.
 
+    A folder cannot take the place of another in one step, so the old one is moved aside first. If the process is killed
+    between these steps, the next call puts the old folder back.
+
     Only one process at a time may write to a path, because leftovers of killed processes are deleted here. DVC's locks
     ensure this.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.unfinished"):  # left by a killed process
-        shutil.rmtree(leftover, ignore_errors=True)
+    _clear_up(path)
     staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".unfinished"))
     try:
         yield staging / path.name
         if path.is_dir():
-            shutil.rmtree(path)
+            path.rename(_aside(path, staging))
         (staging / path.name).replace(path)
     finally:
+        _clear_up(path)
+
+
+def _clear_up(path: Path) -> None:
+    """Puts an old folder back that nothing has replaced, and removes what else an unfinished replacement left."""
+    for staging in path.parent.glob(f".{glob.escape(path.name)}.*.unfinished"):
+        if not path.exists() and _aside(path, staging).exists():
+            _aside(path, staging).rename(path)
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _aside(path: Path, staging: Path) -> Path:
+    return staging / f"{path.name}.old"
 
 
 def write_text(path: Path, text: str) -> None:

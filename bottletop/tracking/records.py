@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from bottletop.tracking.origin import SHORT
+from bottletop.tracking.origin import COMMIT, SHORT
 from bottletop.tracking.owner import HOST, is_gone
 from bottletop.tracking.store import database, store, tracking_uri
 
@@ -89,7 +89,7 @@ def _record(run: Run) -> Record:
     return Record(
         experiment=tags.get("experiment", run.info.run_name),
         dataset=tags.get("dataset", "-"),
-        baseline=tags.get("mlflow.source.git.commit", "none"),
+        baseline=tags.get(COMMIT, "none"),
         started=run.info.start_time / 1000,
         params=run.data.params,
         metrics=run.data.metrics,

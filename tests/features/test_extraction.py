@@ -40,7 +40,10 @@ def fake_backbone(monkeypatch):
 
 
 def run(tmp_path, rows, **changes):
-    extract(rows, tmp_path / "images", random_weights(), SIDE, extract_params(**changes), tmp_path / "features")
+    params = extract_params(**changes)
+    engine = extractor.best_engine(params.backbone, params.precision)
+    backbone = extractor.Extractor(params.backbone, random_weights(), SIDE, engine)
+    extract(rows, tmp_path / "images", backbone, params, tmp_path / "features")
     return {path.name: np.load(path) for path in (tmp_path / "features").glob("*.npy")}
 
 

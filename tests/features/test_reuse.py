@@ -46,8 +46,9 @@ class Dataset:
     def extract(self, target: Path, rows: list[ImageRow] | None = None, **changes) -> dict[str, bytes]:
         """The bytes of each file written."""
         params = extract_params(**{"image_side_px": SIDE, **changes})
-        side = params.image_side_px
-        extract(self.rows if rows is None else rows, self.folder, random_weights(), side, params, target)
+        engine = extractor.best_engine(params.backbone, params.precision)
+        backbone = extractor.Extractor(params.backbone, random_weights(), params.image_side_px, engine)
+        extract(self.rows if rows is None else rows, self.folder, backbone, params, target)
         return {path.name: path.read_bytes() for path in target.iterdir()}
 
     def killed(self, target: Path, vgg16: Backbone, after: int, **changes) -> None:
