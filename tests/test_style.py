@@ -7,7 +7,6 @@ from benchmarks import samples
 
 MOST_LINES, MOST_ARGUMENTS = 40, 5
 EXCEPTIONS = {
-    "download/fetch.py: _continue",
     "models/cnn.py: build",
     "models/finetuning.py: train",
     "models/training.py: finish",
