@@ -1,0 +1,228 @@
+"""The layout of a dataset: which file is an image of which class, split and group, and why the others are not."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from bottletop.core.catalogue import Source, several
+from bottletop.core.errors import DataError
+from bottletop.core.patterns import Match, Pattern, normalised
+from bottletop.download.kinds import is_companion, is_hidden, is_image, is_junk
+from bottletop.download.tables import Names, Row, member_of, read_list, read_table
+
+MIN_MATCHING = 0.95  # fraction of a table's rows, and of a list's lines, that must mean an image
+# A split's name may have other words beside these, such as train_set, seg_test, TestImages and val2017.
+WORDS = {
+    **dict.fromkeys(("train", "training", "trn", "trainval"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "devel", "development"), "validation"),
+    **dict.fromkeys(("test", "testing", "tst"), "test"),
+}
+
+EXCLUDED = "excluded by {!r}"
+BESIDE = "beside the images"
+HIDDEN = "hidden"
+NO_MATCH = "not of the form of `images`"
+NO_LABEL = "without a class in the table"
+NO_LIST = "in none of the lists of splits"
+NOT_WANTED = "class not in `classes`"
+NO_ROW = Row("", "", "", "")
+
+
+class Labelled(NamedTuple):
+    """An image to take."""
+
+    label: str  # display name of the class
+    split: str = ""  # official: "train", "validation", "test", or empty if there is none
+    group: str = ""  # of the user's own, or empty
+
+
+class LeftOut(NamedTuple):
+    """A file that is not taken."""
+
+    reason: str
+    label: str = ""  # class of the folder that the file is in, where that is known
+    lost: bool = False  # the class thereby loses an image, and the user has not asked for it
+
+
+class Layout:
+    """The layout that a dataset's entry describes.
+
+    Args:
+        source: the entry.
+        names: of all files of the dataset; only used if there are tables or lists.
+        texts: bytes of the tables and lists that `members_to_read` names, by name.
+
+    Raises:
+        DataError: a table or list is missing or not readable, or does not fit the images.
+    """
+
+    def __init__(self, source: Source, names: Iterable[str] = (), texts: Mapping[str, bytes] | None = None) -> None:
+        self._source = source
+        self._patterns = [Pattern(text) for text in source.patterns]
+        self._excluded = [Pattern(text) for text in source.excluded]
+        self._display = {normalised(folder): normalised(label) for folder, label in source.names.items()}
+        self._classes = None if source.classes is None else set(map(normalised, source.classes))
+        self._split_names = {normalised(name): split for split, each in source.splits.items() for name in several(each)}
+        self._texts = texts or {}
+        self._rows: dict[str, Row] = {}  # from the table, by image
+        self._listed: dict[str, str] = {}  # split by image, from the lists
+        self._folders: dict[str, str] = {}  # class by folder, of those seen so far
+        self.fitting: set[str] = set()  # the patterns that some file fits
+        self.splits: dict[str, str | None] = {}  # what the dataset calls each split -> the split, None if unknown
+        self.unused: dict[str, list[str]] = {}  # table or list -> its lines that mean no image
+        if source.labels is not None or source.lists:
+            matches = [(name, self._match(name)) for name in names]
+            images = {name: match.number for name, match in matches if isinstance(match, Match)}
+            self._read_table(images)
+            self._read_lists(images)
+
+    def place(self, name: str, problem: str = "") -> Labelled | LeftOut:
+        """Returns what a file is.
+
+        Args:
+            name: path within the archive or folder, with forward slashes; a folder's ends with one.
+            problem: why the file can't be read, if so.
+
+        Raises:
+            DataError: the number in the name is outside `numbered`.
+        """
+        match = self._match(name, problem)
+        if isinstance(match, LeftOut):
+            return match
+        row = self._rows.get(name, None if self._source.labels is None else NO_ROW)
+        label = self._label(name, match, row)
+        if not label:
+            return LeftOut(NO_LABEL)
+        if self._classes is not None and label not in self._classes:
+            return LeftOut(NOT_WANTED)
+        if self._source.lists:
+            split = self._listed.get(name, "" if "train" in self._source.lists else "train")
+            return Labelled(label, split, match.group or "") if split else LeftOut(NO_LIST)
+        group = match.group if row is None or not row.group else row.group
+        return Labelled(label, self._split(match, row), group or "")
+
+    def label_of_folder(self, folder: str) -> str:
+        """Returns the class whose images `images` expects in this folder, or an empty string if there is none."""
+        if folder not in self._folders:
+            matches = [match for pattern in self._patterns if (match := pattern.match_folder(folder)) is not None]
+            label = next((match.label for match in matches if match.label), "")
+            label = "" if is_hidden(folder) else self._display.get(label, label)
+            self._folders[folder] = label if self._classes is None or label in self._classes else ""
+        return self._folders[folder]
+
+    def _match(self, name: str, problem: str = "") -> Match | LeftOut:
+        for pattern in self._excluded:
+            if pattern.match(name) is not None:
+                return LeftOut(EXCLUDED.format(pattern.text))
+        folder = self.label_of_folder(name.rpartition("/")[0])
+        if is_hidden(name):
+            return LeftOut(HIDDEN, folder)
+        if problem:
+            return LeftOut(problem, *self._class_of_unreadable(name, folder))
+        if is_companion(name) or name in self._texts:
+            return LeftOut(BESIDE, folder if is_junk(name) else "")
+        for pattern in self._patterns:
+            match = pattern.match(name)
+            if match is not None:
+                self.fitting.add(pattern.text)
+                return match
+        return LeftOut(NO_MATCH, folder, lost=bool(folder)) if is_image(name) else LeftOut(BESIDE)
+
+    def _class_of_unreadable(self, name: str, folder: str) -> tuple[str, bool]:
+        """Returns the class of a file that can't be read, if it is known, and whether the class loses an image."""
+        if not PurePosixPath(name).suffix:  # a folder, or a link to one
+            label = self.label_of_folder(name.rstrip("/"))
+            return label or folder, bool(folder and not label)
+        matches = [match for pattern in self._patterns if (match := pattern.match(name)) is not None]
+        label = folder or next((match.label for match in matches if match.label), "")
+        return self._display.get(label, label), bool(label)
+
+    def _label(self, name: str, match: Match, row: Row | None) -> str:
+        source = self._source
+        if source.numbered:
+            position = (match.number or 0) - source.first_number
+            count = len(source.numbered) * source.images_per_number
+            if not 0 <= position < count:
+                raise DataError(
+                    f"{name} has the number {match.number}, and `numbered` covers {source.first_number} to "
+                    f"{source.first_number + count - 1}",
+                    "edit numbered, images_per_number or first_number in datasets.yaml, or exclude the file",
+                )
+            return normalised(source.numbered[position // source.images_per_number])
+        label = (match.label or "") if row is None else row.label
+        return self._display.get(label, label)
+
+    def _split(self, match: Match, row: Row | None) -> str:
+        """Returns the official split. Of one with an unknown name, it returns "train", and `check` then raises."""
+        in_table = row is not None and self._source.labels is not None and self._source.labels.split is not None
+        name = row.split if row is not None and in_table else match.split
+        if name is None:
+            return ""
+        if name not in self.splits:
+            self.splits[name] = self._split_names.get(name) or known_split(name)
+        return self.splits[name] or "train"
+
+    def _read_table(self, images: dict[str, int | None]) -> None:
+        if self._source.labels is None:
+            return
+        file = self._source.labels.file
+        names, rows = Names(images.items()), read_table(self._source.labels, self._text(file))
+        for row in rows:
+            found = names.find(row.image)
+            if not found:
+                self.unused.setdefault(file, []).append(row.image)
+            for name in found:
+                if self._rows.setdefault(name, row)[1:] != row[1:]:
+                    raise DataError(f"{name} stands twice in {file}, as {self._rows[name][1:]} and {row[1:]}")
+        self._check_matching(file, len(rows))
+        without = [name for name in images if not self._rows.get(name, NO_ROW).label]
+        if len(without) > (1 - MIN_MATCHING) * len(images):
+            raise DataError(
+                f"{len(without)} of {len(images)} images have no class in {file}, such as {without[0]}",
+                "narrow `images`, exclude them, or edit labels in datasets.yaml",
+            )
+
+    def _read_lists(self, images: dict[str, int | None]) -> None:
+        names = Names(images.items())
+        for split, file in self._source.lists.items():
+            lines = read_list(file, self._text(member_of(file)))
+            for number, line in enumerate(lines):
+                found = names.find_line(line)
+                if not found and number > 0:  # the first line may be a header
+                    self.unused.setdefault(file, []).append(line)
+                for name in found:
+                    if self._listed.setdefault(name, split) != split:
+                        raise DataError(f"{name} is in the lists of two splits, {split} and {self._listed[name]}")
+            if split not in self._listed.values():
+                raise DataError(
+                    f"no line of {file} means an image, such as {lines[0] if lines else 'none'!r}",
+                    "edit `images` or the list's name in datasets.yaml",
+                )
+            self._check_matching(file, len(lines))
+
+    def _check_matching(self, file: str, lines: int) -> None:
+        unused = self.unused.get(file, [])
+        if len(unused) > (1 - MIN_MATCHING) * lines:
+            raise DataError(
+                f"{len(unused)} of {lines} lines of {file} mean no image, such as {unused[0]!r}",
+                "edit `images`, or the table or list, in datasets.yaml",
+            )
+
+    def _text(self, name: str) -> bytes:
+        if name not in self._texts:
+            raise DataError(f"the dataset has no {name}, a list or table in its entry", "edit datasets.yaml")
+        return self._texts[name]
+
+
+def members_to_read(source: Source) -> set[str]:
+    """Returns the names of the tables and lists that a `Layout` needs."""
+    tables = [] if source.labels is None else [source.labels.file]
+    return {*tables, *map(member_of, source.lists.values())}
+
+
+def known_split(name: str) -> str | None:
+    """Returns the split that a name means, such as "test" for ``seg_test``; None if it is unclear."""
+    words = re.findall("[a-z]+", re.sub("([a-z])([A-Z])", r"\1 \2", name).lower())
+    found = {WORDS[word] for word in (re.sub("(set|data|images|imgs)$", "", each) for each in words) if word in WORDS}
+    return found.pop() if len(found) == 1 else None
