@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from bottletop.core.catalogue import Source, several
@@ -22,6 +21,7 @@ WORDS = {
 EXCLUDED = "excluded by {!r}"
 BESIDE = "beside the images"
 HIDDEN = "hidden"
+TWICE = "a second one of this name"
 NO_MATCH = "not of the form of `images`"
 NO_LABEL = "without a class in the table"
 NO_LIST = "in none of the lists of splits"
@@ -81,7 +81,7 @@ class Layout:
         """Returns what a file is.
 
         Args:
-            name: path within the archive or folder, with forward slashes; a folder's ends with one.
+            name: path within the archive or folder, with forward slashes.
             problem: why the file can't be read, if so.
 
         Raises:
@@ -116,10 +116,10 @@ class Layout:
             if pattern.match(name) is not None:
                 return LeftOut(EXCLUDED.format(pattern.text))
         folder = self.label_of_folder(name.rpartition("/")[0])
-        if is_hidden(name):
+        if is_hidden(name) or problem == HIDDEN:
             return LeftOut(HIDDEN, folder)
         if problem:
-            return LeftOut(problem, *self._class_of_unreadable(name, folder))
+            return self._unreadable(name, problem, folder)
         if is_companion(name) or name in self._texts:
             return LeftOut(BESIDE, folder if is_junk(name) else "")
         for pattern in self._patterns:
@@ -129,14 +129,21 @@ class Layout:
                 return match
         return LeftOut(NO_MATCH, folder, lost=bool(folder)) if is_image(name) else LeftOut(BESIDE)
 
-    def _class_of_unreadable(self, name: str, folder: str) -> tuple[str, bool]:
-        """Returns the class of a file that can't be read, if it is known, and whether the class loses an image."""
-        if not PurePosixPath(name).suffix:  # a folder, or a link to one
-            label = self.label_of_folder(name.rstrip("/"))
-            return label or folder, bool(folder and not label)
+    def _unreadable(self, name: str, problem: str, folder: str) -> LeftOut:
+        """Returns the class of what can't be read, if it is known.
+
+        Args:
+            name: of a file, a folder or a link.
+            problem: why it can't be read.
+            folder: the class of the folder that it is in, or empty.
+        """
+        if is_companion(name):
+            return LeftOut(problem)
+        if not is_image(name) and (label := self.label_of_folder(name)):
+            return LeftOut(problem, label)
         matches = [match for pattern in self._patterns if (match := pattern.match(name)) is not None]
         label = folder or next((match.label for match in matches if match.label), "")
-        return self._display.get(label, label), bool(label)
+        return LeftOut(problem, self._display.get(label, label), lost=bool(label) and problem != TWICE)
 
     def _label(self, name: str, match: Match, row: Row | None) -> str:
         source = self._source

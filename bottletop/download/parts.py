@@ -16,7 +16,7 @@ from bottletop.download.archives import Member, members
 from bottletop.download.fetch import fetch, verify
 from bottletop.download.tables import TABLE_SUFFIXES
 
-EMPTY = "empty folder"
+EMPTY = "an empty folder"
 
 
 class Parts:
@@ -56,14 +56,14 @@ def unlisted(root: Path) -> Iterator[Member]:
     """Yields what is in a folder but can't be read or is not looked at, with the reason.
 
     That is hidden files and folders, links that lead nowhere or to a folder that is already in the dataset, and empty
-    folders. A folder's name ends with a slash.
+    folders.
     """
     seen: set[str] = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        name = f"{Path(folder).relative_to(root).as_posix()}/"
+        name = Path(folder).relative_to(root).as_posix()
         if real in seen:
-            yield _unreadable(name, "link to a folder that is already taken")
+            yield _unreadable(name, "a folder that is read already, through a link")
             subfolders.clear()
             continue
         seen.add(real)
@@ -74,7 +74,7 @@ def unlisted(root: Path) -> Iterator[Member]:
             path = Path(folder, file)
             hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
             if hidden or not path.is_file():
-                problem = "hidden" if hidden else "broken link" if path.is_symlink() else "neither file nor folder"
+                problem = "hidden" if hidden else "a broken link"
                 yield _unreadable(path.relative_to(root).as_posix(), problem)
 
 

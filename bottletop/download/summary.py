@@ -24,14 +24,17 @@ def summary(name: str, report: Mapping[str, Any]) -> str:
     if report["duplicate_groups"]:
         lines.append(f"  duplicates: {report['duplicate_groups']:,} groups, each in one split")
     if report["groups_across_official_split"]:
-        lines.append(f"  groups in several official splits: {report['groups_across_official_split']:,}")
+        lines.append(
+            f"  groups in several official splits: {report['groups_across_official_split']:,}; "
+            "split keeps the test's images, then validation's"
+        )
     for reason, count in report["rejected"].items():
-        lines.append(f"  unreadable: {count:,} {reason}; rejected.csv names them")
+        lines.append(f"  unreadable: {count:,} ({reason}), named in rejected.csv")
     for reason, left in report["left_out"].items():
         such = "" if reason == BESIDE or not left["examples"] else f", such as {left['examples'][0]}"
-        lines.append(f"  not taken: {left['files']:,} {reason}{such}")
+        lines.append(f"  left out: {left['files']:,} ({reason}){such}")
     for file, unused in report["unused_lines"].items():
-        lines.append(f"  without an image: {unused['lines']:,} lines of {file}, such as {unused['examples'][0]}")
+        lines.append(f"  no image: {unused['lines']:,} lines of {file}, such as {unused['examples'][0]}")
     return "\n".join(lines)
 
 

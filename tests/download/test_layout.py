@@ -11,6 +11,7 @@ from bottletop.download.layout import (
     HIDDEN,
     NO_MATCH,
     NOT_WANTED,
+    TWICE,
     Labelled,
     Layout,
     LeftOut,
@@ -174,10 +175,13 @@ def test_an_image_of_another_ending_is_lost_to_the_class_of_its_folder():
 @pytest.mark.parametrize(
     ("name", "problem", "expected"),
     [
-        ("cat/1.jpg", "broken link", LeftOut("broken link", "cat", lost=True)),
-        ("cat/1", "broken link", LeftOut("broken link", "cat", lost=True)),
-        ("cat/", "empty folder", LeftOut("empty folder", "cat")),
-        ("cat", "broken link", LeftOut("broken link", "cat")),
+        ("cat/1.jpg", "a broken link", LeftOut("a broken link", "cat", lost=True)),
+        ("cat/1", "a broken link", LeftOut("a broken link", "cat", lost=True)),
+        ("cat/1.jpg", TWICE, LeftOut(TWICE, "cat")),
+        ("cat/1.txt", "a broken link", LeftOut("a broken link")),
+        ("St. Bernard", "an empty folder", LeftOut("an empty folder", "St. Bernard")),
+        ("cat", "a broken link", LeftOut("a broken link", "cat")),
+        ("cat/.1.jpg", HIDDEN, LeftOut(HIDDEN, "cat")),
     ],
 )
 def test_what_cannot_be_read_belongs_to_the_class_of_its_folder(name, problem, expected):
