@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from bottletop.core.catalogue import Source, several
@@ -42,7 +43,8 @@ class LeftOut(NamedTuple):
 
     reason: str
     label: str = ""  # class of the folder that the file is in, where that is known
-    lost: bool = False  # the class thereby loses an image, and the user has not asked for it
+    lost: bool = False  # the class, if there is one, loses an image, and the user has not asked for it
+    deeper: bool = False  # the file is in a folder within that folder, which then may be no class at all
 
 
 class Layout:
@@ -127,7 +129,10 @@ class Layout:
             if match is not None:
                 self.fitting.add(pattern.text)
                 return match
-        return LeftOut(NO_MATCH, folder, lost=bool(folder)) if is_image(name) else LeftOut(BESIDE)
+        if not is_image(name):
+            return LeftOut(BESIDE)
+        around = next(filter(None, (self.label_of_folder(str(each)) for each in PurePosixPath(name).parents[:-1])), "")
+        return LeftOut(NO_MATCH, around, lost=bool(around), deeper=around != folder)
 
     def _unreadable(self, name: str, problem: str, folder: str) -> LeftOut:
         """Returns the class of what can't be read, if it is known.

@@ -22,7 +22,7 @@ def summary(name: str, report: Mapping[str, Any]) -> str:
     if report["own_groups"]:
         lines.append(f"  groups of your own: {report['own_groups']:,}")
     if report["duplicate_groups"]:
-        lines.append(f"  duplicates: {report['duplicate_groups']:,} groups, each in one split")
+        lines.append(f"  groups of duplicates: {report['duplicate_groups']:,}")
     if report["groups_across_official_split"]:
         lines.append(
             f"  groups in several official splits: {report['groups_across_official_split']:,}; "

@@ -34,10 +34,10 @@ class LeftOutFiles:
         self._counts[left.reason] += 1
         if len(self._examples[left.reason]) < EXAMPLES:
             self._examples[left.reason].append(name)
-        if left.label:
+        if left.label and not left.deeper:
             self.classes.add(left.label)
-            if left.lost:
-                self.lost[left.label][left.reason] += 1
+        if left.lost:
+            self.lost[left.label][left.reason] += 1
 
     def reject(self, labels: Iterable[str]) -> None:
         """Counts unreadable images as lost to their classes."""
@@ -101,7 +101,7 @@ def check_classes(source: Source, taken: Mapping[str, int], left_out: LeftOutFil
     listed = {normalised(label) for label in (source.classes or source.numbered)}
     allowed = {normalised(label) for label in source.incomplete}
     failures = {}
-    for label in sorted((left_out.classes | listed) - allowed):
+    for label in sorted((taken.keys() | left_out.classes | listed) - allowed):
         reasons = left_out.lost.get(label, Counter())
         lost, total = reasons.total(), taken.get(label, 0) + reasons.total()
         if not taken.get(label):

@@ -161,7 +161,7 @@ def test_other_names_of_splits_are_given_by_the_entry():
         ("cat/.1.jpg", LeftOut(HIDDEN, "cat")),
         (".ipynb_checkpoints/1.jpg", LeftOut(HIDDEN)),
         ("1.jpg", LeftOut(NO_MATCH)),
-        ("cat/more/1.jpg", LeftOut(NO_MATCH)),
+        ("cat/more/1.jpg", LeftOut(NO_MATCH, "cat", lost=True, deeper=True)),
     ],
 )
 def test_what_is_not_taken_has_a_reason(name, expected):

@@ -26,7 +26,7 @@ def test_the_summary_says_what_was_taken_how_names_were_understood_and_what_was_
         "  photos/dog_1.jpg -> dog",
         "  official splits: test 300, train 1,060 (Testing is test)",
         "  groups of your own: 1,200",
-        "  duplicates: 3 groups, each in one split",
+        "  groups of duplicates: 3",
         "  groups in several official splits: 1; split keeps the test's images, then validation's",
         "  unreadable: 2 (empty file), named in rejected.csv",
         "  left out: 0 (excluded by 'bad/*')",

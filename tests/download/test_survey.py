@@ -108,6 +108,17 @@ def test_a_class_that_loses_images_for_another_ending_stops_the_run_before_any_i
     assert caught.value.fix.endswith("allow it in datasets.yaml: incomplete: [dog]")
 
 
+def test_a_class_that_loses_images_in_folders_of_its_folder_stops_the_run(run):
+    with pytest.raises(DataError, match=r"cat loses 1 of 5 images \(1 not of the form of `images`\)"):
+        run(PETS | {"cat/holiday/1.jpg": jpeg(60)})
+
+
+def test_a_second_copy_of_the_dataset_in_a_folder_makes_no_classes(run):
+    files = {f"{split}/{name}": data for split in ("train", "test") for name, data in PETS.items()}
+    _, report = run(files | {f"data/{name}": data for name, data in files.items()}, **FOLDERS)
+    assert counts(report) == {"not of the form of `images`": 16}
+
+
 def test_a_listed_class_without_images_stops_the_run(run):
     with pytest.raises(DataError, match=r"incomplete:\n  dog has no images"):
         run(PETS, classes=["cat", "dog"])

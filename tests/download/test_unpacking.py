@@ -156,12 +156,12 @@ def test_only_the_wanted_classes_are_taken(run):
 
 
 def test_members_that_do_not_match_are_not_even_rejected_but_counted(run):
-    more = ["readme.txt", "cat/notes.xml", "cat/more/1.jpg", "cat/.DS_Store", ".ipynb_checkpoints/1.jpg"]
+    more = ["readme.txt", "cat/notes.xml", "cat.jpg", "cat/.DS_Store", ".ipynb_checkpoints/1.jpg"]
     _, report = run(PETS | dict.fromkeys(more, b"text"))
     assert (report["files"], report["images"], report["rejected"]) == (13, 8, {})
     assert report["left_out"] == {
         "beside the images": {"files": 2, "examples": ["readme.txt", "cat/notes.xml"]},
-        "not of the form of `images`": {"files": 1, "examples": ["cat/more/1.jpg"]},
+        "not of the form of `images`": {"files": 1, "examples": ["cat.jpg"]},
         "hidden": {"files": 2, "examples": ["cat/.DS_Store", ".ipynb_checkpoints/1.jpg"]},
     }
 
