@@ -1,9 +1,10 @@
 """Replicas of public datasets: 4 classes of 12 images each, in files named as in the real ones.
 
-Each is described in at most eight lines, unpacked, and split as its authors did.
+Each is described as on the page on datasets, unpacked, and split as its authors did.
 """
 
 import io
+import re
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -14,7 +15,8 @@ import pytest
 import yaml
 from scipy.io import savemat
 
-from bottletop.core.catalogue import Source
+from benchmarks import samples
+from bottletop.core.catalogue import Dataset
 from bottletop.core.settings import parse
 from bottletop.download.unpacking import DownloadParams, unpack
 from bottletop.images.index import ImageRow, read_index
@@ -137,98 +139,20 @@ def caltech_101(folder: Path) -> None:
     write_zip(folder / "caltech-101.zip", images | clutter | {"__MACOSX/caltech-101/._x.jpg": b"Mac OS X"})
 
 
-# What makes each, how it is described, and how many images of each class are in train, validation and test.
+# What makes each, and how many images of each class are in train, validation and test.
 DATASETS = {
-    "HAM10000": (
-        ham10000,
-        """
-        parts:
-          - urls: [file:HAM10000_images_part_1.zip]
-          - urls: [file:HAM10000_images_part_2.zip]
-          - urls: [file:HAM10000_metadata.csv]
-        labels: {file: HAM10000_metadata.csv, image: image_id, label: dx, group: lesion_id}
-        """,
-        (8, 2, 2),
-    ),
-    "ISIC 2019": (
-        isic_2019,
-        """
-        parts:
-          - urls: [file:ISIC_2019_Training_Input.zip]
-          - urls: [file:ISIC_2019_Training_GroundTruth.csv]
-        labels: {file: ISIC_2019_Training_GroundTruth.csv, image: image, one_hot: true}
-        """,
-        (8, 2, 2),
-    ),
-    "dogs-vs-cats": (
-        dogs_vs_cats,
-        """
-        urls: [file:train.zip]
-        images: train/{label}.{number}.jpg
-        """,
-        (8, 2, 2),
-    ),
-    "Oxford-IIIT Pet": (
-        oxford_iiit_pet,
-        """
-        parts:
-          - urls: [file:images.tar.gz]
-          - urls: [file:annotations.tar.gz]
-        images: images/{label}_{number}.jpg
-        split_lists: {train: annotations/trainval.txt, test: annotations/test.txt}
-        """,
-        (5, 1, 6),
-    ),
-    "Oxford-102": (
-        oxford_102,
-        """
-        parts:
-          - urls: [file:102flowers.tgz]
-          - urls: [file:imagelabels.mat]
-          - urls: [file:setid.mat]
-        images: jpg/image_{number}.jpg
-        labels: {file: imagelabels.mat, label: labels}
-        split_lists: {train: "setid.mat:trnid", validation: "setid.mat:valid", test: "setid.mat:tstid"}
-        """,
-        (4, 2, 6),
-    ),
-    "Imagenette": (
-        imagenette,
-        """
-        urls: [file:imagenette2.tgz]
-        images: imagenette2/{split}/{label}/*.JPEG
-        splits: {test: val}
-        names: {n01440764: tench, n02102040: English springer, n02979186: cassette player, n03000684: chain saw}
-        """,
-        (6, 2, 4),
-    ),
-    "fruits-360": (
-        fruits_360,
-        """
-        urls: [file:fruits.zip]
-        images: fruits-360/{split}/{label}/*.jpg
-        """,
-        (6, 2, 4),
-    ),
-    "DTD": (
-        dtd,
-        """
-        urls: [file:dtd-r1.0.1.tar.gz]
-        images: dtd/images/{label}/*.jpg
-        split_lists: {train: dtd/labels/train1.txt, validation: dtd/labels/val1.txt, test: dtd/labels/test1.txt}
-        """,
-        (4, 4, 4),
-    ),
-    "Caltech-101": (
-        caltech_101,
-        """
-        urls: [file:caltech-101.zip]
-        images: caltech-101/101_ObjectCategories/{label}/*.jpg
-        exclude: "**/BACKGROUND_Google/*"
-        """,
-        (8, 2, 2),
-    ),
+    "ham10000": (ham10000, (8, 2, 2)),
+    "isic-2019": (isic_2019, (8, 2, 2)),
+    "dogs-vs-cats": (dogs_vs_cats, (8, 2, 2)),
+    "oxford-pets": (oxford_iiit_pet, (5, 1, 6)),
+    "oxford-102": (oxford_102, (4, 2, 6)),
+    "imagenette": (imagenette, (6, 2, 4)),
+    "fruits-360": (fruits_360, (6, 2, 4)),
+    "dtd": (dtd, (4, 4, 4)),
+    "caltech-101": (caltech_101, (8, 2, 2)),
 }
+PAGE = (samples.ROOT / "docs/datasets.md").read_text()
+ENTRIES = {name: text for text in re.findall(r"```yaml\n(.+?)```", PAGE, re.DOTALL) for name in yaml.safe_load(text)}
 
 
 @pytest.fixture(scope="module")
@@ -237,26 +161,29 @@ def unpacked(tmp_path_factory):
 
     @cache
     def unpacked(name: str):
-        folder = tmp_path_factory.mktemp("dataset")
-        make, entry, _ = DATASETS[name]
-        make(folder)
+        folder = tmp_path_factory.mktemp("home")
+        (folder / "Downloads").mkdir()
+        DATASETS[name][0](folder / "Downloads")
         with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(folder)
-            patch.delenv("DVC_ROOT", raising=False)
-            source = parse(Source, yaml.safe_load(entry), "source", Path("datasets.yaml"))
-            report = unpack(source, DownloadParams(max_rejected=0), folder / "out")
+            patch.setenv("HOME", str(folder))
+            report = unpack(entry(name).source, DownloadParams(max_rejected=0), folder / "out")
         return read_index(folder / "out/index.csv"), report
 
     return unpacked
+
+
+def entry(name: str) -> Dataset:
+    return parse(Dataset, yaml.safe_load(ENTRIES[name])[name], name, Path("docs/datasets.md"))
 
 
 def assigned(rows: list[ImageRow]) -> list[SplitRow]:
     return assign_splits(rows, SplitParams(validation=0.2, test=0.2, official_test=True, seed=0))
 
 
-@pytest.mark.parametrize("name", DATASETS)
-def test_it_is_described_in_at_most_eight_lines(name):
-    assert len(DATASETS[name][1].strip().splitlines()) <= 8
+@pytest.mark.parametrize("name", ENTRIES)
+def test_each_entry_of_the_page_is_valid_and_at_most_eight_lines_below_source(name):
+    assert entry(name).title
+    assert len(ENTRIES[name].partition("    source:\n")[2].splitlines()) <= 8
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -272,11 +199,11 @@ def test_it_is_split_as_its_authors_did_and_otherwise_by_the_fractions(unpacked,
     rows, _ = unpacked(name)
     found = Counter((row.label, row.split) for row in assigned(rows))
     for label in {row.label for row in rows}:
-        assert tuple(found[label, split] for split in SPLITS) == DATASETS[name][2]
+        assert tuple(found[label, split] for split in SPLITS) == DATASETS[name][1]
 
 
 def test_the_images_of_a_lesion_of_ham10000_are_in_one_split(unpacked):
-    rows, report = unpacked("HAM10000")
+    rows, report = unpacked("ham10000")
     assert report["own_groups"] == 24
     split_of = {Path(row.source).stem: row.split for row in assigned(rows)}
     names = sorted(split_of)
@@ -286,11 +213,11 @@ def test_the_images_of_a_lesion_of_ham10000_are_in_one_split(unpacked):
 @pytest.mark.parametrize(
     ("name", "labels"),
     [
-        ("Oxford-IIIT Pet", {"Abyssinian", "great_pyrenees", "Egyptian_Mau", "pug"}),
+        ("oxford-pets", {"Abyssinian", "great_pyrenees", "Egyptian_Mau", "pug"}),
         ("dogs-vs-cats", {"cat", "dog", "fox", "owl"}),
-        ("ISIC 2019", {"MEL", "NV", "BCC", "AK"}),
-        ("Oxford-102", {"1", "2", "3", "4"}),
-        ("Imagenette", {"tench", "English springer", "cassette player", "chain saw"}),
+        ("isic-2019", {"MEL", "NV", "BCC", "AK"}),
+        ("oxford-102", {"1", "2", "3", "4"}),
+        ("imagenette", {"tench", "English springer", "cassette player", "chain saw"}),
     ],
 )
 def test_its_classes_have_the_names_that_its_files_tables_or_entry_give(unpacked, name, labels):
