@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from bottletop.core.catalogue import Source, several
+from bottletop.core.catalogue import Labels, Source, several
 from bottletop.core.errors import DataError
 from bottletop.core.patterns import Match, Pattern, normalised
 from bottletop.download.kinds import is_companion, is_hidden, is_image, is_junk
-from bottletop.download.tables import Names, Row, member_of, read_list, read_table
+from bottletop.download.matching import MIN_MATCHING, Names, match_list, match_table
+from bottletop.download.tables import Row, member_of, read_list, read_table
 
-MIN_MATCHING = 0.95  # fraction of a table's rows, and of a list's lines, that must mean an image
 # A split's name may have other words beside these, such as train_set, seg_test, TestImages and val2017.
 WORDS = {
     **dict.fromkeys(("train", "training", "trn", "trainval"), "train"),
@@ -66,6 +66,7 @@ class Layout:
         self._display = {normalised(folder): normalised(label) for folder, label in source.names.items()}
         self._classes = None if source.classes is None else set(map(normalised, source.classes))
         self._split_names = {normalised(name): split for split, each in source.splits.items() for name in several(each)}
+        self._images_only = source.labels is not None and not source.images
         self._texts = texts or {}
         self._rows: dict[str, Row] = {}  # from the table, by image
         self._listed: dict[str, str] = {}  # split by image, from the lists
@@ -76,8 +77,9 @@ class Layout:
         if source.labels is not None or source.lists:
             matches = [(name, self._match(name)) for name in names]
             images = {name: match.number for name, match in matches if isinstance(match, Match)}
-            self._read_table(images)
-            self._read_lists(images)
+            if source.labels is not None:
+                self._rows = self._read_table(source.labels, images)
+            self._listed = self._read_lists(images)
 
     def place(self, name: str, problem: str = "") -> Labelled | LeftOut:
         """Returns what a file is.
@@ -98,11 +100,10 @@ class Layout:
             return LeftOut(NO_LABEL)
         if self._classes is not None and label not in self._classes:
             return LeftOut(NOT_WANTED)
-        if self._source.lists:
-            split = self._listed.get(name, "" if "train" in self._source.lists else "train")
-            return Labelled(label, split, match.group or "") if split else LeftOut(NO_LIST)
-        group = match.group if row is None or not row.group else row.group
-        return Labelled(label, self._split(match, row), group or "")
+        split = self._split(name, match, row)
+        if split is None:
+            return LeftOut(NO_LIST)
+        return Labelled(label, split, (row.group if row is not None else "") or match.group or "")
 
     def label_of_folder(self, folder: str) -> str:
         """Returns the class whose images `images` expects in this folder, or an empty string if there is none."""
@@ -122,7 +123,7 @@ class Layout:
             return LeftOut(HIDDEN, folder)
         if problem:
             return self._unreadable(name, problem, folder)
-        if is_companion(name) or name in self._texts:
+        if is_companion(name) or name in self._texts or (self._images_only and not is_image(name)):
             return LeftOut(BESIDE, folder if is_junk(name) else "")
         for pattern in self._patterns:
             match = pattern.match(name)
@@ -165,61 +166,46 @@ class Layout:
         label = (match.label or "") if row is None else row.label
         return self._display.get(label, label)
 
-    def _split(self, match: Match, row: Row | None) -> str:
-        """Returns the official split. Of one with an unknown name, it returns "train", and `check` then raises."""
-        in_table = row is not None and self._source.labels is not None and self._source.labels.split is not None
-        name = row.split if row is not None and in_table else match.split
-        if name is None:
-            return ""
-        if name not in self.splits:
-            self.splits[name] = self._split_names.get(name) or known_split(name)
-        return self.splits[name] or "train"
+    def _split(self, name: str, match: Match, row: Row | None) -> str | None:
+        """Returns the official split, an empty string if there is none, or None if the image is in no list.
 
-    def _read_table(self, images: dict[str, int | None]) -> None:
-        if self._source.labels is None:
-            return
-        file = self._source.labels.file
-        names, rows = Names(images.items()), read_table(self._source.labels, self._text(file))
-        for row in rows:
-            found = names.find(row.image)
-            if not found:
-                self.unused.setdefault(file, []).append(row.image)
-            for name in found:
-                if self._rows.setdefault(name, row)[1:] != row[1:]:
-                    raise DataError(f"{name} stands twice in {file}, as {self._rows[name][1:]} and {row[1:]}")
-        self._check_matching(file, len(rows))
-        without = [name for name in images if not self._rows.get(name, NO_ROW).label]
+        For a name that is not known, it returns an empty string; `splits` then has None for it.
+        """
+        if self._source.lists:
+            return self._listed.get(name, None if "train" in self._source.lists else "train")
+        in_table = self._source.labels is not None and self._source.labels.split is not None
+        found = row.split if row is not None and in_table else match.split
+        if found is None:
+            return ""
+        if found not in self.splits:
+            self.splits[found] = self._split_names.get(found) or known_split(found)
+        return self.splits[found] or ""
+
+    def _read_table(self, labels: Labels, images: dict[str, int | None]) -> dict[str, Row]:
+        """Returns the row of each image that has one."""
+        rows, unused = match_table(labels.file, read_table(labels, self._text(labels.file)), Names(images.items()))
+        self.unused[labels.file] = unused
+        without = [name for name in images if not rows.get(name, NO_ROW).label]
         if len(without) > (1 - MIN_MATCHING) * len(images):
             raise DataError(
-                f"{len(without)} of {len(images)} images have no class in {file}, such as {without[0]}",
+                f"{len(without)} of {len(images)} images have no class in {labels.file}, such as {without[0]}",
                 "narrow `images`, exclude them, or edit labels in datasets.yaml",
             )
+        return rows
 
-    def _read_lists(self, images: dict[str, int | None]) -> None:
+    def _read_lists(self, images: dict[str, int | None]) -> dict[str, str]:
+        """Returns the split of each image that is in a list."""
         names = Names(images.items())
+        listed: dict[str, str] = {}
         for split, file in self._source.lists.items():
-            lines = read_list(file, self._text(member_of(file)))
-            for number, line in enumerate(lines):
-                found = names.find_line(line)
-                if not found and number > 0:  # the first line may be a header
-                    self.unused.setdefault(file, []).append(line)
-                for name in found:
-                    if self._listed.setdefault(name, split) != split:
-                        raise DataError(f"{name} is in the lists of two splits, {split} and {self._listed[name]}")
-            if split not in self._listed.values():
-                raise DataError(
-                    f"no line of {file} means an image, such as {lines[0] if lines else 'none'!r}",
-                    "edit `images` or the list's name in datasets.yaml",
-                )
-            self._check_matching(file, len(lines))
-
-    def _check_matching(self, file: str, lines: int) -> None:
-        unused = self.unused.get(file, [])
-        if len(unused) > (1 - MIN_MATCHING) * lines:
-            raise DataError(
-                f"{len(unused)} of {lines} lines of {file} mean no image, such as {unused[0]!r}",
-                "edit `images`, or the table or list, in datasets.yaml",
-            )
+            found, unused = match_list(file, read_list(file, self._text(member_of(file))), names)
+            self.unused[file] = unused
+            for name in found:
+                if listed.setdefault(name, split) != split:
+                    raise DataError(
+                        f"{name} is in the lists of two splits, {listed[name]} and {split}", "edit split_lists"
+                    )
+        return listed
 
     def _text(self, name: str) -> bytes:
         if name not in self._texts:

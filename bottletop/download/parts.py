@@ -44,7 +44,9 @@ class Parts:
             yield from members(folder)
             yield from unlisted(folder)
             return
-        path = self._archives.setdefault(part, self._archives.get(part) or _archive(part))
+        if part not in self._archives:
+            self._archives[part] = _archive(part)
+        path = self._archives[part]
         name = PurePosixPath(urlsplit(part.urls[0]).path).name
         if PurePosixPath(name).suffix.lower() in TABLE_SUFFIXES:
             yield Member(name, path.stat().st_size, path.read_bytes)

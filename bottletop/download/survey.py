@@ -54,6 +54,12 @@ class LeftOutFiles:
         return {reason: {"files": count, "examples": self._examples[reason]} for reason, count in self._counts.items()}
 
 
+class _File(NamedTuple):
+    name: str
+    problem: str  # why it can't be read, or empty
+    part: int
+
+
 class Survey(NamedTuple):
     """What was found."""
 
@@ -71,25 +77,31 @@ def survey(source: Source, parts: Parts) -> Survey:
         DataError: no file fits a pattern, a split has an unknown name, a class would be incomplete, or tables, lists
             and images do not fit together.
     """
-    listing, texts = _list(source, parts)
-    layout = Layout(source, (name for name, problem in listing if not problem), texts)
+    files, texts = _list(source, parts)
+    layout = Layout(source, (file.name for file in files if not file.problem), texts)
     wanted: dict[str, Labelled] = {}
+    part_of: dict[str, int] = {}
     left_out = LeftOutFiles()
     for pattern in source.excluded:
         left_out.expect(EXCLUDED.format(pattern))
-    for name, problem in listing:
-        placed = layout.place(name, problem)
+    for file in files:
+        placed = layout.place(file.name, file.problem)
         if isinstance(placed, LeftOut):
-            left_out.add(name, placed)
-        elif name in wanted:
-            left_out.add(name, LeftOut(TWICE))
+            left_out.add(file.name, placed)
+        elif part_of.setdefault(file.name, file.part) != file.part:
+            raise DataError(
+                f"two parts have an image called {file.name}",
+                "give one of them a folder of its own in datasets.yaml, such as under: part2",
+            )
+        elif file.name in wanted:
+            left_out.add(file.name, LeftOut(TWICE))
         else:
-            wanted[name] = placed
+            wanted[file.name] = placed
     _check_patterns(source, layout, left_out)
     _check_splits(source, layout.splits)
     _limit(source, wanted, left_out)
     check_classes(source, Counter(each.label for each in wanted.values()), left_out)
-    return Survey(len(listing), wanted, left_out, layout.splits, layout.unused)
+    return Survey(len(files), wanted, left_out, layout.splits, layout.unused)
 
 
 def check_classes(source: Source, taken: Mapping[str, int], left_out: LeftOutFiles) -> None:
@@ -118,24 +130,18 @@ def check_classes(source: Source, taken: Mapping[str, int], left_out: LeftOutFil
         )
 
 
-def _list(source: Source, parts: Parts) -> tuple[list[tuple[str, str]], dict[str, bytes]]:
-    """Returns the name and the problem, if any, of each file, and the bytes of the tables and lists."""
-    listing = []
+def _list(source: Source, parts: Parts) -> tuple[list[_File], dict[str, bytes]]:
+    """Returns all files, and the bytes of the tables and lists."""
+    files = []
     texts = {}
-    part_of: dict[str, int] = {}
     to_read = members_to_read(source)
     with bar("list", " files") as shown:
         for part, member in parts.members():
             shown.update()
-            if part_of.setdefault(member.name, part) != part:
-                raise DataError(
-                    f"two parts have a file called {member.name}",
-                    "give one of them a folder of its own in datasets.yaml, such as under: part2",
-                )
-            listing.append((member.name, member.problem))
+            files.append(_File(member.name, member.problem, part))
             if member.name in to_read:
                 texts[member.name] = member.read()
-    return listing, texts
+    return files, texts
 
 
 def _check_patterns(source: Source, layout: Layout, left_out: LeftOutFiles) -> None:

@@ -1,16 +1,13 @@
-"""Tables of labels and lists of splits, and which images their lines mean."""
+"""Reads tables of labels and lists of splits."""
 
 import csv
 import io
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from bottletop.core.catalogue import Labels
 from bottletop.core.errors import DataError
 from bottletop.core.patterns import normalised
-from bottletop.download.kinds import IMAGE_SUFFIXES
 
 TABLE_SUFFIXES = {".csv", ".tsv", ".txt", ".mat"}
 
@@ -22,52 +19,6 @@ class Row(NamedTuple):
     label: str  # empty if the row has none, or several
     split: str
     group: str
-
-
-class Names:
-    """Finds the images that a table or list means, by their names with or without ending and folders.
-
-    Args:
-        images: the name of each image, and its number if `images` in datasets.yaml has {number}.
-    """
-
-    def __init__(self, images: Iterable[tuple[str, int | None]]) -> None:
-        self._by_file: dict[str, list[str]] = defaultdict(list)
-        self._by_number: dict[int, list[str]] = defaultdict(list)
-        for name, number in images:
-            path = PurePosixPath(normalised(name))
-            for key in {path.name, path.stem}:
-                self._by_file[key].append(name)
-            if number is not None:
-                self._by_number[number].append(name)
-
-    def find(self, text: str) -> list[str]:
-        """Returns the names that `text` means: none, one, or some that differ only in their ending.
-
-        Raises:
-            DataError: they are in different folders, and `text` does not say in which.
-        """
-        wanted = PurePosixPath(normalised(text.strip().replace("\\", "/")))
-        found = self._by_file.get(wanted.name, [])
-        if not found and wanted.suffix.lower() in IMAGE_SUFFIXES:
-            found = self._by_file.get(wanted.stem, [])
-        found = [name for name in found if _same_folders(normalised(name), wanted)]
-        if not found and text.strip().isdecimal():
-            found = self._by_number.get(int(text), [])
-        if len({name.rpartition("/")[0] for name in found}) > 1:
-            raise DataError(
-                f"{text!r} may be {found[0]} or {found[1]}",
-                "give the folders too, or narrow `images` in datasets.yaml",
-            )
-        return found
-
-    def find_line(self, line: str) -> list[str]:
-        """Returns the images that a line means, whose name is the whole line or one of its columns."""
-        columns = {each.strip() for separator in (",", "\t", ";", None) for each in line.split(separator)}
-        for text in (line, *sorted(columns - {""}, key=lambda text: (-len(text), text))):
-            if found := self.find(text):
-                return found
-        return []
 
 
 def read_table(labels: Labels, data: bytes) -> list[Row]:
@@ -162,12 +113,6 @@ def _is_one(file: str, column: str, value: str) -> bool:
     raise DataError(
         f"{file}: column {column!r} holds {value!r}, not 0 or 1", "name the columns of the classes: one_hot: [a, b]"
     )
-
-
-def _same_folders(name: str, wanted: PurePosixPath) -> bool:
-    folders, wanted_folders = PurePosixPath(name).parts[:-1], wanted.parts[:-1]
-    shared = min(len(folders), len(wanted_folders))
-    return folders[len(folders) - shared :] == wanted_folders[len(wanted_folders) - shared :]
 
 
 def _read_mat(name: str, data: bytes) -> dict[str, list[str]]:

@@ -243,6 +243,15 @@ def test_a_line_may_lack_the_ending_or_folders_or_have_more_of_them_or_other_col
     assert [name for name, split in split_of(rows).items() if split == "test"] == ["cat/1.jpg"]
 
 
+def test_all_lines_have_the_image_in_the_same_column(run):
+    """Else the 1 of a line whose image is missing would mean cat/1.jpg."""
+    images = {f"cat/{number}.jpg": jpeg(number, (32, 24)) for number in range(30)}
+    listed = "".join(f"cat/{number} 1 7\n" for number in range(2, 31))
+    rows, report = run(images | {"test.txt": listed.encode()}, test_list="test.txt")
+    assert [name for name, split in split_of(rows).items() if split != "test"] == ["cat/0.jpg", "cat/1.jpg"]
+    assert report["unused_lines"] == {"test.txt": {"lines": 1, "examples": ["cat/30 1 7"]}}
+
+
 def test_a_line_that_fits_images_in_two_folders_is_an_error(run):
     with pytest.raises(DataError, match=r"'1' may be cat/1.jpg or horse/1.jpg: give the folders too"):
         run(PETS | {"test.txt": b"1\n"}, test_list="test.txt")
@@ -259,7 +268,7 @@ def test_a_list_that_matches_too_few_images_is_an_error(run):
 
 
 def test_an_image_in_the_lists_of_two_splits_is_an_error(run):
-    with pytest.raises(DataError, match=r"cat/1.jpg is in the lists of two splits, validation and test"):
+    with pytest.raises(DataError, match=r"cat/1.jpg is in the lists of two splits, test and validation"):
         run(
             PETS | {"a.txt": b"cat/1\n", "b.txt": b"cat/1\n"},
             split_lists={"test": "a.txt", "validation": "b.txt"},
@@ -282,10 +291,11 @@ def test_parts_are_read_as_one(run, tmp_path):
 
 
 def test_parts_with_equal_names_need_folders_of_their_own(run, tmp_path):
-    train = write_zip(tmp_path / "train.zip", PETS)
-    test = write_zip(tmp_path / "test.zip", {name: jpeg(500 + number) for number, name in enumerate(PETS)})
+    readme = {"readme.txt": b"both have one"}
+    train = write_zip(tmp_path / "train.zip", PETS | readme)
+    test = write_zip(tmp_path / "test.zip", {name: jpeg(500 + n) for n, name in enumerate(PETS)} | readme)
     parts = [{"urls": [f"file:{train}"]}, {"urls": [f"file:{test}"]}]
-    with pytest.raises(DataError, match=r"two parts have a file called cat/0.jpg: .*under: part2"):
+    with pytest.raises(DataError, match=r"two parts have an image called cat/0.jpg: .*under: part2"):
         run({}, parts=parts)
     parts = [{**part, "under": name} for part, name in zip(parts, ("train", "test"), strict=True)]
     _, report = run({}, parts=parts, images="{split}/{label}/*")

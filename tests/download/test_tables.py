@@ -132,7 +132,7 @@ def test_a_few_rows_without_an_image_and_images_without_a_row_are_counted_and_na
             "1 of 8 images have no class in labels.csv",
         ),
         (table(KINDS | {"h": ""}), "1 of 8 images have no class in labels.csv, such as photos/h.jpg"),
-        (table() + "a,dog\n", "photos/a.jpg stands twice in labels.csv, as ('cat', '', '') and ('dog', '', '')"),
+        (table() + "a,dog\n", "photos/a.jpg stands twice in labels.csv, as cat and dog"),
         (table(header="id,class"), "labels.csv has no column 'kind', only id, class: edit labels in datasets.yaml"),
         ("", "labels.csv has no column 'id', only"),
         (b"\xff\xfe\x00", "labels.csv, a list or table of the dataset, is not UTF-8 text"),
