@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -64,21 +64,8 @@ def assign_splits(images: Sequence[ImageRow], params: SplitParams) -> list[Split
     Raises:
         DataError: a class would have no images in one of the splits.
     """
-    split_of = _official_splits(images) if params.official_test else {}
-    official = set(split_of)
-    wanted = {"test": params.test, "validation": params.validation}
-    shares = {split: share for split, share in wanted.items() if split not in split_of.values()}
-    to_divide = [row for row in images if row.group not in official]
-    by_group = defaultdict(list)
-    for row in to_divide:
-        by_group[row.group].append(row)
-    by_label = defaultdict(list)
-    for name, group in by_group.items():
-        by_label[min(row.label for row in group)].append(name)
-    for label, names in sorted(by_label.items()):
-        if len(names) <= len(shares):
-            raise _too_few(label, f"has too few groups for {len(shares) + 1} splits", to_divide)
-        split_of |= _divide({name: len(by_group[name]) for name in names}, shares, params.seed)
+    official = _official_splits(images) if params.official_test else {}
+    split_of = official | _drawn([row for row in images if row.group not in official], params, set(official.values()))
     rows = []
     for row in images:
         split = split_of[row.group]
@@ -109,6 +96,36 @@ def _official_splits(images: Iterable[ImageRow]) -> dict[str, str]:
     for row in images:
         if row.official == "test" or (row.official == "validation" and row.group not in split_of):
             split_of[row.group] = row.official
+    return split_of
+
+
+def _drawn(images: Sequence[ImageRow], params: SplitParams, filled: Set[str]) -> dict[str, str]:
+    """Draws a split for each group of images that is in no official set.
+
+    Args:
+        images: those images.
+        params: shares and seed.
+        filled: splits that official sets fill.
+
+    Returns:
+        The split of each group, by the group's name.
+
+    Raises:
+        DataError: a class has too few groups.
+    """
+    shares = {"test": params.test, "validation": params.validation}
+    shares = {split: share for split, share in shares.items() if split not in filled}
+    by_group = defaultdict(list)
+    for row in images:
+        by_group[row.group].append(row)
+    by_label = defaultdict(list)
+    for name, group in by_group.items():
+        by_label[min(row.label for row in group)].append(name)
+    split_of: dict[str, str] = {}
+    for label, names in sorted(by_label.items()):
+        if len(names) <= len(shares):
+            raise _too_few(label, f"has too few groups for {len(shares) + 1} splits", images)
+        split_of |= _divide({name: len(by_group[name]) for name in names}, shares, params.seed)
     return split_of
 
 

@@ -1,6 +1,6 @@
 """What a file is, judged by its name alone: an image, or something that stands beside images."""
 
-from pathlib import PurePosixPath
+from posixpath import splitext  # pathlib takes several times as long
 
 # Also of kinds that can't be read: such files are then named, not passed over.
 IMAGE_SUFFIXES = {
@@ -17,20 +17,23 @@ JUNK_NAMES = {"thumbs.db", "desktop.ini", "icon\r"}  # written by Windows and ma
 
 def is_image(name: str) -> bool:
     """Returns whether a file has the ending of an image."""
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+    return _ending(name) in IMAGE_SUFFIXES
 
 
 def is_companion(name: str) -> bool:
     """Returns whether a file is surely no image, by its ending or because an archiver or system wrote it."""
-    return PurePosixPath(name).suffix.lower() in COMPANION_SUFFIXES or is_junk(name)
+    return _ending(name) in COMPANION_SUFFIXES or is_junk(name)
 
 
 def is_junk(name: str) -> bool:
     """Returns whether an operating system wrote the file for itself."""
-    path = PurePosixPath(name)
-    return path.name.lower() in JUNK_NAMES or "__MACOSX" in path.parts
+    return name.rpartition("/")[2].lower() in JUNK_NAMES or "__MACOSX/" in name
 
 
 def is_hidden(name: str) -> bool:
     """Returns whether a file, or a folder that it is in, is hidden."""
-    return any(part.startswith(".") for part in PurePosixPath(name).parts)
+    return name.startswith(".") or "/." in name
+
+
+def _ending(name: str) -> str:
+    return splitext(name)[1].lower()
