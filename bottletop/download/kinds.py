@@ -21,18 +21,18 @@ def is_image(name: str) -> bool:
 
 
 def is_companion(name: str) -> bool:
-    """Returns whether a file is surely no image, by its ending or because an archiver or system wrote it."""
+    """Returns whether a file is surely no image, by its ending or because an operating system wrote it for itself."""
     return _ending(name) in COMPANION_SUFFIXES or is_junk(name)
 
 
 def is_junk(name: str) -> bool:
     """Returns whether an operating system wrote the file for itself."""
-    return name.rpartition("/")[2].lower() in JUNK_NAMES or "__MACOSX/" in name
+    return name.rpartition("/")[2].lower() in JUNK_NAMES
 
 
 def is_hidden(name: str) -> bool:
-    """Returns whether a file, or a folder that it is in, is hidden."""
-    return name.startswith(".") or "/." in name
+    """Returns whether a file, or a folder that it is in, is hidden, or is where macOS keeps such files in archives."""
+    return "/." in f"/{name}" or "/__MACOSX/" in f"/{name}/"
 
 
 def _ending(name: str) -> str:

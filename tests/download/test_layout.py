@@ -157,7 +157,7 @@ def test_other_names_of_splits_are_given_by_the_entry():
         ("readme.txt", LeftOut(BESIDE)),
         ("cat/1.xml", LeftOut(BESIDE)),
         ("cat/Thumbs.db", LeftOut(BESIDE, "cat")),
-        ("__MACOSX/cat/1.jpg", LeftOut(BESIDE)),
+        ("__MACOSX/1.jpg", LeftOut(HIDDEN)),
         ("cat/.1.jpg", LeftOut(HIDDEN, "cat")),
         (".ipynb_checkpoints/1.jpg", LeftOut(HIDDEN)),
         ("1.jpg", LeftOut(NO_MATCH)),

@@ -136,7 +136,10 @@ def caltech_101(folder: Path) -> None:
     root = "caltech-101/101_ObjectCategories"
     images = pictures(lambda kind, n: f"{root}/{kind}/image_{n + 1:04}.jpg", kinds)
     clutter = {f"{root}/BACKGROUND_Google/image_{n:04}.jpg": jpeg(900 + n) for n in range(3)}
-    write_zip(folder / "caltech-101.zip", images | clutter | {"__MACOSX/caltech-101/._x.jpg": b"Mac OS X"})
+    write_zip(
+        folder / "caltech-101.zip",
+        images | clutter | {"__MACOSX/caltech-101/101_ObjectCategories/Faces/x.jpg": b"Mac OS X"},
+    )
 
 
 # What makes each, and how many images of each class are in train, validation and test.
