@@ -61,9 +61,7 @@ def project() -> Iterator[Finding]:
     if not names:
         yield problem("datasets in params.yaml is empty", "dvc exp run -S 'datasets=[digits]' # or edit params.yaml")
     for name in names:
-        source = dataset(name).source
-        files = [source.folder] if source.folder else [url for url in source.urls if url.startswith("file:")]
-        missing = [path for path in files if not local_path(path).exists()]
+        missing = [path for path in dataset(name).source.local if not local_path(path).exists()]
         if missing:
             yield warning(
                 f"{name}: {some(missing)} is missing, so its images can't be read again",

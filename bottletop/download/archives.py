@@ -28,6 +28,7 @@ class Member(NamedTuple):
     name: str  # relative, with forward slashes
     size: int  # in bytes, as declared
     read: Callable[[], bytes]  # returns its bytes; works only until the next member is requested
+    problem: str = ""  # why it can't be read, such as "broken link"
 
 
 def members(path: Path) -> Iterator[Member]:

@@ -27,8 +27,8 @@ class ImageRow(NamedTuple):
     height: int  # pixels, as stored in the file
     mode: str  # Pillow's mode: RGB, L, CMYK …
     phash: str  # 64-bit perceptual hash, hex; empty for images without contrast
-    group: str  # same for all duplicates of an image: first 16 digits of their smallest id
-    official: str  # "train", "test", or empty if the dataset has no official split
+    group: str  # same for all duplicates of an image and its own group: first 16 digits of their smallest id
+    official: str  # "train", "validation", "test", or empty if the dataset has no official split
     source: str  # path in the original archive or folder
 
     @property
