@@ -23,6 +23,11 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     results = commands.add_parser("results", help="print the test accuracy of each active dataset")
     results.set_defaults(run=print_results)
+    add = commands.add_parser("add", help="look at a folder or archive of images, and describe it in datasets.yaml")
+    add.add_argument("path", type=Path, metavar="FOLDER-OR-ARCHIVE", help="of images, on this machine")
+    add.add_argument("--name", metavar="NAME", help="of the dataset (the folder's or archive's)")
+    add.add_argument("--activate", action="store_true", help="also add it to datasets in params.yaml")
+    add.set_defaults(run=run_add)
     sweep = commands.add_parser(
         "sweep",
         help="run every combination of some settings, rank them on validation images",
@@ -118,6 +123,13 @@ def print_results() -> None:
         print(f"{dataset}: {values['accuracy']:.1%} test accuracy ({interval}, {images['test']} images)")
         print(f"  report {folder / 'classification_report.txt'}, pictures {folder / 'plots'}")
     print("To compare runs in MLflow: make ui")
+
+
+def run_add(*, path: Path, name: str | None, activate: bool) -> None:
+    """Describes a folder or archive of images in datasets.yaml, by looking at it."""
+    from bottletop.download import entry  # Pillow and numpy take a fifth of a second to import
+
+    entry.add(path, name, activate=activate)
 
 
 def run_sweep(settings: list[str], seeds: int, repeat: int, jobs: int | None) -> None:

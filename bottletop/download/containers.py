@@ -4,8 +4,10 @@ import mimetypes
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import count
 from pathlib import Path, PurePosixPath
+from posixpath import splitext
 
 from bottletop.core.errors import DataError
 from bottletop.core.files import files_below
@@ -64,6 +66,16 @@ def images(files: Mapping[str, Path]) -> Iterator[Member] | None:
     return None
 
 
+def is_image(name: str) -> bool:
+    """Returns whether a file's name ends as those of images do."""
+    return _is_of_images(splitext(name)[1].lower())
+
+
+@cache
+def _is_of_images(ending: str) -> bool:
+    return (mimetypes.guess_type(f"a{ending}")[0] or "").startswith("image/")
+
+
 def _named(splits: Iterator[tuple[str, Iterator[Record]]]) -> Iterator[Member]:
     """Yields the images of all files; their numbers run through all files of a split."""
     numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: count(1))
@@ -75,7 +87,7 @@ def _names_in(archive: Path) -> list[str]:
     """Returns the members' names; none if there are images among them, so that an archive of images is soon left."""
     names = []
     for member in archive_members(archive):
-        if (mimetypes.guess_type(member.name)[0] or "").startswith("image/"):
+        if is_image(member.name):
             return []
         names.append(member.name)
     return names
