@@ -55,10 +55,10 @@ def test_a_folder_is_described_and_its_entry_written(repository, capsys):
 
 
 def test_the_entry_of_an_archive_gives_the_images_that_were_counted(repository):
-    write_zip(repository / "my pets, 100 %.tar.zip", PETS)
-    main(["add", "my pets, 100 %.tar.zip", "--activate"])
-    source = dataset("my-pets-100").source
-    assert local_path(source.urls[0]) == repository / "my pets, 100 %.tar.zip"
+    write_zip(repository / "my pets, 100%25.tar.zip", PETS)
+    main(["add", "my pets, 100%25.tar.zip", "--activate"])
+    source = dataset("my-pets-100-25").source
+    assert local_path(source.urls[0]) == repository / "my pets, 100%25.tar.zip"
     unpack(source, DownloadParams(max_rejected=0), repository / "out")
     rows = read_index(repository / "out/index.csv")
     assert sorted((row.official, row.label, row.source) for row in rows) == sorted(
