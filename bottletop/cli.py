@@ -23,6 +23,11 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     results = commands.add_parser("results", help="print the test accuracy of each active dataset")
     results.set_defaults(run=print_results)
+    add = commands.add_parser("add", help="look at a folder or archive of images, and describe it in datasets.yaml")
+    add.add_argument("path", type=Path, metavar="FOLDER-OR-ARCHIVE", help="of images, on this machine")
+    add.add_argument("--name", metavar="NAME", help="of the dataset (the folder's or archive's)")
+    add.add_argument("--activate", action="store_true", help="also add it to datasets in params.yaml")
+    add.set_defaults(run=run_add)
     _add_experiments(commands)
     _add_prediction(commands)
     doctor = commands.add_parser("doctor", help="check this clone, and say what mends what is wrong")
@@ -122,6 +127,13 @@ def print_results(_: Namespace) -> None:
         print(f"{dataset}: {values['accuracy']:.1%} test accuracy ({interval}, {images['test']} images)")
         print(f"  report {folder / 'classification_report.txt'}, pictures {folder / 'plots'}")
     print("To compare runs in MLflow: make ui")
+
+
+def run_add(options: Namespace) -> None:
+    """Describes a folder or archive of images in datasets.yaml, by looking at it."""
+    from bottletop.download import entry  # Pillow and numpy take a fifth of a second to import
+
+    entry.add(options.path, options.name, activate=options.activate)
 
 
 def run_sweep(options: Namespace) -> None:
