@@ -165,8 +165,10 @@ def _problem(path: Path) -> str:
         return HIDDEN
     try:
         mode = path.stat().st_mode
-    except OSError as error:
-        return "a broken link" if path.is_symlink() else f"unreadable ({error.strerror})"
+    except PermissionError:
+        return "a file that you may not read"
+    except OSError:
+        return "a broken link"
     if stat.S_ISDIR(mode):
         return _FOLDER
     if not stat.S_ISREG(mode):

@@ -324,8 +324,9 @@ def _safe(name: str, archive: str) -> str:
     Raises:
         DataError: the name is absolute or leads out of the archive.
     """
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if parts and (parts[0] == "/" or ".." in parts or ":" in parts[0]):
+    name = name.replace("\\", "/")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if name.startswith("/") or ".." in parts or (parts and ":" in parts[0]):
         raise DataError(f"{archive}: the member name {name!r} leaves the archive: refused")
     return _visible("/".join(parts))
 

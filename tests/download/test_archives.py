@@ -615,12 +615,14 @@ def test_broken_links_and_pipes_in_a_folder_are_named(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_files_and_folders_that_may_not_be_read_are_named(tmp_path):
-    path = write_folder(tmp_path, {"cat/1.jpg": b"one", "cat/2.jpg": b"two", "dog/1.jpg": b"one"})
+    path = write_folder(tmp_path, {"cat/1.jpg": b"one", "cat/2.jpg": b"two", "dog/1.jpg": b"one", "fox/1.jpg": b"one"})
     (path / "cat/2.jpg").chmod(0)
     (path / "dog").chmod(0)
+    (path / "fox").chmod(0o444)
     assert contents(path) == {"cat/1.jpg": b"one"}
     assert problems(path) == {
         "cat/2.jpg": "a file that you may not read",
+        "fox/1.jpg": "a file that you may not read",
         "dog": "a folder that cannot be read (Permission denied)",
     }
 

@@ -154,7 +154,7 @@ def test_members_that_do_not_match_are_not_even_rejected(run):
     assert (report["images"], report["rejected"]) == (8, {})
 
 
-LABELS = ["lily of the valley", "colt's foot", "crème brûlée", "猫", "a,b", 'say "cheese"', "..x", "Cat", "cat", "CAT"]
+LABELS = ["lily of the valley", "colt's foot", "crème brûlée", "猫", "a,b", 'say "cheese"', "x..", "Cat", "cat", "CAT"]
 
 
 @pytest.mark.parametrize("write", [write_zip, write_tar])
@@ -321,7 +321,7 @@ def test_nothing_is_written_when_no_file_matches(tmp_path):
 def test_nothing_is_written_when_the_archive_is_cut_off(tmp_path, write):
     path = write(tmp_path / "pets.tar.gz", PETS)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert "is not a whole tar, tar.gz or zip" in failing(tmp_path, path)
+    assert "is damaged or cut off" in failing(tmp_path, path)
 
 
 def test_nothing_is_written_when_an_archive_tries_to_escape(tmp_path):
@@ -335,7 +335,7 @@ def test_nothing_is_written_when_the_last_member_is_a_link(tmp_path):
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     with tarfile.open(path, "a") as archive:
         archive.addfile(link, io.BytesIO())
-    assert "is a link, device or sparse file: refused" in failing(tmp_path, path)
+    assert "'cat/link.jpg' is a link, so it cannot be used" in failing(tmp_path, path)
 
 
 def test_nothing_is_written_when_the_checksum_is_wrong(tmp_path):
