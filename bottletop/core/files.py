@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from bottletop.core.errors import RESTORE, ArtefactError
+
+HIDDEN = "hidden"
+EMPTY_FOLDER = "an empty folder"
+_FOLDER = "a folder"
 
 Row = TypeVar("Row", bound=NamedTuple)
 SUMS = "SHA256SUMS"  # in an output folder: checksums of its files, which `sha256sum -c` reads too
@@ -153,19 +158,55 @@ def verified(path: Path) -> Path:
 
 
 def files_below(root: Path) -> Iterator[Path]:
-    """Yields the files below `root`, sorted within each folder.
+    """Yields the files below `root` that can be read, in the order of `entries_below`."""
+    return (path for path, problem in entries_below(root) if not problem)
 
-    Hidden files and folders are skipped. Links to folders are followed, but each folder is visited only once.
+
+def entries_below(root: Path) -> Iterator[tuple[Path, str]]:
+    """Yields each file below `root`, sorted within each folder, with an empty string.
+
+    Whatever else is there comes with the reason why it is no file to read: it is hidden, a broken link, a pipe, an
+    empty folder, or may not be read. Links to folders are followed, but each folder is read only once, and hidden ones
+    never.
     """
-    seen = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
+    read: set[str] = set()
+    folders = [root]
+    while folders:
+        folder = folders.pop()
         real = os.path.realpath(folder)
-        if real in seen:
-            subfolders.clear()
+        if real in read:
+            yield folder, "a folder that is read already, through a link"
             continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(name for name in names if not name.startswith(".")):
-            file = Path(folder, name)
-            if file.is_file():
-                yield file
+        read.add(real)
+        try:
+            entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+        except OSError as error:
+            yield folder, f"a folder that cannot be read ({error.strerror})"
+            continue
+        if not entries and folder != root:
+            yield folder, EMPTY_FOLDER
+        problems = {entry: _problem(entry) for entry in entries}
+        yield from ((entry, problem) for entry, problem in problems.items() if problem != _FOLDER)
+        folders.extend(entry for entry in reversed(entries) if problems[entry] == _FOLDER)
+
+
+def hidden(name: str) -> bool:
+    """Returns whether a file or folder of this name is hidden, or is where macOS keeps such files in archives."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _problem(path: Path) -> str:
+    """Returns why `path` is not a file that can be read; empty if it is one."""
+    if hidden(path.name):
+        return HIDDEN
+    try:
+        mode = path.stat().st_mode
+    except PermissionError:
+        return "a file that you may not read"
+    except OSError:
+        return "a broken link"
+    if stat.S_ISDIR(mode):
+        return _FOLDER
+    if not stat.S_ISREG(mode):
+        return "a pipe, socket or device"
+    return "" if os.access(path, os.R_OK) else "a file that you may not read"

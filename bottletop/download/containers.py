@@ -1,19 +1,17 @@
 """Finds the files that hold many images each: Parquet, IDX and the binary version of CIFAR."""
 
-import mimetypes
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from functools import cache
 from itertools import count
 from pathlib import Path, PurePosixPath
-from posixpath import splitext
 
 from bottletop.core.errors import DataError
 from bottletop.core.files import files_below
 from bottletop.download import cifar, idx
 from bottletop.download.archives import MAX_MEMBER_BYTES, Member
 from bottletop.download.archives import members as archive_members
+from bottletop.download.kinds import is_image
 from bottletop.download.records import Record, members
 
 PARQUET = b"PAR1"  # the first bytes of a Parquet file
@@ -39,11 +37,11 @@ def opened(path: Path) -> Iterator[Member] | None:
     with path.open("rb") as file:
         if file.read(len(PARQUET)) == PARQUET:
             return images({f"{path.stem}.parquet": path})
-    if _is_container(path.name):
+    if is_container(path.name):
         return images({path.name: path})
     names = _names_in(path)
     cifar.refuse_pickles(names)
-    return _unpacked(path) if any(map(_is_container, names)) else None
+    return _unpacked(path) if any(map(is_container, names)) else None
 
 
 def images(files: Mapping[str, Path]) -> Iterator[Member] | None:
@@ -66,16 +64,6 @@ def images(files: Mapping[str, Path]) -> Iterator[Member] | None:
     return None
 
 
-def is_image(name: str) -> bool:
-    """Returns whether a file's name ends as those of images do."""
-    return _is_of_images(splitext(name)[1].lower())
-
-
-@cache
-def _is_of_images(ending: str) -> bool:
-    return (mimetypes.guess_type(f"a{ending}")[0] or "").startswith("image/")
-
-
 def _named(splits: Iterator[tuple[str, Iterator[Record]]]) -> Iterator[Member]:
     """Yields the images of all files; their numbers run through all files of a split."""
     numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: count(1))
@@ -89,11 +77,13 @@ def _names_in(archive: Path) -> list[str]:
     for member in archive_members(archive):
         if is_image(member.name):
             return []
-        names.append(member.name)
+        if not member.problem:
+            names.append(member.name)
     return names
 
 
-def _is_container(name: str) -> bool:
+def is_container(name: str) -> bool:
+    """Returns whether a file's name is that of a Parquet, IDX or CIFAR file."""
     if PurePosixPath(name).name.startswith("."):  # such as those that macOS adds to archives
         return False
     return name.endswith(".parquet") or bool(idx.NAMES.search(name) or cifar.NAMES.search(name))
@@ -104,7 +94,7 @@ def _unpacked(archive: Path) -> Iterator[Member]:
     with tempfile.TemporaryDirectory() as folder:
         files = {}
         for member in archive_members(archive):
-            if not _is_container(member.name):
+            if member.problem or not is_container(member.name):
                 continue
             if member.size > MAX_MEMBER_BYTES:
                 raise DataError(

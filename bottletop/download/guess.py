@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from bottletop.core.errors import DataError
 from bottletop.core.files import replacing
 from bottletop.download.archives import MAX_MEMBER_BYTES, Member, members
-from bottletop.download.containers import is_image, opened
+from bottletop.download.containers import opened
+from bottletop.download.kinds import is_hidden, is_image
 from bottletop.download.records import split_of
 from bottletop.images.decoding import decode
 
@@ -44,7 +45,7 @@ def look(path: Path) -> Guess:
     names = [member.name for member in _members(path)]
     by_depth = defaultdict(list)
     for name in names:
-        if is_image(name) and not _is_hidden(name):
+        if is_image(name) and not is_hidden(name):
             by_depth[name.count("/")].append(name)
     if not by_depth:
         raise DataError(f"{path} has no images among its {len(names)} files{_such_as(names)}", BY_HAND)
@@ -115,10 +116,6 @@ def _members(path: Path) -> Iterator[Member]:
     return opened(path) or members(path)
 
 
-def _is_hidden(name: str) -> bool:
-    return name.startswith((".", "__MACOSX/")) or "/." in name
-
-
 def _splits(folders: Sequence[str]) -> list[str]:
     known = {folder: split_of(folder) for folder in set(folders)}
     return [known[folder] for folder in folders]
@@ -177,7 +174,8 @@ def _labels_of_files(path: Path, images: list[str], names: list[str]) -> tuple[l
             and 2 <= len(counts) <= len(images) / MIN_IMAGES
             and len({file.suffix for file in files}) == 1
         ):
-            return [label for label, _, _ in parts], f"{{label}}{separator}*{files[0].suffix}"
+            rest = "{number}" if all(rest.isdecimal() for _, _, rest in parts) else "*"
+            return [label for label, _, _ in parts], f"{{label}}{separator}{rest}{files[0].suffix}"
     tables = [name for name in names if name.lower().endswith(TABLES)]
     hint = f"; a table may tell the classes{_such_as(tables)}" if tables else ""
     raise DataError(

@@ -2,22 +2,19 @@
 
 from posixpath import splitext  # pathlib takes several times as long
 
-# Also of kinds that can't be read: such files are then named, not passed over.
-IMAGE_SUFFIXES = {
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif"),
-    *(".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".dcm", ".dng", ".cr2", ".nef", ".arw", ".tga", ".svg"),
-}
+from bottletop.images.formats import IMAGE_SUFFIXES, UNREAD_SUFFIXES
+
 # Descriptions and the like, which are not images although `images` may fit their names.
 COMPANION_SUFFIXES = {
     *(".txt", ".md", ".html", ".htm", ".pdf", ".csv", ".tsv", ".xml", ".json", ".jsonl", ".yaml", ".yml", ".mat"),
     *(".log", ".ini", ".db", ".url", ".lnk", ".aae", ".xmp", ".py", ".sh", ".ipynb"),
 }
-JUNK_NAMES = {"thumbs.db", "desktop.ini", "icon\r"}  # written by Windows and macOS into any folder of photos
+JUNK_NAMES = {"thumbs.db", "desktop.ini", "icon\\x0d"}  # written by Windows and macOS into any folder of photos
 
 
 def is_image(name: str) -> bool:
-    """Returns whether a file has the ending of an image."""
-    return _ending(name) in IMAGE_SUFFIXES
+    """Returns whether a file has the ending of an image, also of one in a format that is not read."""
+    return _ending(name) in IMAGE_SUFFIXES or _ending(name) in UNREAD_SUFFIXES
 
 
 def is_companion(name: str) -> bool:

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from bottletop.core.catalogue import Labels, Source, several
 from bottletop.core.errors import DataError
+from bottletop.core.files import HIDDEN
 from bottletop.core.patterns import Match, Pattern, normalised
+from bottletop.download.archives import TWICE
 from bottletop.download.kinds import is_companion, is_hidden, is_image, is_junk
 from bottletop.download.matching import MIN_MATCHING, Names, match_list, match_table
 from bottletop.download.tables import Row, member_of, read_list, read_table
@@ -21,8 +23,6 @@ WORDS = {
 
 EXCLUDED = "excluded by {!r}"
 BESIDE = "beside the images"
-HIDDEN = "hidden"
-TWICE = "a second one of this name"
 NO_MATCH = "not of the form of `images`"
 NO_LABEL = "without a class in the table"
 NO_LIST = "in none of the lists of splits"

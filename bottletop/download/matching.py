@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bottletop.core.errors import DataError
 from bottletop.core.patterns import normalised
-from bottletop.download.kinds import IMAGE_SUFFIXES
+from bottletop.download.kinds import is_image
 from bottletop.download.tables import Row
 
 MIN_MATCHING = 0.95  # fraction of a table's rows, of a list's lines and of a table's images that must match
@@ -53,7 +53,7 @@ class Names:
         """Returns all images whose name `text` may be."""
         wanted = PurePosixPath(normalised(text.replace("\\", "/")))
         found = self._by_file.get(wanted.name, [])
-        if not found and wanted.suffix.lower() in IMAGE_SUFFIXES:
+        if not found and is_image(wanted.name):
             found = self._by_file.get(wanted.stem, [])
         return [name for name in found if _same_folders(PurePosixPath(normalised(name)), wanted)]
 

@@ -1,7 +1,6 @@
 """Opens the parts of a dataset: its archives, folders and tables, read one after the other as if they were one."""
 
 import io
-import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -13,10 +12,9 @@ from PIL import Image
 from bottletop.core.catalogue import Part, Source, local_path
 from bottletop.core.errors import DataError
 from bottletop.download.archives import Member, members
+from bottletop.download.containers import images, is_container, opened
 from bottletop.download.fetch import fetch, verify
 from bottletop.download.tables import TABLE_SUFFIXES
-
-EMPTY = "an empty folder"
 
 
 class Parts:
@@ -30,58 +28,36 @@ class Parts:
         """Yields the number of each member's part, from 0, and the member; each call begins again.
 
         Raises:
-            DataError: a part is missing, damaged or unsafe, see `archives.members`.
+            DataError: a part is missing, damaged or unsafe, see `archives.members` and `containers.opened`.
         """
         if self._source.builtin is not None:
             yield from ((0, member) for member in _digits())
+        loose = [part for part in self._source.places if is_container(_name(part))]
         for number, part in enumerate(self._source.places):
-            for member in self._part(part):
+            if part not in loose:
+                found = self._part(part)
+            elif part is loose[0]:  # files that hold many images are read together, as IDX has its labels apart
+                found = images({_name(each): self._archive(each) for each in loose}) or iter(())
+            else:
+                continue
+            for member in found:
                 yield number, member._replace(name=f"{part.under.strip('/')}/{member.name}".lstrip("/"))
 
     def _part(self, part: Part) -> Iterator[Member]:
-        if part.folder is not None:
-            folder = local_path(part.folder)
-            yield from members(folder)
-            yield from unlisted(folder)
-            return
+        path = self._archive(part) if part.folder is None else local_path(part.folder)
+        if PurePosixPath(_name(part)).suffix.lower() in TABLE_SUFFIXES:
+            return iter([Member(_name(part), path.stat().st_size, path.read_bytes)])
+        return opened(path) or members(path)
+
+    def _archive(self, part: Part) -> Path:
         if part not in self._archives:
             self._archives[part] = _archive(part)
-        path = self._archives[part]
-        name = PurePosixPath(urlsplit(part.urls[0]).path).name
-        if PurePosixPath(name).suffix.lower() in TABLE_SUFFIXES:
-            yield Member(name, path.stat().st_size, path.read_bytes)
-        else:
-            yield from members(path)
+        return self._archives[part]
 
 
-def unlisted(root: Path) -> Iterator[Member]:
-    """Yields what is in a folder but can't be read or is not looked at, with the reason.
-
-    That is hidden files and folders, links that lead nowhere or to a folder that is already in the dataset, and empty
-    folders.
-    """
-    seen: set[str] = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        name = Path(folder).relative_to(root).as_posix()
-        if real in seen:
-            yield _unreadable(name, "a folder that is read already, through a link")
-            subfolders.clear()
-            continue
-        seen.add(real)
-        if not subfolders and not names:
-            yield _unreadable(name, EMPTY)
-        subfolders[:] = sorted(subfolders)
-        for file in sorted(names):
-            path = Path(folder, file)
-            hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-            if hidden or not path.is_file():
-                problem = "hidden" if hidden else "a broken link"
-                yield _unreadable(path.relative_to(root).as_posix(), problem)
-
-
-def _unreadable(name: str, problem: str) -> Member:
-    return Member(name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"), 0, bytes, problem)
+def _name(part: Part) -> str:
+    """Returns the name of the file that the part's first URL names; empty for a folder."""
+    return PurePosixPath(urlsplit(part.urls[0]).path).name if part.urls else ""
 
 
 def _archive(part: Part) -> Path:

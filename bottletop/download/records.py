@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bottletop.download.archives import Member
+from bottletop.download.layout import known_split
 
-SPLIT = re.compile(
-    r"(?<![a-z])(?:(train(?:ing)?)|(val|valid|validation|dev)|(t10k|test(?:ing)?))(?![a-z])", re.IGNORECASE
-)
 ENDINGS = {  # by the first bytes of a file
     ".jpg": rb"\xff\xd8\xff",
     ".png": rb"\x89PNG",
@@ -41,8 +39,8 @@ def split_of(name: str) -> str:
     ``train-00000-of-00002.parquet``, ``t10k-images-idx3-ubyte.gz`` and ``default/validation/0000.parquet`` tell one.
     """
     for part in reversed(PurePosixPath(name).parts):
-        if found := SPLIT.search(part):
-            return ("train", "validation", "test")[(found.lastindex or 1) - 1]
+        if found := "test" if part.startswith("t10k") else known_split(part):
+            return found
     return ""
 
 

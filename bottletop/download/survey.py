@@ -12,7 +12,8 @@ from bottletop.core.catalogue import Source, several
 from bottletop.core.errors import DataError
 from bottletop.core.patterns import normalised
 from bottletop.core.progress import bar
-from bottletop.download.layout import EXCLUDED, NO_MATCH, TWICE, Labelled, Layout, LeftOut, members_to_read
+from bottletop.download.archives import TWICE
+from bottletop.download.layout import EXCLUDED, NO_MATCH, Labelled, Layout, LeftOut, members_to_read
 from bottletop.download.parts import Parts
 
 MAX_LOST = 0.1  # fraction of a class's images that may be lost

@@ -46,7 +46,7 @@ def test_folders_of_classes(tmp_path, write, name):
         ("pets-main/data/{split}/images/{label}/{n}.jpg", "pets-main/data/{split}/images/{label}/*"),
         ("seg_{split}/seg_{split}/{label}/{n}.jpg", "{split}/*/{label}/*"),
         ("{split}/{label}/{label} photos/{n}.jpg", "{split}/{label}/*/*"),
-        ("{split}/{label}.{n}.jpg", "{split}/{label}.*.jpg"),
+        ("{split}/{label}.{n}.jpg", "{split}/{label}.{number}.jpg"),
         ("100% {{new}}/{split}/{label}/{n}.jpg", "*/{split}/{label}/*"),
     ],
 )
@@ -70,8 +70,8 @@ def test_a_folder_of_the_training_images_alone_is_no_split(guess):
 @pytest.mark.parametrize(
     ("names", "images", "labels"),
     [
-        ("{label}.{n}.jpg", "{label}.*.jpg", ["cat", "dog"]),
-        ("images/{label}_{n}.jpg", "images/{label}_*.jpg", ["cat", "great_pyrenees"]),
+        ("{label}.{n}.jpg", "{label}.{number}.jpg", ["cat", "dog"]),
+        ("images/{label}_{n}.jpg", "images/{label}_{number}.jpg", ["cat", "great_pyrenees"]),
         ("{label} ({n}).jpg", "{label} *.jpg", ["cat", "dog"]),
     ],
 )
