@@ -204,7 +204,7 @@ def run_export(options: Namespace) -> None:
 
     with model_files.chosen(options.dataset, options.rev, options.run_name) as files:
         whole = classifier.load_whole(files)
-        model = classifier.build(whole)
+        model = classifier.wrap(whole)
         if options.only != "mlflow":
             keras_file = Path(options.output, f"{files.dataset}.keras")
             export.write(keras_file, whole, model)

@@ -93,10 +93,10 @@ class Whole:
 
 def load(files: Files) -> Classifier:
     """Loads the model from these files; see `load_whole`."""
-    return build(load_whole(files))
+    return wrap(load_whole(files))
 
 
-def build(whole: Whole) -> Classifier:
+def wrap(whole: Whole) -> Classifier:
     """Wraps a loaded model as a function from images to probabilities."""
     names, side_px = whole.record.class_names, whole.image_side_px
     if whole.arrays is None:
