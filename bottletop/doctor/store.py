@@ -69,24 +69,33 @@ def _schema(uri: str, path: Path | None) -> Iterator[Finding]:
         yield problem(f"{uri} can't be opened: {str(error).splitlines()[0]}", fix)
         return
     scripts = ScriptDirectory.from_config(_get_alembic_config(""))  # type: ignore[no-untyped-call]
-    latest = scripts.get_current_head()
-    known = {script.revision for script in scripts.walk_revisions()}
-    if found == latest:
-        return
+    revisions = [script.revision for script in scripts.walk_revisions()]  # the newest first
     if not tables:
         yield note(f"{uri} is empty: the first run fills it")
-    elif path is not None and not runs and found in {None, *known}:
+    elif path is not None and not runs and found in (None, *revisions[1:]):
         yield problem(
             f"{uri} holds no runs, and its tables are half made or of an older MLflow (schema {found})", aside
         )
-    elif found in known:
-        named = '"$MLFLOW_TRACKING_URI"' if os.environ.get("MLFLOW_TRACKING_URI") else shlex.quote(uri)
-        backup = f"cp {shlex.quote(str(path))} mlflow.db.backup; " if path else ""
-        older = f"{uri} was made by an older MLflow (schema {found}, now {latest})"
-        yield problem(older, f"{backup}mlflow db upgrade {named}")
-    else:
-        fix = "git pull; make install # MLflow as new as your colleagues'"
-        yield problem(f"{uri} was made by a newer MLflow (schema {found}, here {latest})", fix)
+    elif found != revisions[0]:
+        yield _of_another_version(uri, path, str(found), revisions)
+
+
+def _of_another_version(uri: str, path: Path | None, found: str, revisions: list[str]) -> Finding:
+    """The finding for a database whose tables an older or newer MLflow made.
+
+    Args:
+        uri: the address of the database.
+        path: the file of an SQLite database, else None.
+        found: the revision of its tables.
+        revisions: those that this MLflow knows, the newest first.
+    """
+    if found not in revisions:
+        newer = f"{uri} was made by a newer MLflow (schema {found}, here {revisions[0]})"
+        return problem(newer, "git pull; make install # MLflow as new as your colleagues'")
+    named = '"$MLFLOW_TRACKING_URI"' if os.environ.get("MLFLOW_TRACKING_URI") else shlex.quote(uri)
+    backup = f"cp {shlex.quote(str(path))} mlflow.db.backup; " if path else ""
+    older = f"{uri} was made by an older MLflow (schema {found}, now {revisions[0]})"
+    return problem(older, f"{backup}mlflow db upgrade {named}")
 
 
 def _contents(uri: str, *, own: bool) -> Iterator[Finding]:
