@@ -30,6 +30,8 @@ def summary(name: str, report: Mapping[str, Any]) -> str:
         )
     for reason, count in report["rejected"].items():
         lines.append(f"  unreadable: {count:,} ({reason}), named in rejected.csv")
+    if (flat := report["without_contrast"])["images"]:
+        lines.append(f"  nearly of one colour: {flat['images']:,}, such as {flat['examples'][0]}")
     for reason, left in report["left_out"].items():
         such = "" if reason == BESIDE or not left["examples"] else f", such as {left['examples'][0]}"
         lines.append(f"  left out: {left['files']:,} ({reason}){such}")

@@ -24,8 +24,8 @@ from bottletop.download.grouping import NearDuplicates, grouped
 from bottletop.download.layout import Labelled, LeftOut
 from bottletop.download.parts import Parts
 from bottletop.download.shards import ShardWriter
-from bottletop.download.survey import Survey, check_classes, survey
-from bottletop.images.decoding import decode, header
+from bottletop.download.survey import EXAMPLES, Survey, check_classes, survey
+from bottletop.images.decoding import decode, header, lacks_contrast
 from bottletop.images.index import ImageRow, write_index
 
 ALIKE = "near duplicate of another image"
@@ -53,6 +53,7 @@ class _Unpacked(NamedTuple):
     rows: list[ImageRow]  # of the images in the shards; the groups are still empty
     groups: list[str]  # of the user's own: the name of each row's group, or an empty string
     rejected: list[tuple[str, str, str]]  # source, label and reason of each unreadable image
+    flat: list[str]  # sources of the images that lack contrast, such as blank scans; they are taken all the same
 
 
 _Looked = tuple[ImageRow, NDArray[np.uint8]] | str
@@ -72,7 +73,7 @@ def unpack(source: Source, params: DownloadParams, folder: Path) -> dict[str, An
         staging.mkdir()
         parts, thumbnails = Parts(source), Thumbnails(file)
         surveyed = survey(source, parts)
-        rows, groups, rejected = _write_shards(parts, surveyed.wanted, staging, thumbnails)
+        rows, groups, rejected, flat = _write_shards(parts, surveyed.wanted, staging, thumbnails)
         _check(rows, rejected, params.max_rejected)
         surveyed.left_out.reject(label for _, label, _ in rejected)
         check_classes(source, Counter(row.label for row in rows), surveyed.left_out)
@@ -82,12 +83,13 @@ def unpack(source: Source, params: DownloadParams, folder: Path) -> dict[str, An
         kept.sort(key=lambda row: (row.shard, row.offset))
         write_index(staging / "index.csv", kept)
         write_csv(staging / "rejected.csv", ("source", "label", "reason"), rejected)
-        return _report(kept, rejected, surveyed) | duplicates
+        report = _report(kept, rejected, surveyed)
+        return report | {"without_contrast": {"images": len(flat), "examples": flat[:EXAMPLES]}} | duplicates
 
 
 def _write_shards(parts: Parts, wanted: dict[str, Labelled], folder: Path, thumbnails: Thumbnails) -> _Unpacked:
     """Writes the shards and the thumbnails of the images that can be decoded."""
-    unpacked = _Unpacked([], [], [])
+    unpacked = _Unpacked([], [], [], [])
     shards = ShardWriter(folder)
     with bar("unpack", " images", total=len(wanted)) as shown:
         for found, looked in map_ahead(_look, _read(parts, wanted), ahead=AHEAD_EACH * processors()):
@@ -100,6 +102,8 @@ def _write_shards(parts: Parts, wanted: dict[str, Labelled], folder: Path, thumb
             unpacked.rows.append(row._replace(shard=shard, offset=offset))
             unpacked.groups.append(found.labelled.group)
             thumbnails.add(small)
+            if lacks_contrast(small):
+                unpacked.flat.append(row.source)
         shards.finish()
     return unpacked
 

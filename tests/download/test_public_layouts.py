@@ -3,16 +3,21 @@
 Each is described as on the page on datasets, unpacked, and split as its authors did.
 """
 
+import gzip
 import io
+import json
 import re
+import struct
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
+from pyarrow import parquet
 from scipy.io import savemat
 
 from benchmarks import samples
@@ -21,7 +26,7 @@ from bottletop.core.settings import parse
 from bottletop.download.unpacking import DownloadParams, unpack
 from bottletop.images.index import ImageRow, read_index
 from bottletop.split import SPLITS, SplitParams, SplitRow, assign_splits
-from tests.pictures import jpeg, write_folder, write_tar, write_zip
+from tests.pictures import jpeg, photo, write_folder, write_tar, write_zip
 
 PER_CLASS = 12
 Files = dict[str, bytes]
@@ -132,14 +137,55 @@ def dtd(folder: Path) -> None:
 
 
 def caltech_101(folder: Path) -> None:
+    """A zip with a tar inside."""
     kinds = ("Faces", "Motorbikes", "accordion", "airplanes")
-    root = "caltech-101/101_ObjectCategories"
-    images = pictures(lambda kind, n: f"{root}/{kind}/image_{n + 1:04}.jpg", kinds)
-    clutter = {f"{root}/BACKGROUND_Google/image_{n:04}.jpg": jpeg(900 + n) for n in range(3)}
-    write_zip(
-        folder / "caltech-101.zip",
-        images | clutter | {"__MACOSX/caltech-101/101_ObjectCategories/Faces/x.jpg": b"Mac OS X"},
-    )
+    images = pictures(lambda kind, n: f"101_ObjectCategories/{kind}/image_{n + 1:04}.jpg", kinds)
+    clutter = {f"101_ObjectCategories/BACKGROUND_Google/image_{n:04}.jpg": jpeg(900 + n) for n in range(3)}
+    inner = write_tar(folder / "101_ObjectCategories.tar.gz", images | clutter)
+    mac = {"__MACOSX/caltech-101/101_ObjectCategories/Faces/x.jpg": b"Mac OS X"}
+    write_zip(folder / "caltech-101.zip", {"caltech-101/101_ObjectCategories.tar.gz": inner.read_bytes(), **mac})
+    inner.unlink()
+
+
+def small_pixels(kind: int, number: int, side: int) -> np.ndarray:
+    return np.asarray(photo(100 * kind + number, (side, side)))
+
+
+def mnist(folder: Path) -> None:
+    def idx(values: np.ndarray) -> bytes:
+        sizes = struct.pack(f">{values.ndim}I", *values.shape)
+        return gzip.compress(bytes([0, 0, 8, values.ndim]) + sizes + values.astype(np.uint8).tobytes())
+
+    for name, numbers in (("train", range(8)), ("t10k", range(8, PER_CLASS))):
+        pairs = [(small_pixels(kind, number, 28)[..., 0], kind) for number in numbers for kind in range(4)]
+        images, labels = (np.array(values) for values in zip(*pairs, strict=True))
+        (folder / f"{name}-images-idx3-ubyte.gz").write_bytes(idx(images))
+        (folder / f"{name}-labels-idx1-ubyte.gz").write_bytes(idx(labels))
+
+
+def cifar_10(folder: Path) -> None:
+    def batch(numbers: range) -> bytes:
+        pairs = [(kind, small_pixels(kind, number, 32)) for number in numbers for kind in range(4)]
+        return b"".join(bytes([kind]) + pixels.transpose(2, 0, 1).tobytes() for kind, pixels in pairs)
+
+    root = "cifar-10-batches-bin"
+    files = {f"{root}/data_batch_1.bin": batch(range(4)), f"{root}/data_batch_2.bin": batch(range(4, 8))}
+    names = {f"{root}/batches.meta.txt": lines("airplane", "automobile", "bird", "cat")}
+    tests = {f"{root}/test_batch.bin": batch(range(8, PER_CLASS))}
+    write_tar(folder / "cifar-10-binary.tar.gz", files | names | tests)
+
+
+def beans(folder: Path) -> None:
+    names = ["angular_leaf_spot", "bean_rust", "healthy", "other"]
+    features = {"image": {"_type": "Image"}, "labels": {"names": names, "_type": "ClassLabel"}}
+    about = {"huggingface": json.dumps({"info": {"features": features}})}
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    for split, numbers in (("train", range(4)), ("validation", range(4, 6)), ("test", range(6, PER_CLASS))):
+        pairs = [(kind, number) for number in numbers for kind in range(4)]
+        images = [{"bytes": jpeg(100 * kind + number, (32, 24)), "path": None} for kind, number in pairs]
+        columns = {"image": pa.array(images, image), "labels": pa.array([kind for kind, _ in pairs], pa.int64())}
+        table = pa.table(columns).replace_schema_metadata(about)
+        parquet.write_table(table, folder / f"{split}-00000-of-00001.parquet")
 
 
 # What makes each, and how many images of each class are in train, validation and test.
@@ -153,6 +199,9 @@ DATASETS = {
     "fruits-360": (fruits_360, (6, 2, 4)),
     "dtd": (dtd, (4, 4, 4)),
     "caltech-101": (caltech_101, (8, 2, 2)),
+    "mnist": (mnist, (6, 2, 4)),
+    "cifar-10": (cifar_10, (6, 2, 4)),
+    "beans": (beans, (4, 2, 6)),
 }
 PAGE = (samples.ROOT / "docs/datasets.md").read_text()
 ENTRIES = {name: text for text in re.findall(r"```yaml\n(.+?)```", PAGE, re.DOTALL) for name in yaml.safe_load(text)}

@@ -6,7 +6,9 @@ import tarfile
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
+from PIL import Image
 
 from bottletop.core.catalogue import Source, dataset
 from bottletop.core.errors import WHERE_ELSE, DataError
@@ -96,6 +98,7 @@ def test_the_report_counts_what_was_taken(run):
         "examples": {"cat/0.jpg": "cat", "horse/0.jpg": "horse"},
         "split_names": {},
         "unused_lines": {},
+        "without_contrast": {"images": 0, "examples": []},
         "exact_duplicates": 0,
         "near_duplicate_pairs": 0,
         "duplicate_groups": 0,
@@ -302,6 +305,14 @@ def test_more_unreadable_images_than_allowed_are_an_error(run, tmp_path):
     ):
         run(PETS | BAD, max_rejected=0.2)
     assert not (tmp_path / "out").exists()
+
+
+def test_images_of_one_colour_and_dark_ones_of_12_bits_in_16_are_taken_and_counted(run):
+    blank = encode(Image.new("RGB", (40, 40), "silver"), "PNG")
+    dark = encode(Image.fromarray(np.arange(1600, dtype=np.uint16).reshape(40, 40)), "PNG")
+    rows, report = run(PETS | {"cat/blank.png": blank, "cat/dark.png": dark})
+    assert {"cat/blank.png", "cat/dark.png"} <= {row.source for row in rows}
+    assert report["without_contrast"] == {"images": 2, "examples": ["cat/blank.png", "cat/dark.png"]}
 
 
 def test_at_least_one_image_must_be_readable(run):
