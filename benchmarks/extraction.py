@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 
@@ -46,10 +45,10 @@ def main(scratch: Path, rounds: int, count: int) -> None:
         engines.append(extractor.BFLOAT16)
     for engine in engines:
         compute = Extractor("vgg16", weights, SIDE_PX, engine)
-        ways[f"bottletop, {engine.name} {engine.precision}"] = ours(scratch / "tars", rows, weights, compute)
+        ways[f"bottletop, {engine.name} {engine.precision}"] = ours(scratch / "tars", rows, compute)
         ways[f"forward pass alone, {engine.name} {engine.precision}"] = bare(compute, count)
     compute = Extractor(SMALL, small, SIDE_PX, extractor.NCNN)
-    ways[f"bottletop, {SMALL}, ncnn"] = ours(scratch / "tars", rows, small, compute)
+    ways[f"bottletop, {SMALL}, ncnn"] = ours(scratch / "tars", rows, compute)
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(rounds):
         for name, way in ways.items():
@@ -106,15 +105,14 @@ class Tutorial:
         return wall, cpu
 
 
-def ours(tars: Path, rows: list[ImageRow], weights: Arrays, compute: Extractor) -> Way:
+def ours(tars: Path, rows: list[ImageRow], compute: Extractor) -> Way:
     """Extraction with the engine of `compute`, which is built already."""
     params = ExtractParams(backbone=compute.backbone, image_side_px=SIDE_PX, precision="auto", bottleneck=True)
     compute(np.zeros((1, SIDE_PX, SIDE_PX, 3), np.uint8))
 
     def run(target: Path) -> tuple[float, float]:
         wall, cpu = time.perf_counter(), time.process_time()
-        with mock.patch.object(extraction, "Extractor", return_value=compute):
-            extraction.extract(rows, tars, weights, SIDE_PX, params, target)
+        extraction.extract(rows, tars, compute, params, target)
         return time.perf_counter() - wall, time.process_time() - cpu
 
     return run

@@ -22,6 +22,7 @@ from benchmarks import made_up, samples
 from benchmarks.accuracy import SEEDS, run
 from benchmarks.precisions import cosine, pooled, test_accuracy
 from bottletop.backbones import weights
+from bottletop.backbones.extractor import Extractor, best_engine
 from bottletop.core.paths import Paths, weights_file
 from bottletop.features import extraction
 from bottletop.features.manifest import ExtractParams
@@ -71,10 +72,10 @@ def accuracy(scratch: Path, side_px: int) -> None:
 
 def extract(rows: list[ImageRow], paths: Paths, side_px: int, *, whole: bool) -> None:
     params = ExtractParams(backbone="vgg16", image_side_px=side_px, precision="auto", bottleneck=False)
-    arrays = weights.load(weights_file("vgg16"))
+    extractor = Extractor("vgg16", weights.load(weights_file("vgg16")), side_px, best_engine("vgg16", "auto"))
     with patch.object(index, "decode", lambda data, side: decode(data, None if whole else side)):
         os.environ["DVC_ROOT"] = tempfile.mkdtemp(dir=".")  # a new one: nothing is found again
-        extraction.extract(rows, paths.images, arrays, side_px, params, paths.features)
+        extraction.extract(rows, paths.images, extractor, params, paths.features)
         del os.environ["DVC_ROOT"]
 
 

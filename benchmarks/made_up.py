@@ -2,15 +2,16 @@
 
 import io
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from bottletop.backbones.networks import Kind
 from bottletop.core.files import sha256_text
-from bottletop.features.manifest import Manifest, ShardShape, feature_file, write_manifest
+from bottletop.features import reuse
+from bottletop.features.manifest import Manifest, ShardShape, stem
 from bottletop.split import SplitRow
 
 SPLITS = ("train",) * 8 + ("validation", "test")  # of a class's images in turn
@@ -25,43 +26,40 @@ def features(folder: Path, images: int, classes: int, *, bottleneck: bool, signa
         bottleneck: the un-pooled features, of which the pooled ones are left empty; else the pooled ones alone.
         signal: how far apart the classes are, in standard deviations of a feature.
     """
-    folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     shape = BOTTLENECK if bottleneck else POOLED
-    labels = [f"class {number:03}" for number in range(classes)]
-    rows, shards = [], {}
-    for number, label in enumerate(labels):
-        count = len(range(number, images, classes))
-        ids = [f"{number:08x}{position:056x}" for position in range(count)]
+    rows = [
+        SplitRow(id_, label, f"{label}-000.tar", id_[:16], SPLITS[position % len(SPLITS)], f"{label}/{id_}.jpg")
+        for number, label in enumerate(f"class {number:03}" for number in range(classes))
+        for position in range(len(range(number, images, classes)))
+        for id_ in [f"{number:08x}{position:056x}"]
+    ]
+
+    def computed(count: int) -> Iterator[reuse.Row]:
         centre = signal * random.standard_normal(shape, np.float32)
-        kind: Kind = "bottleneck" if bottleneck else "pooled"
-        file = feature_file(folder, f"{label}-000", kind)
-        array = np.lib.format.open_memmap(file, "w+", np.float16, (count, *shape))
         for start in range(0, count, 500):
             block = random.standard_normal((min(500, count - start), *shape), np.float32) + centre
-            array[start : start + 500] = block.clip(0)
-        del array
-        if bottleneck:
-            np.lib.format.open_memmap(
-                feature_file(folder, f"{label}-000", "pooled"), "w+", np.float16, (count, *POOLED)
-            )
-        shards[f"{label}-000"] = ShardShape(label=label, rows=count, ids_sha256=sha256_text(ids))
-        splits = [SPLITS[position % len(SPLITS)] for position in range(count)]
-        rows += [
-            SplitRow(id_, label, f"{label}-000.tar", id_[:16], split, f"{label}/{id_}.jpg")
-            for id_, split in zip(ids, splits, strict=True)
-        ]
-    write_manifest(folder, manifest(rows, shards, POOLED, BOTTLENECK if bottleneck else None))
+            for values in block.clip(0).astype(np.float16):
+                yield (
+                    {"pooled": np.zeros(POOLED, np.float16), "bottleneck": values} if bottleneck else {"pooled": values}
+                )
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = reuse.Work(folder, manifest(rows, POOLED, BOTTLENECK if bottleneck else None))
+    for shard, group in groupby(rows, key=lambda row: row.shard):
+        ids = [row.id for row in group]
+        work.write(ids, shard, computed(len(ids)))
     return rows
 
 
 def manifest(
-    rows: Sequence[SplitRow],
-    shards: dict[str, ShardShape],
-    pooled_shape: tuple[int, ...],
-    bottleneck_shape: tuple[int, ...] | None,
+    rows: Sequence[SplitRow], pooled_shape: tuple[int, ...], bottleneck_shape: tuple[int, ...] | None
 ) -> Manifest:
-    """Of features that no backbone has computed."""
+    """Of features that no backbone has computed; the rows come shard by shard."""
+    shards = {}
+    for shard, group in groupby(rows, key=lambda row: row.shard):
+        ids = [row.id for row in rows if row.shard == shard]
+        shards[stem(shard)] = ShardShape(label=next(group).label, rows=len(ids), ids_sha256=sha256_text(ids))
     return Manifest(
         backbone="vgg16",
         weights_digest="0" * 64,

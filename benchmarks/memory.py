@@ -46,6 +46,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def extract(folder: Path, photos: int) -> None:
+    from bottletop.backbones.extractor import Extractor, best_engine
     from bottletop.core.files import sha256_text
     from bottletop.download.shards import ShardWriter
     from bottletop.features import extraction
@@ -63,7 +64,8 @@ def extract(folder: Path, photos: int) -> None:
         rows.append(ImageRow(id_, "large", shard, offset, len(data), 4000, 3000, "RGB", "", id_, "", f"{number}.jpg"))
     writer.finish()
     params = ExtractParams(backbone="vgg16", image_side_px=224, precision="auto", bottleneck=True)
-    extraction.extract(rows, folder / "tars", random_weights(), 224, params, folder / "features")
+    extractor = Extractor("vgg16", random_weights(), 224, best_engine("vgg16", "auto"))
+    extraction.extract(rows, folder / "tars", extractor, params, folder / "features")
 
 
 def peak_bytes(function: Callable[..., None], *arguments: object) -> int:

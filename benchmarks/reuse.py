@@ -17,7 +17,6 @@ from unittest.mock import patch
 import numpy as np
 
 from bottletop.backbones.extractor import BFLOAT16, Extractor
-from bottletop.backbones.weights import digest
 from bottletop.core.files import sha256_text
 from bottletop.features import reuse
 from bottletop.features.extraction import _manifest, extract
@@ -27,6 +26,7 @@ from tests.tiny import random_weights
 
 CLASSES, SIDE_PX = 101, 224
 PARAMS = ExtractParams(backbone="vgg16", image_side_px=SIDE_PX, precision="bfloat16", bottleneck=True)
+BACKBONE = Extractor("vgg16", random_weights(), SIDE_PX, BFLOAT16)
 
 
 def rows(images: int) -> list[ImageRow]:
@@ -40,8 +40,7 @@ def rows(images: int) -> list[ImageRow]:
 
 def leave(root: Path, images: list[ImageRow]) -> None:
     """What an extraction that was killed at its end has left."""
-    extractor = Extractor("vgg16", {}, SIDE_PX, BFLOAT16)
-    manifest = _manifest(images, digest(random_weights()), extractor, PARAMS)
+    manifest = _manifest(images, BACKBONE, PARAMS)
     folder = root / ".dvc/tmp/bottletop/features/features-killed"
     folder.mkdir(parents=True)
     work = reuse.Work(folder / reuse.FEATURES, manifest)
@@ -64,7 +63,7 @@ def main() -> None:
             leave(Path(folder), order)
             wanted = [row for row in images if row.label != "class 000"]
             wall, cpu = time.perf_counter(), time.process_time()
-            extract(wanted, Path(folder), random_weights(), SIDE_PX, PARAMS, Path(folder, "features"))
+            extract(wanted, Path(folder), BACKBONE, PARAMS, Path(folder, "features"))
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             print(f"| {name} | {len(wanted):,} | {wall:.1f} | {cpu:.1f} |", flush=True)
 

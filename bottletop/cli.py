@@ -3,8 +3,8 @@
 import argparse
 import os
 import sys
+from argparse import Namespace
 from pathlib import Path
-from typing import Literal
 
 from bottletop.core.errors import ArtefactError, ParamsError, exit_on_error
 from bottletop.core.files import read_json
@@ -23,6 +23,22 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     results = commands.add_parser("results", help="print the test accuracy of each active dataset")
     results.set_defaults(run=print_results)
+    add = commands.add_parser("add", help="look at a folder or archive of images, and describe it in datasets.yaml")
+    add.add_argument("path", type=Path, metavar="FOLDER-OR-ARCHIVE", help="of images, on this machine")
+    add.add_argument("--name", metavar="NAME", help="of the dataset (the folder's or archive's)")
+    add.add_argument("--activate", action="store_true", help="also add it to datasets in params.yaml")
+    add.set_defaults(run=run_add)
+    _add_experiments(commands)
+    _add_prediction(commands)
+    doctor = commands.add_parser("doctor", help="check this clone, and say what mends what is wrong")
+    doctor.add_argument("--quick", action="store_true", help="do not hash the files again")
+    doctor.set_defaults(run=run_doctor)
+    options = parser.parse_args(arguments)
+    with exit_on_error("bottletop"):
+        options.run(options)
+
+
+def _add_experiments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     sweep = commands.add_parser(
         "sweep",
         help="run every combination of some settings, rank them on validation images",
@@ -51,13 +67,6 @@ def main(arguments: list[str] | None = None) -> None:
     )
     runs.add_argument("--open", action="store_true", help="show NAME's page of the MLflow UI in the web browser")
     runs.set_defaults(run=print_runs)
-    _add_prediction(commands)
-    doctor = commands.add_parser("doctor", help="check this clone, and say what mends what is wrong")
-    doctor.add_argument("--quick", action="store_true", help="do not hash the files again")
-    doctor.set_defaults(run=run_doctor)
-    options = vars(parser.parse_args(arguments))
-    with exit_on_error("bottletop"):
-        options.pop("run")(**options)
 
 
 def _add_prediction(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -103,7 +112,7 @@ def _add_model(command: argparse.ArgumentParser) -> "argparse._MutuallyExclusive
     return model
 
 
-def print_results() -> None:
+def print_results(_: Namespace) -> None:
     """Prints the test accuracy with its interval, where the reports are, and the command that opens the MLflow UI."""
     for dataset in load(tuple[str, ...], "datasets", PARAMS):
         folder = Paths(dataset).metrics
@@ -120,99 +129,88 @@ def print_results() -> None:
     print("To compare runs in MLflow: make ui")
 
 
-def run_sweep(settings: list[str], seeds: int, repeat: int, jobs: int | None) -> None:
+def run_add(options: Namespace) -> None:
+    """Describes a folder or archive of images in datasets.yaml, by looking at it."""
+    from bottletop.download import entry  # Pillow and numpy take a fifth of a second to import
+
+    entry.add(options.path, options.name, activate=options.activate)
+
+
+def run_sweep(options: Namespace) -> None:
     """Runs an experiment for every combination of the settings, and ranks them."""
     from bottletop.experiments.sweep import sweep  # scipy takes a second to import
 
-    sweep(settings, seeds=seeds, repeat=repeat, jobs=jobs)
+    sweep(options.settings, seeds=options.seeds, repeat=options.repeat, jobs=options.jobs)
 
 
-def run_recipe(name: str | None, settings: list[str]) -> None:
+def run_recipe(options: Namespace) -> None:
     """Runs a recipe as an experiment; without a name, prints the list of recipes."""
     from bottletop.experiments import recipes  # numpy takes a tenth of a second to import
 
-    if name is None:
+    if options.name is None:
         print(recipes.listing())
     else:
-        recipes.run(name, settings)
+        recipes.run(options.name, options.settings)
 
 
-def print_runs(*, name: str | None, all: bool, limit: int, open: bool) -> None:  # noqa: A002 (the options' names)
+def print_runs(options: Namespace) -> None:
     """Prints the newest experiments with their MLflow runs; with a name, the details of one."""
     from bottletop.experiments import listing  # MLflow takes seconds to import
 
-    if name is None:
-        if open:
+    if options.name is None:
+        if options.open:
             raise ParamsError("--open needs the name of an experiment, or the start of a run's id")
-        print(listing.table(None if all else load(tuple[str, ...], "datasets", PARAMS), limit))
+        print(listing.table(None if options.all else load(tuple[str, ...], "datasets", PARAMS), options.limit))
         return
-    record, *others = listing.find(name)
+    record, *others = listing.find(options.name)
     print(listing.describe(record))
     if others:
         print(f"\n{len(others)} more of that name: {', '.join(other.run_id[:8] or other.dataset for other in others)}")
-    if open:
+    if options.open:
         listing.open_page(record)
 
 
-def run_predict(
-    *,
-    images: list[str],
-    form: Literal["text", "json", "csv"],
-    top: int | None,
-    explain: bool,
-    output: str,
-    dataset: str | None,
-    rev: str | None,
-    run_name: str | None,
-    registered: str | None,
-) -> None:
+def run_predict(options: Namespace) -> None:
     """Prints the predicted classes of each image; exits with 1 if an image could not be read."""
-    if form == "csv" and top is not None:
+    if options.form == "csv" and options.top is not None:
         raise ParamsError("--csv has a column for every class", "leave out --top, or use --json")
     from bottletop.inference import classifier, inputs, model_files, prediction
 
-    with model_files.chosen(dataset, rev, run_name, registered) as files:
+    with model_files.chosen(options.dataset, options.rev, options.run_name, options.registered) as files:
         model = classifier.load(files)
-    names = list(inputs.find(images))
-    outcomes = prediction.predict(names, model, pictures=explain)
-    if explain:
+    names = list(inputs.find(options.images))
+    outcomes = prediction.predict(names, model, pictures=options.explain)
+    if options.explain:
         from bottletop.inference.explain import explained  # matplotlib takes half a second to import
 
-        outcomes = explained(outcomes, model, Path(output))
+        outcomes = explained(outcomes, model, Path(options.output))
     try:
-        failed = prediction.show(outcomes, model.class_names, form, top)
+        failed = prediction.show(outcomes, model.class_names, options.form, options.top)
     except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    if explain:
-        print(f"pictures of where the classes are seen: {output}", file=sys.stderr)
+    if options.explain:
+        print(f"pictures of where the classes are seen: {options.output}", file=sys.stderr)
     if failed:
         sys.exit(f"bottletop: {failed} of {len(names)} images could not be read, see above")
 
 
-def run_export(
-    *,
-    output: str,
-    only: Literal["keras", "mlflow"] | None,
-    register: str | None,
-    dataset: str | None,
-    rev: str | None,
-    run_name: str | None,
-) -> None:
+def run_export(options: Namespace) -> None:
     """Exports the model to files, checks them, and prints how to use them."""
-    if register is not None and only == "keras":
+    register = options.register
+    if register is not None and options.only == "keras":
         raise ParamsError("--register needs the MLflow model", "leave out --only keras")
     from bottletop.inference import classifier, export, model_files, registry
 
-    with model_files.chosen(dataset, rev, run_name) as files:
+    with model_files.chosen(options.dataset, options.rev, options.run_name) as files:
         whole = classifier.load_whole(files)
-        model = classifier.build(whole)
-        if only != "mlflow":
-            keras_file = Path(output, f"{files.dataset}.keras")
+        model = classifier.wrap(whole)
+        if options.only != "mlflow":
+            keras_file = Path(options.output, f"{files.dataset}.keras")
             export.write(keras_file, whole, model)
             print(f"{keras_file}: keras.saving.load_model('{keras_file}').predict(images)")
-        if only != "keras":
-            folder = Path(output, f"{files.dataset}-mlflow")
+        if options.only != "keras":
+            folder = Path(options.output, f"{files.dataset}-mlflow")
             registry.write(folder, files, model)
             print(f"{folder}: mlflow models serve --env-manager local --model-uri {folder}")
         if register is not None:
@@ -220,11 +218,11 @@ def run_export(
             print(f"registered as {register}, version {version}: bottletop predict --registered {register} IMAGE")
 
 
-def run_doctor(*, quick: bool) -> None:
+def run_doctor(options: Namespace) -> None:
     """Checks this clone; exits with 1 if there is a problem."""
     from bottletop.doctor.examine import examine
 
-    sys.exit(examine(quick=quick))
+    sys.exit(examine(quick=options.quick))
 
 
 def _positive(text: str) -> int:

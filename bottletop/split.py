@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -14,7 +14,7 @@ from bottletop.core.settings import Params
 from bottletop.images.index import ImageRow
 
 SPLITS = ("train", "validation", "test")
-DROPPED = "dropped"  # training images that duplicate official test images
+DROPPED = "dropped"  # images in the group of images of another official split, which has precedence
 
 Fraction = Annotated[float, Meta(gt=0, lt=1)]
 
@@ -22,9 +22,9 @@ Fraction = Annotated[float, Meta(gt=0, lt=1)]
 class SplitParams(Params, frozen=True, kw_only=True):
     """Section ``split`` of params.yaml."""
 
-    validation: Fraction  # of each class's images; with an official test set, of its training images
-    test: Fraction  # of each class's images; not used with an official test set
-    official_test: bool  # use the official test set if the dataset has one
+    validation: Fraction  # of each class's images that are in no official set used; not used with an official one
+    test: Fraction  # of each class's images that are in no official set used; not used with an official one
+    official_test: bool  # use the official test set and the official validation set, if the dataset has them
     seed: int
 
     def __post_init__(self) -> None:
@@ -46,8 +46,10 @@ class SplitRow(NamedTuple):
 def assign_splits(images: Sequence[ImageRow], params: SplitParams) -> list[SplitRow]:
     """Assigns a split to every image, stratified by class.
 
-    Duplicates share a split. If the official test set is used, its images are the test split, and training images that
-    duplicate them are dropped. An image's split does not depend on the order of the images.
+    A group shares a split. The images of an official test or validation set that is used are that split. If a group is
+    in several official splits, test wins over validation and validation over train; its other images are dropped. What
+    has no official set is a fraction of the training images. An image's split does not depend on the order of the
+    images.
 
     Each class's groups are taken in the order of the SHA-256 of seed and group name. So adding images moves few others,
     and the result does not depend on the version of a random generator.
@@ -62,21 +64,13 @@ def assign_splits(images: Sequence[ImageRow], params: SplitParams) -> list[Split
     Raises:
         DataError: a class would have no images in one of the splits.
     """
-    official = params.official_test and any(row.official == "test" for row in images)
-    split_of = _official_test(images) if official else {}
-    by_group = defaultdict(list)
+    official = _official_splits(images) if params.official_test else {}
+    split_of = official | _drawn([row for row in images if row.group not in official], params, set(official.values()))
+    rows = []
     for row in images:
-        if row.group not in split_of:
-            by_group[row.group].append(row)
-    by_label = defaultdict(list)
-    for name, group in by_group.items():
-        by_label[min(row.label for row in group)].append(name)
-    for label, names in sorted(by_label.items()):
-        sizes = {name: len(by_group[name]) for name in names}
-        split_of |= _divide(sizes, params, label, with_test=not official)
-    rows = [
-        SplitRow(row.id, row.label, row.shard, row.group, _split(row, split_of, official), row.source) for row in images
-    ]
+        split = split_of[row.group]
+        dropped = row.group in official and split != (row.official or "train")
+        rows.append(SplitRow(row.id, row.label, row.shard, row.group, DROPPED if dropped else split, row.source))
     _check(rows)
     return rows
 
@@ -96,41 +90,59 @@ def digest(rows: Iterable[SplitRow]) -> str:
     return sha256_text(f"{row.id} {row.split}" for row in rows)
 
 
-def _official_test(images: Iterable[ImageRow]) -> dict[str, str]:
-    return {row.group: "test" for row in images if row.official == "test"}
+def _official_splits(images: Iterable[ImageRow]) -> dict[str, str]:
+    """Returns the split of each group that has an official test or validation image, by the group's name."""
+    split_of: dict[str, str] = {}
+    for row in images:
+        if row.official == "test" or (row.official == "validation" and row.group not in split_of):
+            split_of[row.group] = row.official
+    return split_of
 
 
-def _split(row: ImageRow, split_of: dict[str, str], official: bool) -> str:
-    split = split_of[row.group]
-    return DROPPED if official and split == "test" and row.official != "test" else split
-
-
-def _divide(sizes: dict[str, int], params: SplitParams, label: str, *, with_test: bool) -> dict[str, str]:
-    """Assigns one class's groups to splits: each is filled up to its share, and the rest is for training.
+def _drawn(images: Sequence[ImageRow], params: SplitParams, filled: Set[str]) -> dict[str, str]:
+    """Draws a split for each group of images that is in no official set.
 
     Args:
-        sizes: number of images in each group, by the group's name.
+        images: those images.
         params: shares and seed.
-        label: the class, for the error message.
-        with_test: whether a test split is filled, too.
+        filled: splits that official sets fill.
 
     Returns:
         The split of each group, by the group's name.
 
     Raises:
-        DataError: there are too few groups for the splits.
+        DataError: a class has too few groups.
+    """
+    shares = {"test": params.test, "validation": params.validation}
+    shares = {split: share for split, share in shares.items() if split not in filled}
+    by_group = defaultdict(list)
+    for row in images:
+        by_group[row.group].append(row)
+    by_label = defaultdict(list)
+    for name, group in by_group.items():
+        by_label[min(row.label for row in group)].append(name)
+    split_of: dict[str, str] = {}
+    for label, names in sorted(by_label.items()):
+        if len(names) <= len(shares):
+            raise _too_few(label, f"has too few groups for {len(shares) + 1} splits", images)
+        split_of |= _divide({name: len(by_group[name]) for name in names}, shares, params.seed)
+    return split_of
+
+
+def _divide(sizes: dict[str, int], shares: dict[str, float], seed: int) -> dict[str, str]:
+    """Assigns one class's groups to splits: each is filled up to its share, and the rest is for training.
+
+    Args:
+        sizes: number of images in each group, by the group's name.
+        shares: fraction of the images for each split to fill.
+        seed: of the order in which groups are taken.
+
+    Returns:
+        The split of each group, by the group's name.
     """
     total = sum(sizes.values())
-    shares = {"test": params.test} if with_test else {}
-    shares["validation"] = params.validation
     room = {split: max(1, round(share * total)) for split, share in shares.items()}
-    if len(sizes) <= len(room):
-        raise DataError(
-            f"class {label!r} has {total} images in {len(sizes)} groups of duplicates, and "
-            f"{len(room) + 1} splits to fill",
-            "add images, or leave the class out with classes in datasets.yaml",
-        )
-    order = sorted(sizes, key=lambda name: hashlib.sha256(f"{params.seed}:{name}".encode()).digest())
+    order = sorted(sizes, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
     chosen = {}
     for name in order:
         split = next((split for split, left in room.items() if sizes[name] <= left), "train")
@@ -145,7 +157,20 @@ def _check(rows: Sequence[SplitRow]) -> None:
     for label in sorted({row.label for row in rows}):
         for split in SPLITS:
             if not counts[label, split]:
-                raise DataError(
-                    f"class {label!r} has no images for {split}",
-                    "add images, change split in params.yaml, or leave the class out with classes in datasets.yaml",
-                )
+                raise _too_few(label, f"has no images for {split}", rows)
+
+
+def _too_few(label: str, problem: str, rows: Sequence[ImageRow] | Sequence[SplitRow]) -> DataError:
+    """Returns the error of a class that can't be split, with the size of its largest group."""
+    sizes = Counter(row.group for row in rows)
+    own = Counter(row.group for row in rows if row.label == label)
+    message = f"class {label!r} {problem}; it has {own.total()} images in {len(own)} groups"
+    fix = "add images, change split in params.yaml, or leave the class out with classes in datasets.yaml"
+    largest = max(sizes[name] for name in own)
+    if largest > 1:
+        message += f", and the largest group has {largest} images (of all classes), which must be in one split"
+        fix += (
+            "; if they are no copies but only look alike, as from one fixed camera, set download.near_duplicates in "
+            "params.yaml to ignore or drop"
+        )
+    return DataError(message, fix)

@@ -1,4 +1,4 @@
-"""Stage download@<dataset>: reads its catalogue entry; writes shards, index and data report."""
+"""Stage download@<dataset>: reads its catalogue entry; writes shards, index and data report, and prints a summary."""
 
 import sys
 
@@ -7,13 +7,15 @@ from bottletop.core.errors import exit_on_error
 from bottletop.core.files import write_json
 from bottletop.core.paths import CATALOGUE, PARAMS, Paths
 from bottletop.core.settings import load, unedited
+from bottletop.download.summary import summary
 from bottletop.download.unpacking import DownloadParams, unpack
 
 
 def run(params: DownloadParams, paths: Paths) -> None:
-    """Unpacks the dataset's images and writes the report on the data; raises as `unpack` does."""
+    """Unpacks the dataset's images, writes the report on the data and prints a summary; raises as `unpack` does."""
     report = unpack(dataset(paths.dataset).source, params, paths.images)
     write_json(paths.metrics / "data.json", report)
+    print(summary(paths.dataset, report))
 
 
 if __name__ == "__main__":

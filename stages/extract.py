@@ -3,6 +3,7 @@
 import sys
 
 from bottletop.backbones import weights
+from bottletop.backbones.extractor import Extractor, best_engine
 from bottletop.backbones.networks import side_px
 from bottletop.core.catalogue import dataset
 from bottletop.core.errors import exit_on_error
@@ -21,7 +22,8 @@ def run(params: ExtractParams, paths: Paths) -> None:
         return
     side = side_px(params.backbone, params.image_side_px, dataset(paths.dataset).image_side_px)
     arrays = weights.load(weights_file(params.backbone))
-    extract(Index(paths.index), paths.images, arrays, side, params, paths.features)
+    extractor = Extractor(params.backbone, arrays, side, best_engine(params.backbone, params.precision))
+    extract(Index(paths.index), paths.images, extractor, params, paths.features)
 
 
 if __name__ == "__main__":

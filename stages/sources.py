@@ -25,9 +25,7 @@ def run(names: tuple[str, ...], model: Model) -> None:
     if not names:
         raise ParamsError("datasets in params.yaml is empty", "name at least one of datasets.yaml")
     for name in names:
-        source = dataset(name).source
-        local = [source.folder] if source.folder else [url for url in source.urls if url.startswith("file:")]
-        places = {path: local_path(path) for path in local}
+        places = {path: local_path(path) for path in dataset(name).source.local}
         write_json(Paths(name).fingerprint, fingerprints(places, Paths(name).fingerprint))
     write_needs(model)
 

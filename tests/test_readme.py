@@ -14,6 +14,7 @@ from benchmarks import samples
 from bottletop.backbones.networks import NETWORKS
 from bottletop.core.catalogue import Dataset
 from bottletop.core.settings import parse
+from bottletop.download.layout import Labelled, Layout
 from bottletop.experiments.recipes import listing
 from tests import project as small
 from tests.pictures import jpeg, write_folder
@@ -34,7 +35,8 @@ def commands(page: str) -> list[str]:
 def test_the_example_of_a_folder_is_a_valid_entry() -> None:
     [example] = re.findall(r"```yaml\n(.+?)```", README, re.DOTALL)
     for name, entry in yaml.safe_load(example).items():
-        assert parse(Dataset, entry, name, Path("README.md")).source.label("cats/1.jpg") == ("cats", "")
+        layout = Layout(parse(Dataset, entry, name, Path("README.md")).source)
+        assert layout.place("cats/1.jpg") == Labelled("cats")
 
 
 def test_every_make_target_it_names_exists() -> None:

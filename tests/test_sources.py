@@ -34,6 +34,14 @@ def test_each_folder_and_archive_on_this_machine_has_a_fingerprint() -> None:
     assert [*recorded("pets"), *recorded("cars")] == ["pets", "file:first.zip", "file:second.zip"]
 
 
+def test_each_part_of_a_dataset_has_a_fingerprint(folder: Path) -> None:
+    catalogue = yaml.safe_load((folder / "datasets.yaml").read_text())
+    catalogue["datasets"]["pets"]["source"] = {"parts": [{"folder": "pets"}, {"urls": ["file:first.zip"]}]}
+    (folder / "datasets.yaml").write_text(yaml.safe_dump(catalogue))
+    sources.run(("pets",), "top")
+    assert [*recorded("pets")] == ["pets", "file:first.zip"]
+
+
 def test_the_record_stays_where_the_folder_is_not_on_this_machine(folder: Path) -> None:
     sources.run(("pets",), "top")
     before = Paths("pets").fingerprint.read_bytes()

@@ -160,29 +160,70 @@ def test_a_copy_across_the_ignored_official_split_is_kept_beside_its_original():
     assert rows["copy"] == rows["cattest7"] != DROPPED
 
 
+# With an official validation set
+
+
+def official_with_validation() -> list[ImageRow]:
+    return [*official(50, 20), *images(10, official="validation")]
+
+
+def test_the_official_validation_set_is_the_validation_split():
+    assert counts(assign_splits(official_with_validation(), params())) == {
+        ("cat", "train"): 50,
+        ("cat", "validation"): 10,
+        ("cat", "test"): 20,
+    }
+
+
+def test_without_an_official_test_set_the_test_comes_from_the_official_training_images():
+    rows = [image for image in official_with_validation() if image.official != "test"]
+    assigned = assign_splits(rows, params(test=0.2))
+    assert counts(assigned) == {("cat", "train"): 40, ("cat", "validation"): 10, ("cat", "test"): 10}
+    assert {row.id for row in assigned if row.split == "test"} < {f"cattrain{number}" for number in range(50)}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("train", "validation", {"first": DROPPED, "second": "validation"}),
+        ("train", "test", {"first": DROPPED, "second": "test"}),
+        ("validation", "test", {"first": DROPPED, "second": "test"}),
+        ("test", "validation", {"first": "test", "second": DROPPED}),
+    ],
+)
+def test_of_a_group_in_two_official_splits_test_wins_over_validation_and_validation_over_train(first, second, expected):
+    pair = [image("first", group="patient", official=first), image("second", group="patient", official=second)]
+    assert splits(assign_splits([*pair, *official_with_validation()], params())).items() >= expected.items()
+
+
+def test_all_official_sets_can_be_ignored_together():
+    rows = assign_splits(official_with_validation(), params(official_test=False))
+    assert counts(rows) == {("cat", "train"): 64, ("cat", "validation"): 8, ("cat", "test"): 8}
+
+
 # Too few images
 
 
 def test_a_class_of_too_few_images_is_named():
     with pytest.raises(
-        DataError, match=r"class 'rare bird' has 2 images in 2 groups of duplicates, and 3 splits to fill"
+        DataError, match=r"class 'rare bird' has too few groups for 3 splits; it has 2 images in 2 groups: add"
     ):
         assign_splits(images(20) + images(2, "rare bird"), params())
 
 
 def test_copies_do_not_make_a_class_large_enough():
     rows = [image(f"{number}", group=f"g{number % 2}") for number in range(20)]
-    with pytest.raises(DataError, match="class 'cat' has 20 images in 2 groups of duplicates"):
+    with pytest.raises(DataError, match="class 'cat' has too few groups for 3 splits; it has 20 images in 2 groups"):
         assign_splits(rows, params())
 
 
 def test_a_class_that_the_official_test_set_lacks_is_named():
-    with pytest.raises(DataError, match="class 'dog' has no images for test: add images"):
+    with pytest.raises(DataError, match="class 'dog' has no images for test"):
         assign_splits(official() + images(20, "dog", "train"), params())
 
 
 def test_a_class_that_is_in_the_official_test_set_alone_is_named():
-    with pytest.raises(DataError, match="class 'dog' has no images for train: add images"):
+    with pytest.raises(DataError, match="class 'dog' has no images for train"):
         assign_splits(official() + images(20, "dog", "test"), params())
 
 
@@ -190,6 +231,16 @@ def test_a_class_whose_groups_are_all_too_large_for_a_side_is_named():
     rows = [image(f"{number}", group=f"g{number % 4}") for number in range(40)]
     with pytest.raises(DataError, match="class 'cat' has no images for validation"):
         assign_splits(rows, params())
+
+
+def test_one_huge_group_is_named_with_its_size_and_the_setting_for_fixed_cameras():
+    """The group counts for the class that comes first by name, but the message counts the class's own images."""
+    rows = [image(f"{label}{number}", label, group="all") for label in ("day", "night") for number in range(30)]
+    with pytest.raises(DataError) as caught:
+        assign_splits(rows, params())
+    assert caught.value.problem.startswith("class 'day' has too few groups for 3 splits; it has 30 images in 1 groups")
+    assert "the largest group has 60 images (of all classes), which must be in one split" in caught.value.problem
+    assert "set download.near_duplicates in params.yaml to ignore or drop" in caught.value.fix
 
 
 @pytest.mark.parametrize("values", [{"validation": 0}, {"test": 1}, {"validation": 0.6, "test": 0.4}, {"seed": 0.5}])

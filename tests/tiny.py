@@ -11,18 +11,11 @@ import numpy as np
 from benchmarks import made_up
 from bottletop.backbones.extractor import BFLOAT16, NCNN, TENSORFLOW
 from bottletop.backbones.weights import Arrays
-from bottletop.core.files import sha256_text
 from bottletop.core.settings import parse, read_yaml
 from bottletop.download.shards import ShardWriter
 from bottletop.download.weight_sources import LAYERS
-from bottletop.features.manifest import (
-    ExtractParams,
-    Manifest,
-    ShardShape,
-    feature_file,
-    stem,
-    write_manifest,
-)
+from bottletop.features.manifest import ExtractParams, Manifest
+from bottletop.features.reuse import Work
 from bottletop.images.index import ImageRow
 from bottletop.models.params import TopParams
 from bottletop.split import SplitRow
@@ -80,16 +73,15 @@ def split_rows(labels: Sequence[str]) -> list[SplitRow]:
 
 def write_features(folder: Path, rows: Sequence[SplitRow], bottleneck: np.ndarray, pooled: np.ndarray) -> Manifest:
     """Writes the features of `rows`, shard by shard, and their manifest."""
-    folder.mkdir(parents=True)
-    shards = {}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    manifest = made_up.manifest(rows, pooled.shape[1:], bottleneck.shape[1:])
+    work = Work(folder, manifest)
     for shard in dict.fromkeys(row.shard for row in rows):
         here = [i for i, row in enumerate(rows) if row.shard == shard]
-        np.save(feature_file(folder, shard, "bottleneck"), bottleneck[here].astype(np.float16))
-        np.save(feature_file(folder, shard, "pooled"), pooled[here].astype(np.float16))
-        ids = sha256_text([rows[i].id for i in here])
-        shards[stem(shard)] = ShardShape(label=rows[here[0]].label, rows=len(here), ids_sha256=ids)
-    manifest = made_up.manifest(rows, shards, pooled.shape[1:], bottleneck.shape[1:])
-    write_manifest(folder, manifest)
+        values = (
+            {"pooled": pooled[i].astype(np.float16), "bottleneck": bottleneck[i].astype(np.float16)} for i in here
+        )
+        work.write([rows[i].id for i in here], shard, values)
     return manifest
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bottletop.backbones import architectures
 from bottletop.backbones.networks import Forward, Precision, named
-from bottletop.backbones.weights import Arrays
+from bottletop.backbones.weights import Arrays, digest
 from bottletop.core.errors import ArtefactError
 from bottletop.core.parallel import at_least_one, processors
 from bottletop.images.decoding import REVISION
@@ -86,6 +86,11 @@ class Extractor:
         return tensorflow_engine.shapes(self.backbone, self.image_side_px)
 
     @property
+    def weights_digest(self) -> str:
+        """The digest of the backbone's weights, for comparison with stored features."""
+        return digest(self._arrays)
+
+    @property
     def preprocessing(self) -> str:
         """An identifier of how images are prepared for the backbone, for comparison with stored features."""
         return f"rgb-exif-bilinear-{named(self.backbone).scheme}-{REVISION}"
@@ -111,8 +116,15 @@ class Extractor:
         """The network as a function. Only the engine in use is imported: TensorFlow takes seconds and half a gigabyte.
 
         Raises:
-            ArtefactError: a weight is not finite, weights are so large that features may overflow, or ncnn fails.
+            ArtefactError: a weight is missing or not finite, weights are so large that features may overflow, or ncnn
+                fails.
         """
+        try:
+            return self._loaded()
+        except KeyError as error:
+            raise ArtefactError(f"the backbone's weights lack {error}", "run dvc repro weights") from error
+
+    def _loaded(self) -> Forward:
         if not all(np.isfinite(array).all() for array in self._arrays.values()):  # ReLU would hide NaN as 0
             raise ArtefactError("the backbone's weights are not finite", "run dvc repro weights")
         if _may_overflow(self.backbone, self._arrays):

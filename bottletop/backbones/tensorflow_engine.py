@@ -40,33 +40,8 @@ def forward(
     Raises:
         DataError: the arrays do not match the network.
     """
-    network = model(backbone, weights, image_side_px, precision)
-    prepared = preparation(backbone)
+    compute = _compiled(model(backbone, weights, image_side_px, precision), preparation(backbone))
     devices = _devices()
-    groups = (network.trainable_variables, network.non_trainable_variables)
-
-    def constant(variable: keras.Variable) -> tf.Tensor:
-        """Turns a variable into a constant.
-
-        Kernels become bfloat16, the type they are computed in. This saves memory: TensorFlow copies the graph several
-        times.
-        """
-        with tf.init_scope():
-            array = variable.numpy()
-        return tf.constant(array, "bfloat16" if variable.path.endswith("/kernel") else variable.dtype)
-
-    def maps_of(pixels: tf.Tensor) -> list[tf.Tensor]:
-        if precision == "float32":
-            return list(network(pixels, training=False))
-        # bfloat16 convolutions rearrange constant kernels in memory once, but variables in each call, which would take
-        # a tenth of the call's time.
-        constants = [[constant(variable) for variable in group] for group in groups]
-        return list(network.stateless_call(*constants, pixels, training=False)[0])
-
-    @tf.function  # type: ignore[untyped-decorator]
-    def compute(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        maps = [tf.cast(each, tf.float32) for each in maps_of(prepared(tf.cast(images, tf.float32)))]
-        return maps[-1], _averages_and_maxima(maps)
 
     def run(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if devices == CPU and not _has_onednn():
@@ -81,6 +56,39 @@ def forward(
         return bottleneck, pooled
 
     return run
+
+
+def _compiled(
+    network: keras.Model, prepare: Callable[[keras.KerasTensor], keras.KerasTensor]
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Compiles a network into a function from images, uint8, to their bottleneck and pooled features in float32."""
+    groups = (network.trainable_variables, network.non_trainable_variables)
+
+    def maps_of(pixels: tf.Tensor) -> list[tf.Tensor]:
+        if network.outputs[-1].dtype == "float32":
+            return list(network(pixels, training=False))
+        # bfloat16 convolutions rearrange constant kernels in memory once, but variables in each call, which would take
+        # a tenth of the call's time.
+        constants = [[_constant(variable) for variable in group] for group in groups]
+        return list(network.stateless_call(*constants, pixels, training=False)[0])
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def compute(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        maps = [tf.cast(each, tf.float32) for each in maps_of(prepare(tf.cast(images, tf.float32)))]
+        return maps[-1], _averages_and_maxima(maps)
+
+    return cast(Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]], compute)
+
+
+def _constant(variable: keras.Variable) -> tf.Tensor:
+    """Turns a variable into a constant.
+
+    Kernels become bfloat16, the type that they are computed in. This saves memory: TensorFlow copies the graph several
+    times.
+    """
+    with tf.init_scope():
+        array = variable.numpy()
+    return tf.constant(array, "bfloat16" if variable.path.endswith("/kernel") else variable.dtype)
 
 
 def _has_onednn() -> bool:

@@ -2,10 +2,12 @@
 
 import hashlib
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bottletop.core.errors import RESTORE, ArtefactError
 from bottletop.core.files import replacing
 
 # Arrays by name, such as "block1_conv1/kernel" of shape (3, 3, 3, 64) and "block1_conv1/bias" of shape (64,).
@@ -29,6 +31,15 @@ def save(path: Path, arrays: Arrays) -> None:
 
 
 def load(path: Path) -> Arrays:
-    """Reads the arrays from a file that `save` wrote."""
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+    """Reads the arrays from a file that `save` wrote. The file's CRC-32 of each array is verified.
+
+    Raises:
+        ArtefactError: the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path} is missing", f"run dvc repro weights, or dvc pull {path}") from error
+    except (OSError, ValueError, EOFError, BadZipFile, NotImplementedError) as error:
+        raise ArtefactError(f"{path} can't be read ({error})", RESTORE) from error

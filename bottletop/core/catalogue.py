@@ -1,7 +1,6 @@
 """The datasets described in datasets.yaml: where their images come from and how they are labelled."""
 
 import re
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import unquote
@@ -10,75 +9,141 @@ from msgspec import Meta
 
 from bottletop.core.errors import ParamsError
 from bottletop.core.paths import CATALOGUE, repository
+from bottletop.core.patterns import placeholders
 from bottletop.core.settings import Params, parse, read_yaml
 
+Split = Literal["train", "validation", "test"]
+Column = Annotated[int, Meta(ge=1)] | str  # a column's name; its number, from 1, in a table without a header
 
-class Source(Params, frozen=True, kw_only=True, dict=True):
-    """Where a dataset's images come from: exactly one of `urls`, `folder` and `builtin`."""
 
-    urls: tuple[str, ...] = ()  # of one archive, tried in order; http(s): or file:
+class Part(Params, frozen=True, kw_only=True):
+    """One archive, folder or table of a dataset: exactly one of `urls` and `folder`."""
+
+    urls: tuple[str, ...] = ()  # of one archive or table, tried in order; http(s): or file:
     folder: str | None = None  # relative to the repository's root, absolute, or starting with ~
-    builtin: Literal["digits"] | None = None  # scikit-learn's handwritten digits
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None  # checksum of the archive
     md5: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")] | None = None  # used where sha256 is not set
-    # Pattern of the members to take. {label}, {split}, {number} and * each match text within one path component.
-    images: str = "{label}/*"
+    under: str = ""  # folder that is put before the names of the members, where parts have equal names
+
+    def __post_init__(self) -> None:
+        if bool(self.urls) == (self.folder is not None):
+            raise ValueError("exactly one of urls and folder must be set")
+        _check_urls(self.urls)
+
+
+class Labels(Params, frozen=True, kw_only=True):
+    """A table of labels: CSV, TSV, text in columns, or a MATLAB file."""
+
+    file: str  # name of the member that is the table
+    image: Column | None = None  # image's name, with or without ending and folders; None: row n is of {number} n
+    label: Column | None = None  # class
+    one_hot: bool | tuple[str, ...] = False  # instead of `label`: a column per class, 1 for the image's; true: the rest
+    split: Column | None = None
+    group: Column | None = None
+
+    def __post_init__(self) -> None:
+        if (self.label is None) == (self.one_hot is False):
+            raise ValueError("exactly one of label and one_hot must be set")
+
+
+class Source(Params, frozen=True, kw_only=True):
+    """Where a dataset's images come from: exactly one of `urls`, `folder`, `parts` and `builtin`."""
+
+    urls: tuple[str, ...] = ()  # as in Part, and so are the next three
+    folder: str | None = None
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    md5: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")] | None = None
+    parts: tuple[Part, ...] = ()  # several archives, folders and tables, which are read as one
+    builtin: Literal["digits"] | None = None  # scikit-learn's handwritten digits
+    # Patterns of the members to take, see bottletop/core/patterns.py; the first that fits counts. The default is
+    # {label}/*, and with `labels` every file.
+    images: str | tuple[str, ...] = ()
+    exclude: str | tuple[str, ...] = ()  # patterns of members to leave out
     # Folder name -> display name, where they differ.
     names: dict[str, str] = {}  # noqa: RUF012 (copied for each struct)
     numbered: tuple[str, ...] = ()  # class names in order, where {number} gives the class
-    images_per_number: Annotated[int, Meta(ge=1)] = 1  # image n has class numbered[(n - 1) // images_per_number]
-    test_list: str | None = None  # member that lists the official test images, one label/name per line
+    images_per_number: Annotated[int, Meta(ge=1)] = 1  # so many consecutive images are of the same class
+    first_number: Annotated[int, Meta(ge=0)] = 1  # number of the first image of the first class
+    labels: Labels | None = None  # where a table gives the class
+    # Split -> what the dataset calls it, where bottletop/download/layout.py does not know the name.
+    splits: dict[Split, str | tuple[str, ...]] = {}  # noqa: RUF012 (copied for each struct)
+    test_list: str | None = None  # member that lists the official test images; short for split_lists: {test: …}
+    split_lists: dict[Split, str] = {}  # noqa: RUF012 (copied) # split -> member that lists its images, a line each
     classes: tuple[str, ...] | None = None  # display names of the classes to take; None takes all
     max_per_class: Annotated[int, Meta(ge=1)] | None = None  # maximum number of images per class, chosen by `seed`
     seed: int = 0
+    incomplete: tuple[str, ...] = ()  # classes that may have lost images, or have none
 
     def __post_init__(self) -> None:
-        if (bool(self.urls) + (self.folder is not None) + (self.builtin is not None)) != 1:
-            raise ValueError("exactly one of urls, folder and builtin must be set")
-        if bool(self.numbered) != ("{number}" in self.images):
-            raise ValueError("numbered and a {number} in images go together")
-        if self.images.count("{label}") + self.images.count("{number}") != 1 or self.images.count("{split}") > 1:
-            raise ValueError("images must hold {label} or {number} once, and {split} at most once")
-        for url in self.urls:
-            if not url.startswith(("https://", "http://", "file:")):
-                raise ValueError(f"urls must begin with https://, http:// or file:, got {url!r}")
+        if (bool(self.urls) + (self.folder is not None) + bool(self.parts) + (self.builtin is not None)) != 1:
+            raise ValueError("exactly one of urls, folder, parts and builtin must be set")
+        _check_urls(self.urls)
+        for pattern in self.patterns:
+            self._check_pattern(pattern)
+        for pattern in self.excluded:
+            if set(placeholders(pattern)) & {"{label}", "{split}", "{number}", "{group}"}:
+                raise ValueError(f"exclude may hold * and **, but no other placeholder, got {pattern!r}")
+        places = any("{split}" in pattern for pattern in self.patterns)
+        if places + bool(self.lists) + (self.labels is not None and self.labels.split is not None) > 1:
+            raise ValueError("splits come from {split} in images, from lists or from a table: set only one of them")
+        if self.test_list is not None and "test" in self.split_lists:
+            raise ValueError("test_list and split_lists.test mean the same: set one")
 
-    @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        parts = re.split(r"(\{label\}|\{split\}|\{number\}|\*)", self.images)
-        named = {"{label}": "(?P<label>[^/]+)", "{split}": "(?P<split>[^/]+)", "{number}": r"(?P<number>\d+)"}
-        return re.compile("".join(named.get(part, "[^/]*" if part == "*" else re.escape(part)) for part in parts))
+    def _check_pattern(self, pattern: str) -> None:
+        found = placeholders(pattern)
+        label, number = "{label}" in found, "{number}" in found
+        if self.labels is not None:
+            if label or self.numbered:
+                raise ValueError("with labels in a table, images holds no {label}, and numbered is not set")
+            if self.labels.image is None and not number:
+                raise ValueError("a table without labels.image needs {number} in images")
+        elif self.numbered and (label or not number):
+            raise ValueError("numbered needs {number} in images, and no {label}")
+        elif not self.numbered and not label:
+            raise ValueError("images must hold {label}, or {number} with numbered")
 
-    def matches(self, member: str) -> bool:
-        """Returns whether a member's name matches the pattern `images`."""
-        return self._pattern.fullmatch(member) is not None
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The patterns of `images`."""
+        return several(self.images) or (("{label}/*",) if self.labels is None else ("**",))
 
-    def label(self, member: str) -> tuple[str, str] | None:
-        """Returns the class and the official split of a member, or None if the member is not taken.
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """The patterns of `exclude`."""
+        return several(self.exclude)
 
-        Args:
-            member: path within the archive or folder, with forward slashes.
+    @property
+    def lists(self) -> dict[Split, str]:
+        """The member that lists the images of a split, by split."""
+        return self.split_lists if self.test_list is None else {"test": self.test_list, **self.split_lists}
 
-        Returns:
-            The class's display name, and ``"train"``, ``"test"`` or, if `images` has no {split}, an empty string. Every
-            {split} other than ``test`` counts as training. None if the name does not match `images`, the file is
-            hidden, or its class is not among those to take.
-        """
-        match = self._pattern.fullmatch(member)
-        if match is None or Path(member).name.startswith("."):
-            return None
-        found = match.groupdict()
-        if self.numbered:
-            position = (int(found["number"]) - 1) // self.images_per_number
-            if not 0 <= position < len(self.numbered):
-                return None
-            label = self.numbered[position]
-        else:
-            label = self.names.get(found["label"], found["label"])
-        if self.classes is not None and label not in self.classes:
-            return None
-        split = found.get("split")
-        return label, "" if split is None else "test" if split == "test" else "train"
+    @property
+    def places(self) -> tuple[Part, ...]:
+        """The parts; without `parts`, the only one; none for builtin images."""
+        if self.parts or self.builtin is not None:
+            return self.parts
+        return (Part(urls=self.urls, folder=self.folder, sha256=self.sha256, md5=self.md5),)
+
+    @property
+    def local(self) -> list[str]:
+        """The folders and ``file:`` URLs, as written in the entry."""
+        return [
+            path
+            for part in self.places
+            for path in ([part.folder] if part.folder is not None else part.urls)
+            if part.folder is not None or path.startswith("file:")
+        ]
+
+
+def several(patterns: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Returns one pattern or name as a tuple, and several as they are."""
+    return (patterns,) if isinstance(patterns, str) else patterns
+
+
+def _check_urls(urls: tuple[str, ...]) -> None:
+    for url in urls:
+        if not url.startswith(("https://", "http://", "file:")):
+            raise ValueError(f"urls must begin with https://, http:// or file:, got {url!r}")
 
 
 class Dataset(Params, frozen=True, kw_only=True):

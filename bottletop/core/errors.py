@@ -1,10 +1,13 @@
 """Errors shown to users: each states the problem, the value found, the values allowed and the fix."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 WHERE_ELSE = "put it there, edit its entry in datasets.yaml, or take what a colleague has pushed: dvc repro --pull"
+
+RESTORE = "run bottletop doctor, which prints the command that restores it"  # for outputs that were changed since
 
 
 class BottletopError(Exception):
@@ -47,3 +50,8 @@ def exit_on_error(what: str) -> Iterator[None]:
         sys.exit(f"{what}: {type(error).__name__}: {error}")
     except KeyboardInterrupt:
         sys.exit(f"{what}: interrupted")
+
+
+def exit_on_sigterm() -> None:
+    """Turns SIGTERM into SystemExit, so that a terminated process still ends its children and removes its files."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

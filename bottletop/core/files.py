@@ -10,35 +10,55 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from bottletop.core.errors import ArtefactError
+from bottletop.core.errors import RESTORE, ArtefactError
+
+HIDDEN = "hidden"
+EMPTY_FOLDER = "an empty folder"
+_FOLDER = "a folder"
 
 Row = TypeVar("Row", bound=NamedTuple)
+SUMS = "SHA256SUMS"  # in an output folder: checksums of its files, which `sha256sum -c` reads too
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path for a new file or folder, which replaces `path` if the block succeeds.
 
+    A folder cannot take the place of another in one step, so the old one is moved aside first. If the process is killed
+    between these steps, the next call puts the old folder back.
+
     Only one process at a time may write to a path, because leftovers of killed processes are deleted here. DVC's locks
     ensure this.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.unfinished"):  # left by a killed process
-        shutil.rmtree(leftover, ignore_errors=True)
+    _clear_up(path)
     staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".unfinished"))
     try:
         yield staging / path.name
         if path.is_dir():
-            shutil.rmtree(path)
+            path.rename(_aside(path, staging))
         (staging / path.name).replace(path)
     finally:
+        _clear_up(path)
+
+
+def _clear_up(path: Path) -> None:
+    """Puts an old folder back that nothing has replaced, and removes what else an unfinished replacement left."""
+    for staging in path.parent.glob(f".{glob.escape(path.name)}.*.unfinished"):
+        if not path.exists() and _aside(path, staging).exists():
+            _aside(path, staging).rename(path)
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _aside(path: Path, staging: Path) -> Path:
+    return staging / f"{path.name}.old"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -116,20 +136,77 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def files_below(root: Path) -> Iterator[Path]:
-    """Yields the files below `root`, sorted within each folder.
+def write_sums(folder: Path, names: Iterable[str]) -> None:
+    """Writes the SHA-256 of some files of a folder to `SUMS`, for `verified`."""
+    write_text(folder / SUMS, "".join(f"{file_digest(folder / name)}  {name}\n" for name in names))
 
-    Hidden files and folders are skipped. Links to folders are followed, but each folder is visited only once.
+
+def verified(path: Path) -> Path:
+    """Checks that a file has the bytes that its stage wrote, and returns its path.
+
+    DVC does not notice every change: an edit through a hard link also changes the cached object, and a bad disk changes
+    no time. Folders that an earlier version wrote have no `SUMS`; their files are accepted unverified.
+
+    Raises:
+        ArtefactError: the file's SHA-256 is not the one in the `SUMS` beside it.
     """
-    seen = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
+    sums = path.with_name(SUMS)
+    line = f"{file_digest(path)}  {path.name}" if path.exists() else ""
+    if line and sums.exists() and line.encode() not in sums.read_bytes().splitlines():
+        raise ArtefactError(f"{path} was changed after it was written: its SHA-256 is not the one in {sums}", RESTORE)
+    return path
+
+
+def files_below(root: Path) -> Iterator[Path]:
+    """Yields the files below `root` that can be read, in the order of `entries_below`."""
+    return (path for path, problem in entries_below(root) if not problem)
+
+
+def entries_below(root: Path) -> Iterator[tuple[Path, str]]:
+    """Yields each file below `root`, sorted within each folder, with an empty string.
+
+    Whatever else is there comes with the reason why it is no file to read: it is hidden, a broken link, a pipe, an
+    empty folder, or may not be read. Links to folders are followed, but each folder is read only once, and hidden ones
+    never.
+    """
+    read: set[str] = set()
+    folders = [root]
+    while folders:
+        folder = folders.pop()
         real = os.path.realpath(folder)
-        if real in seen:
-            subfolders.clear()
+        if real in read:
+            yield folder, "a folder that is read already, through a link"
             continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(name for name in names if not name.startswith(".")):
-            file = Path(folder, name)
-            if file.is_file():
-                yield file
+        read.add(real)
+        try:
+            entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+        except OSError as error:
+            yield folder, f"a folder that cannot be read ({error.strerror})"
+            continue
+        if not entries and folder != root:
+            yield folder, EMPTY_FOLDER
+        problems = {entry: _problem(entry) for entry in entries}
+        yield from ((entry, problem) for entry, problem in problems.items() if problem != _FOLDER)
+        folders.extend(entry for entry in reversed(entries) if problems[entry] == _FOLDER)
+
+
+def hidden(name: str) -> bool:
+    """Returns whether a file or folder of this name is hidden, or is where macOS keeps such files in archives."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _problem(path: Path) -> str:
+    """Returns why `path` is not a file that can be read; empty if it is one."""
+    if hidden(path.name):
+        return HIDDEN
+    try:
+        mode = path.stat().st_mode
+    except PermissionError:
+        return "a file that you may not read"
+    except OSError:
+        return "a broken link"
+    if stat.S_ISDIR(mode):
+        return _FOLDER
+    if not stat.S_ISREG(mode):
+        return "a pipe, socket or device"
+    return "" if os.access(path, os.R_OK) else "a file that you may not read"

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bottletop.core.settings import read_yaml
+from bottletop.core import lock
 
-LOCKS = Path("dvc.lock"), Path("stages/dvc.lock")  # paths in both are relative to the root
+LOCKS = lock.LOCK, Path("stages/dvc.lock")  # paths in both are relative to the root
 
 
 def settings() -> dict[str, Any]:
@@ -52,10 +52,9 @@ def outputs(objects: dict[str, Path]) -> dict[Path, str]:
     Args:
         objects: see `cache_objects`; the listings among them name the files of output folders.
     """
-    stages = [stage for lock in LOCKS if lock.exists() for stage in (read_yaml(lock) or {}).get("stages", {}).values()]
+    stages = [stage for path in LOCKS for stage in lock.read_entries(path).values()]
     expected: dict[Path, str] = {}
-    for out in (out for stage in stages for out in stage.get("outs", [])):
-        md5, path = out.get("md5", ""), Path(out["path"])
+    for path, md5 in ((Path(out), md5) for stage in stages for out, md5 in lock.hashes(stage, "outs").items()):
         if not md5.endswith(".dir"):
             expected[path] = md5
         elif md5 in objects:

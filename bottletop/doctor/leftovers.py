@@ -9,14 +9,14 @@ import psutil
 
 from bottletop.doctor.dvc_cache import settings
 from bottletop.doctor.findings import Finding, note, ok, problem, some
-from bottletop.tracking.owner import dvc_commands, is_dvc, lock_holders
+from bottletop.tracking.owner import LOCK, dvc_commands, is_dvc, lock_holders
 
 TEMPORARY = Path(".dvc/tmp")
 
 
 def locks() -> Iterator[Finding]:
     """Checks for locks that block the next command: of dead commands, or with a PID that another program has now."""
-    yield from _path_locks(TEMPORARY / "rwlock")
+    yield from _path_locks(LOCK)
     yield from _lock_files()
     yield ok("nothing blocks the next command")
 

@@ -16,11 +16,11 @@ from bottletop.backbones.weights import load as read_weights
 from bottletop.core.catalogue import dataset, local_path
 from bottletop.core.errors import DataError
 from bottletop.core.files import read_json
+from bottletop.core.http_client import check_host
 from bottletop.core.parallel import processors
 from bottletop.core.paths import CATALOGUE, PARAMS, Paths, weights_file
 from bottletop.core.settings import load
 from bottletop.doctor.findings import Finding, note, ok, problem, some, warning
-from bottletop.download.fetch import check_host
 from bottletop.download.weight_sources import WeightsEntry, WeightsSource
 from bottletop.features.manifest import ExtractParams
 from bottletop.features.needs import NEEDS, features_are_needed
@@ -61,9 +61,7 @@ def project() -> Iterator[Finding]:
     if not names:
         yield problem("datasets in params.yaml is empty", "dvc exp run -S 'datasets=[digits]' # or edit params.yaml")
     for name in names:
-        source = dataset(name).source
-        files = [source.folder] if source.folder else [url for url in source.urls if url.startswith("file:")]
-        missing = [path for path in files if not local_path(path).exists()]
+        missing = [path for path in dataset(name).source.local if not local_path(path).exists()]
         if missing:
             yield warning(
                 f"{name}: {some(missing)} is missing, so its images can't be read again",

@@ -52,17 +52,17 @@ def remote() -> Iterator[Finding]:
         yield warning(
             f"what comes from {name} is not checked against its hash", f"dvc remote modify {name} verify true"
         )
+    yield _answer(name, url)
+
+
+def _answer(name: str, url: str) -> Finding:
+    """Whether the remote answers now."""
     failure = _reach(name)
-    if failure:
-        local = "://" not in url
-        fix = (
-            f"mkdir -p {shlex.quote(url)} # or mount it"
-            if local
-            else "dvc remote list # address, credentials: docs/teams.md"
-        )
-        yield problem(f"{name} ({url}) can't be listed: {failure}", fix)
-    else:
-        yield ok(f"{name} ({url}) answers")
+    if not failure:
+        return ok(f"{name} ({url}) answers")
+    local = "://" not in url
+    fix = f"mkdir -p {shlex.quote(url)} # or mount it" if local else "dvc remote list # credentials: docs/teams.md"
+    return problem(f"{name} ({url}) can't be listed: {failure}", fix)
 
 
 def _reach(name: str) -> str:

@@ -25,14 +25,15 @@ def store() -> Iterator[Finding]:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(TIMEOUT_S))
     os.environ.setdefault("PGCONNECT_TIMEOUT", str(TIMEOUT_S))
-    from bottletop.tracking.runs import tracking_uri
+    from bottletop.tracking.store import database, tracking_uri
 
     uri = tracking_uri()
     own = not os.environ.get("MLFLOW_TRACKING_URI")
-    if uri.startswith("sqlite:") and not _database(uri).exists():
+    path = database(uri)
+    if path is not None and not path.exists():
         yield ok(f"{uri} will be made by the first run")
         return
-    refused = list(_schema(uri)) if "sql" in urlsplit(uri).scheme else []
+    refused = list(_schema(uri, path)) if "sql" in urlsplit(uri).scheme else []
     yield from refused
     if not refused:
         try:
@@ -42,41 +43,59 @@ def store() -> Iterator[Finding]:
     yield ok(f"{uri} answers")
 
 
-def _database(uri: str) -> Path:
-    return Path(uri.removeprefix("sqlite:///"))
+def _schema(uri: str, path: Path | None) -> Iterator[Finding]:
+    """Checks that MLflow would accept the database's schema. The database is only read.
 
-
-def _schema(uri: str) -> Iterator[Finding]:
-    """Checks that MLflow would accept the database's schema. The database is only read."""
+    Args:
+        uri: the address of the database.
+        path: the file of an SQLite database, else None.
+    """
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
     from mlflow.store.db.utils import _get_alembic_config
-    from sqlalchemy import create_engine
+    from sqlalchemy import create_engine, inspect, text
     from sqlalchemy.exc import SQLAlchemyError
 
-    named = '"$MLFLOW_TRACKING_URI"' if os.environ.get("MLFLOW_TRACKING_URI") else shlex.quote(uri)
+    aside = f"mv {shlex.quote(str(path))} {shlex.quote(f'{path}.broken')} # the next run makes a new one"
     try:
         with create_engine(uri).connect() as connection:
             found = MigrationContext.configure(connection).get_current_revision()
+            tables = inspect(connection).get_table_names()
+            runs = connection.execute(text("select count(*) from runs")).scalar() if "runs" in tables else 0
     except SQLAlchemyError as error:
-        if uri.startswith("sqlite:"):
-            path = shlex.quote(str(_database(uri)))
-            fix = f"mv {path} {path}.broken # the next run makes a new one; or put a backup there"
-        else:
+        fix = f"{aside}; or put a backup there"
+        if path is None:
             fix = "pg_isready # is the database running? otherwise: unset MLFLOW_TRACKING_URI"
         yield problem(f"{uri} can't be opened: {str(error).splitlines()[0]}", fix)
         return
     scripts = ScriptDirectory.from_config(_get_alembic_config(""))  # type: ignore[no-untyped-call]
-    latest = scripts.get_current_head()
-    if found is None:
+    revisions = [script.revision for script in scripts.walk_revisions()]  # the newest first
+    if not tables:
         yield note(f"{uri} is empty: the first run fills it")
-    elif found != latest and found in {script.revision for script in scripts.walk_revisions()}:
-        backup = f"cp {shlex.quote(str(_database(uri)))} mlflow.db.backup; " if uri.startswith("sqlite:") else ""
-        text = f"{uri} was made by an older MLflow (schema {found}, now {latest})"
-        yield problem(text, f"{backup}mlflow db upgrade {named}")
-    elif found != latest:
-        fix = "git pull; make install # MLflow as new as your colleagues'"
-        yield problem(f"{uri} was made by a newer MLflow (schema {found}, here {latest})", fix)
+    elif path is not None and not runs and found in (None, *revisions[1:]):
+        yield problem(
+            f"{uri} holds no runs, and its tables are half made or of an older MLflow (schema {found})", aside
+        )
+    elif found != revisions[0]:
+        yield _of_another_version(uri, path, str(found), revisions)
+
+
+def _of_another_version(uri: str, path: Path | None, found: str, revisions: list[str]) -> Finding:
+    """The finding for a database whose tables an older or newer MLflow made.
+
+    Args:
+        uri: the address of the database.
+        path: the file of an SQLite database, else None.
+        found: the revision of its tables.
+        revisions: those that this MLflow knows, the newest first.
+    """
+    if found not in revisions:
+        newer = f"{uri} was made by a newer MLflow (schema {found}, here {revisions[0]})"
+        return problem(newer, "git pull; make install # MLflow as new as your colleagues'")
+    named = '"$MLFLOW_TRACKING_URI"' if os.environ.get("MLFLOW_TRACKING_URI") else shlex.quote(uri)
+    backup = f"cp {shlex.quote(str(path))} mlflow.db.backup; " if path else ""
+    older = f"{uri} was made by an older MLflow (schema {found}, now {revisions[0]})"
+    return problem(older, f"{backup}mlflow db upgrade {named}")
 
 
 def _contents(uri: str, *, own: bool) -> Iterator[Finding]:

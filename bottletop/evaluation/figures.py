@@ -7,13 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import rcParams
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from numpy.typing import NDArray
 from PIL import Image
 
 from bottletop.core.files import replacing
+from bottletop.evaluation import fonts
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
 DPI = 120
@@ -65,32 +64,28 @@ def curves(history: Sequence[dict[str, float]], best_epoch: int) -> Figure:
 def confusion(matrix: NDArray[np.int64], class_names: Sequence[str], *, normalised: bool) -> Figure:
     """Draws a confusion matrix: one row per true class, one column per predicted class.
 
-    With up to 30 classes, the cells show their numbers. The layout is computed here: Matplotlib's own measures hundreds
-    of names again and again, which took as long as drawing them.
+    With up to 30 classes, the cells show their numbers.
 
     Args:
         matrix: counts, (classes, classes); see `scores.confusion_matrix`.
         class_names: in the order of the matrix.
         normalised: show each count as a fraction of its true class.
     """
+    fonts.use_for(class_names)
     names, count = [_short(name) for name in class_names], len(class_names)
     rows = matrix.sum(1, keepdims=True)
     values = matrix / np.maximum(rows, 1) if normalised else matrix
     size = 9 if count <= 30 else 7
-    side = max(2.5, 0.5 * count) if count <= 30 else 0.17 * count  # of the matrix, in inches, as all lengths below
-    longest = max(_widths(names, size))
+    side = max(2.5, 0.5 * count) if count <= 30 else 0.17 * count  # of the matrix, in inches
+    longest = max(map(len, names)) * 0.6 * size / 72  # inches: most letters are about 0.6 of the font size wide
     upright = longest > 0.9 * side / count
-    left, below = longest + 0.6, (longest if upright else 0.15) + 0.6
-    figure = Figure(figsize=(left + side + 1.2, below + side + 0.5))
-    axes = _inches(figure, left, below, side, side)
-    scale = _inches(figure, left + side + 0.25, below + 0.15 * side, 0.2, 0.7 * side)
+    width, height = side + longest + 1.9, side + (longest if upright else 0.15) + 1.2
+    figure = Figure(figsize=(width, height), layout="compressed")
+    axes = figure.subplots()
     picture = axes.imshow(values, cmap="Blues", vmin=0, vmax=1 if normalised else None)
     axes.set_xticks(range(count), names, rotation=90 if upright else 0, fontsize=size)
     axes.set_yticks(range(count), names, fontsize=size)
-    axes.set(xlabel="predicted", ylabel="true")
-    axes.set_title("Share of the true class" if normalised else "Test images", y=1)
-    axes.xaxis.set_label_coords(0.5, 0.25 / side - below / side)
-    axes.yaxis.set_label_coords(0.25 / side - left / side, 0.5)
+    axes.set(xlabel="predicted", ylabel="true", title="Share of the true class" if normalised else "Test images")
     if count <= 30:
         dark = values.max() / 2
         for (row, column), value in np.ndenumerate(values):
@@ -99,21 +94,8 @@ def confusion(matrix: NDArray[np.int64], class_names: Sequence[str], *, normalis
                 axes.text(
                     column, row, text, ha="center", va="center", fontsize=8, color="white" if value > dark else "black"
                 )
-    figure.colorbar(picture, cax=scale)
+    figure.colorbar(picture, shrink=0.7)
     return figure
-
-
-def _widths(texts: Sequence[str], size: int) -> list[float]:
-    """The widths of the texts in inches, at a font size in points."""
-    figure, font = Figure(), FontProperties(size=size)
-    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
-    return [renderer.get_text_width_height_descent(text, font, ismath=False)[0] / figure.dpi for text in texts]
-
-
-def _inches(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Adds axes to the figure; position and size are in inches."""
-    across, up = figure.get_size_inches()
-    return figure.add_axes((left / across, bottom / up, width / across, height / up))
 
 
 def reliability(bins: NDArray[np.float64], error: float) -> Figure:
@@ -143,6 +125,7 @@ def mistakes(shown: Sequence[Mistake], total: int) -> Figure:
         shown: the mistakes to draw, the most confident first.
         total: number of mistakes on the test images.
     """
+    fonts.use_for(name for mistake in shown for name in (mistake.label, mistake.predicted))
     columns = 4
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(10, 2.9 * rows + 0.5), layout="constrained")

@@ -15,6 +15,7 @@ from bottletop.evaluation.scores import (
     MIN_PROBABILITY,
     EvaluateParams,
     Labels,
+    Positive,
     Probabilities,
     Score,
     calibration,
@@ -49,8 +50,7 @@ class Report:
     class_names: tuple[str, ...]
     test: Predicted
     scores: dict[str, Score]
-    positive: int | None  # position of the positive class; None unless there are two classes
-    threshold: float | None  # chosen on validation; None unless there are two classes
+    positive: Positive | None  # with the threshold chosen on validation; None unless there are two classes
     record: TopRecord
     val_accuracy: float
     val_log_loss: float  # of the calibrated model, like the test images' `log_loss`
@@ -77,25 +77,18 @@ def assess(
         splits: number of images per split; see `count_splits`.
         params: section ``evaluate`` of params.yaml.
     """
-    positive = threshold = None
+    positive = None
     if len(record.class_names) == 2:
         named = [i for i, name in enumerate(record.class_names) if name in params.positive_classes]
-        positive = named[0] if named else 1
-        threshold = choose_threshold(validation.probabilities[:, positive], validation.labels == positive)
+        position = named[0] if named else 1
+        threshold = choose_threshold(validation.probabilities[:, position], validation.labels == position)
+        positive = Positive(position, threshold)
     _, groups = np.unique([row.group for row in test.images], return_inverse=True)
-    scores = evaluate(
-        test.probabilities,
-        test.labels,
-        groups,
-        bootstrap=params.bootstrap,
-        seed=params.seed,
-        positive=positive,
-        threshold=0.5 if threshold is None else threshold,
-    )
+    scores = evaluate(test.probabilities, test.labels, groups, params, positive)
     own = validation.probabilities[np.arange(len(validation.labels)), validation.labels]
     val_log_loss = float(-np.log(own.clip(MIN_PROBABILITY)).mean())
     val_accuracy = float((validation.probabilities.argmax(1) == validation.labels).mean())
-    return Report(record.class_names, test, scores, positive, threshold, record, val_accuracy, val_log_loss, splits)
+    return Report(record.class_names, test, scores, positive, record, val_accuracy, val_log_loss, splits)
 
 
 def write_tables(folder: Path, report: Report) -> None:
@@ -193,14 +186,15 @@ def _details(report: Report) -> dict[str, Any]:
     ]
     binary = {}
     if report.positive is not None:
-        binary = {"positive_class": report.class_names[report.positive], "threshold": _round(report.threshold or 0.0)}
+        name = report.class_names[report.positive.position]
+        binary = {"positive_class": name, "threshold": _round(report.positive.threshold)}
     return {"scores": scores, **binary, "best_epoch": report.record.best_epoch, "images": report.splits}
 
 
 def _per_class_text(report: Report, table: NDArray[np.float64]) -> str:
     """Formats the table as scikit-learn's `classification_report` does.
 
-    Importing scikit-learn would take a second.
+    With `sklearn.metrics`, importing this module takes 4.6 s of CPU time instead of 1.3 s (medians of 7).
     """
     width, images = max(map(len, [*report.class_names, "weighted avg"])), int(table[:, 3].sum())
     accuracy = ["", "", f"{report.scores['accuracy'].value:.3f}", images]
@@ -226,8 +220,9 @@ def _binary_text(report: Report) -> str:
         return ""
     sensitivity, specificity = report.scores["sensitivity"].value, report.scores["specificity"].value
     return (
-        f"\n{report.class_names[report.positive]!r} called from a probability of {report.threshold:.3f}, chosen on "
-        f"validation images: sensitivity {sensitivity:.3f}, specificity {specificity:.3f}\n"
+        f"\n{report.class_names[report.positive.position]!r} called from a probability of "
+        f"{report.positive.threshold:.3f}, chosen on validation images: sensitivity {sensitivity:.3f}, specificity "
+        f"{specificity:.3f}\n"
     )
 
 

@@ -1,6 +1,6 @@
 """Scores of predictions, each with its 95 % bootstrap interval."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -25,6 +25,13 @@ class EvaluateParams(Params, frozen=True, kw_only=True):
     positive_classes: tuple[str, ...]  # with two classes, the one named here is positive; else the last by name
 
 
+class Positive(NamedTuple):
+    """Which of two classes is the positive one, and when an image is called so."""
+
+    position: int  # of the class
+    threshold: float  # images with at least this probability of the class are called positive
+
+
 class Score(NamedTuple):
     """A score and the ends of its 95 % interval."""
 
@@ -40,11 +47,8 @@ def evaluate(
     probabilities: Probabilities,
     labels: Labels,
     groups: NDArray[np.int64],
-    *,
-    bootstrap: int,
-    seed: int,
-    positive: int | None = None,
-    threshold: float = 0.5,
+    params: EvaluateParams,
+    positive: Positive | None = None,
 ) -> dict[str, Score]:
     """Computes all scores of one test set.
 
@@ -56,29 +60,21 @@ def evaluate(
         probabilities: (n, classes).
         labels: (n,), positions of the true classes.
         groups: (n,), the number of each image's duplicate group, from 0 to the number of groups minus 1.
-        bootstrap: number of resamples.
-        seed: of the resampling.
-        positive: position of the positive class, for two classes; None: sensitivity, specificity and ROC AUC are left
-            out.
-        threshold: images with at least this probability of the positive class are called positive.
+        params: section ``evaluate`` of params.yaml.
+        positive: of two classes; None: sensitivity, specificity and ROC AUC are left out.
 
     Returns:
         The scores by name; `top5_accuracy` only with more than five classes.
     """
     rates, metrics = _rates(probabilities, labels), _metrics(probabilities, labels)
     if positive is not None:
-        probability, is_positive = probabilities[:, positive], labels == positive
-        called = probability >= threshold
+        probability, is_positive = probabilities[:, positive.position], labels == positive.position
+        called = probability >= positive.threshold
         rates["sensitivity"] = _Rate(called & is_positive, is_positive)
         rates["specificity"] = _Rate(~called & ~is_positive, ~is_positive)
         metrics["roc_auc"] = _roc_auc(probability, is_positive)
     metrics = {name: rate.value for name, rate in rates.items()} | metrics
-    random = np.random.default_rng(seed)
-    count = int(groups.max()) + 1
-    draws = []
-    for _ in range(bootstrap):
-        weights = np.bincount(random.integers(0, count, count), minlength=count)[groups].astype(np.float64)
-        draws.append([metric(weights) for metric in metrics.values()])
+    draws = [[metric(weights) for metric in metrics.values()] for weights in _resamples(groups, params)]
     scores = {}
     for (name, metric), values in zip(metrics.items(), np.array(draws).T, strict=True):
         ends = list(np.nanpercentile(values, [2.5, 97.5]))
@@ -86,6 +82,13 @@ def evaluate(
             ends += rates[name].wilson()
         scores[name] = Score(metric(np.ones(len(labels))), float(min(ends)), float(max(ends)))
     return scores
+
+
+def _resamples(groups: NDArray[np.int64], params: EvaluateParams) -> Iterator[Weights]:
+    """Yields how often each image is counted, for each resample of the groups."""
+    random, count = np.random.default_rng(params.seed), int(groups.max()) + 1
+    for _ in range(params.bootstrap):
+        yield np.bincount(random.integers(0, count, count), minlength=count)[groups].astype(np.float64)
 
 
 def choose_threshold(probability: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
@@ -199,7 +202,8 @@ def _roc_auc(probability: NDArray[np.float64], positive: NDArray[np.bool_]) -> M
     """The area under the ROC curve (Hanley and McNeil, 1982).
 
     This is the share of pairs of a positive and a negative image in which the positive one has the higher probability;
-    ties count half.
+    ties count half. It is computed once for each resample of the bootstrap, for which scikit-learn's `roc_auc_score`
+    would also be imported; see `reports._per_class_text`.
     """
     _, tied = np.unique(probability, return_inverse=True)
 

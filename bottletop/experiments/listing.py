@@ -18,7 +18,8 @@ from bottletop.experiments.refs import Experiment
 from bottletop.tracking import columns, records
 from bottletop.tracking.client import answers, is_server, without_password
 from bottletop.tracking.records import Record
-from bottletop.tracking.runs import flatten, tracking_uri
+from bottletop.tracking.runs import flatten
+from bottletop.tracking.store import tracking_uri
 
 HEADINGS = ("experiment", "dataset", "run", "status", "how", "val\naccuracy", "test\naccuracy", "started", "baseline")
 TRAINING = "workflowType=machine_learning"  # without it, the UI opens its pages about chat traces

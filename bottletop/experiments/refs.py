@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, cast
 
+from bottletop.core import lock
 from bottletop.core.errors import ArtefactError
 from bottletop.core.paths import PARAMS, Paths
 from bottletop.core.settings import parse_yaml
@@ -41,10 +42,10 @@ class Experiment:
     @cached_property
     def inputs(self) -> dict[str, str]:
         """MD5 hashes, by path, of the code and of the fingerprints of the datasets' sources that it was made from."""
-        stages = parse_yaml(self._text(Path("dvc.lock")) or "{}").get("stages", {})
-        found = [dependency for stage in stages.values() for dependency in stage.get("deps", [])]
-        own = [one for one in found if one["path"].startswith(("bottletop/", "stages/", "fingerprints/"))]
-        return {one["path"]: one["md5"] for one in own}
+        stages = lock.entries(parse_yaml(self._text(lock.LOCK)))
+        found = {path: md5 for stage in stages.values() for path, md5 in lock.hashes(stage, "deps").items()}
+        own = ("bottletop/", "stages/", "fingerprints/")
+        return {path: md5 for path, md5 in found.items() if path.startswith(own)}
 
     @cached_property
     def metrics(self) -> dict[str, dict[str, float]]:

@@ -7,9 +7,7 @@ best experiment beats the baseline, which is the configuration in params.yaml.
 
 import fcntl
 import shlex
-import signal
 import subprocess
-import sys
 import textwrap
 import time
 from collections import deque
@@ -19,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from bottletop.core.errors import ArtefactError, ParamsError
+from bottletop.core.errors import ArtefactError, ParamsError, exit_on_sigterm
 from bottletop.core.parallel import processors
 from bottletop.experiments import refs
 from bottletop.experiments.grid import Point, points, with_overrides
@@ -29,6 +27,7 @@ from bottletop.experiments.refs import Experiment
 LOGS = Path(".dvc/tmp/bottletop/sweep")
 JOB_BYTES = 1_500_000_000  # of memory that one experiment may need
 CONTAINER = Path("/sys/fs/cgroup")  # holds memory.max, in bytes or "max", and memory.current, in bytes
+GRACE_S = 5  # for an experiment to end after its stage was terminated
 BASELINE = Point("baseline", {})
 
 
@@ -117,8 +116,7 @@ def sweep(settings: Sequence[str], *, seeds: int, repeat: int, jobs: int | None)
     if seeds > 1 and "train.seed" in grid[0].overrides:
         raise ParamsError("train.seed can't be swept together with --seeds, which sets it", "leave one of them out")
     jobs = jobs or _default_jobs()
-    # Turn SIGTERM into an exception, so that running experiments are ended too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    exit_on_sigterm()
     with _alone() as keep_open:
         print("baseline: what params.yaml says", flush=True)
         swept = Sweep(jobs, keep_open)
@@ -200,15 +198,20 @@ def _in_parallel(points: Sequence[Point], jobs: int, keep_open: int) -> Iterator
 
 
 def _end(commands: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Terminates the stages that the commands run, so that their MLflow runs are closed; waits for the commands."""
+    """Terminates the stages that the commands run, so that their MLflow runs are closed; waits for the commands.
+
+    A command that runs no stage at the moment is terminated itself.
+    """
     if commands:
         print("stopping; the same command continues the sweep", flush=True)
-    processes = [part for command in commands for part in psutil.Process(command.pid).children(recursive=True)]
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.terminate()
-    for command in commands:
-        command.wait()
+    while running := [command for command in commands if command.poll() is None]:
+        for process in (psutil.Process(command.pid) for command in running):
+            for part in process.children(recursive=True) or [process]:
+                with suppress(psutil.NoSuchProcess):
+                    part.terminate()
+        for command in running:  # what has gone on nevertheless, with its next stage, is terminated again
+            with suppress(subprocess.TimeoutExpired):
+                command.wait(GRACE_S)
 
 
 def _last_words(point: Point) -> str:

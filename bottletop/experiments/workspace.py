@@ -10,6 +10,7 @@ from bottletop.core.errors import ArtefactError
 from bottletop.core.files import write_text
 from bottletop.core.paths import PARAMS
 from bottletop.core.settings import differences, read_yaml
+from bottletop.tracking.origin import EXPERIMENT
 from bottletop.tracking.owner import is_dvc, lock_holders
 
 KEPT = Path(".dvc/tmp/bottletop/params.yaml")  # a copy, as it was when the current command began
@@ -29,7 +30,7 @@ def claim() -> None:
     others = [pid for pid in _holders() - own if psutil.pid_exists(pid)]
     if not others:
         write_text(KEPT, PARAMS.read_text(encoding="utf-8"))
-    elif "DVC_EXP_NAME" in os.environ and KEPT.exists():
+    elif EXPERIMENT in os.environ and KEPT.exists():
         settings = _settings_given()
         edited = [name for name in differences(read_yaml(KEPT), read_yaml(PARAMS)) if not name.startswith(settings)]
         if not edited:

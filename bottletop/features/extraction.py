@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottletop.backbones import weights
-from bottletop.backbones.extractor import NCNN, Engine, Extractor, best_engine
+from bottletop.backbones.extractor import NCNN, Engine, Extractor
 from bottletop.core.errors import ArtefactError
 from bottletop.core.files import sha256_text
 from bottletop.core.parallel import map_ahead, processors
@@ -24,12 +23,7 @@ from bottletop.images.index import ImageRow, read_square
 
 
 def extract(
-    images: Iterable[ImageRow],
-    shards: Path,
-    arrays: weights.Arrays,
-    image_side_px: int,
-    params: ExtractParams,
-    folder: Path,
+    images: Iterable[ImageRow], shards: Path, extractor: Extractor, params: ExtractParams, folder: Path
 ) -> None:
     """Writes the features of `images` and their manifest to `folder`, which is replaced only on success.
 
@@ -39,8 +33,7 @@ def extract(
         images: rows of the index. They are iterated over several times, so pass a list, or an `Index`, which takes no
             memory.
         shards: the folder of the images' shards.
-        arrays: the backbone's weights.
-        image_side_px: the image side in pixels.
+        extractor: the backbone.
         params: the section ``extract`` of params.yaml.
         folder: the features folder to write.
 
@@ -48,20 +41,18 @@ def extract(
         ArtefactError: a shard is damaged, weights or features are not finite, weights are so large that features may
             overflow, ncnn fails, or the index changed meanwhile.
     """
-    engine = best_engine(params.backbone, params.precision)
-    extractor = Extractor(params.backbone, arrays, image_side_px, engine)
-    manifest = _manifest(images, weights.digest(arrays), extractor, params)
+    manifest = _manifest(images, extractor, params)
     with reuse.unfinished(folder, manifest, images) as (work, earlier):
-        known = sum(row.id in earlier for row in images)
+        known = sum(row.pixels_id in earlier for row in images)
         if known:
             print(f"extract: {known:,} of {manifest.rows:,} images were computed before", file=sys.stderr)
-        with bar(f"extract ({engine.name}, {engine.precision})", " images", manifest.rows - known) as shown:
-            read = partial(read_square, shards=shards, side_px=image_side_px)
+        with bar(f"extract ({', '.join(extractor.engine)})", " images", manifest.rows - known) as shown:
+            read = partial(read_square, shards=shards, side_px=extractor.image_side_px)
             compute = partial(_computed, extractor, read, shown)
-            fresh = compute(row for row in images if row.id not in earlier)
+            fresh = compute(row for row in images if row.pixels_id not in earlier)
             for shard, group in groupby(images, key=lambda row: row.shard):
                 rows = list(group)
-                ids = [row.id for row in rows]
+                ids = [row.pixels_id for row in rows]
                 if not work.link(ids, shard, earlier):
                     work.write(ids, shard, _known_or_computed(rows, earlier, fresh, compute))
 
@@ -84,10 +75,10 @@ def _known_or_computed(
         ArtefactError: the index changed while the extraction ran.
     """
     for row in rows:
-        found = earlier.row(row.id)
+        found = earlier.row(row.pixels_id)
         if found is None:
-            image, found = next(compute([row]) if row.id in earlier else fresh)
-            if image != row.id:
+            image, found = next(compute([row]) if row.pixels_id in earlier else fresh)
+            if image != row.pixels_id:
                 raise ArtefactError("the index of the images changed while this ran", "dvc repro")
         yield found
 
@@ -104,10 +95,10 @@ def _computed(
         bottleneck, pooled = extractor(np.stack([image for _, image in batch]))
         shown.update(len(batch))
         for position, (row, _) in enumerate(batch):
-            yield row.id, {"bottleneck": bottleneck[position], "pooled": pooled[position]}
+            yield row.pixels_id, {"bottleneck": bottleneck[position], "pooled": pooled[position]}
 
 
-def _manifest(images: Iterable[ImageRow], weights_digest: str, extractor: Extractor, params: ExtractParams) -> Manifest:
+def _manifest(images: Iterable[ImageRow], extractor: Extractor, params: ExtractParams) -> Manifest:
     """Describes the features before they are computed."""
     pooled_shape, bottleneck_shape = extractor.shapes
     shapes = {}
@@ -116,8 +107,8 @@ def _manifest(images: Iterable[ImageRow], weights_digest: str, extractor: Extrac
         ids = sha256_text(row.id for row in rows)
         shapes[stem(shard)] = ShardShape(label=rows[0].label, rows=len(rows), ids_sha256=ids)
     return Manifest(
-        backbone=params.backbone,
-        weights_digest=weights_digest,
+        backbone=extractor.backbone,
+        weights_digest=extractor.weights_digest,
         preprocessing=extractor.preprocessing,
         image_side_px=extractor.image_side_px,
         engine=extractor.engine.name,

@@ -1,15 +1,24 @@
-"""Features on disk: ``.npy`` files for each shard, one per kind of features, and a manifest that describes them."""
+"""Features on disk: ``.npy`` files for each shard, one per kind of features, and a manifest that describes them.
 
+``rows.csv``, beside the features, has one line per image, in order: the image's `pixels_id`, its shard, and a CRC-32
+for each kind of features. The checksums reveal rows that a crash left half-written, or that were changed later.
+"""
+
+import csv
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
 from bottletop.backbones.networks import NETWORKS, Kind, Precision
-from bottletop.core.errors import ArtefactError
-from bottletop.core.files import read_json, write_json
+from bottletop.core.errors import RESTORE, ArtefactError
+from bottletop.core.files import read_json, verified, write_json
 from bottletop.core.settings import Params, parse
+
+MANIFEST, ROWS = "manifest.json", "rows.csv"
 
 
 class ExtractParams(Params, frozen=True, kw_only=True):
@@ -84,17 +93,34 @@ def feature_file(folder: Path, shard: str, kind: Kind) -> Path:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes ``manifest.json`` to a features folder."""
-    write_json(folder / "manifest.json", msgspec.to_builtins(manifest))
+    write_json(folder / MANIFEST, msgspec.to_builtins(manifest))
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Reads ``manifest.json`` from a features folder.
 
     Raises:
-        ArtefactError: the file is missing.
+        ArtefactError: the file is missing or damaged.
         ParamsError: a key is missing or unknown, or a value has the wrong type.
     """
-    path = folder / "manifest.json"
-    if not path.exists():
-        raise ArtefactError(f"{path} is missing", f"run dvc repro extract@{folder.name}")
-    return parse(Manifest, read_json(path), "manifest", path)
+    path = verified(folder / MANIFEST)
+    try:
+        return parse(Manifest, read_json(path), "manifest", path)
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path} is missing", f"run dvc repro extract@{folder.name}") from error
+    except ValueError as error:
+        raise ArtefactError(f"{path} is not valid JSON ({error})", RESTORE) from error
+
+
+def read_checksums(folder: Path, kind: Kind) -> NDArray[np.uint32]:
+    """Reads the CRC-32 of each image's features of one kind, in index order: uint32, (rows,).
+
+    Raises:
+        ArtefactError: ``rows.csv`` is missing or damaged.
+    """
+    path = verified(folder / ROWS)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return np.array([int(row[kind]) for row in csv.DictReader(file)], np.uint32)
+    except (OSError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ArtefactError(f"{path} can't be read ({error})", RESTORE) from error

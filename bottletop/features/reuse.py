@@ -5,9 +5,6 @@ precision and dtype. Where all of these are the same, the features are taken fro
 version that dvc.lock names, and from the commit that experiments start from. The last two are in DVC's cache or on its
 remote, and are linked, not copied. A shard of the same images in the same order is linked as a whole, once all its rows
 are verified.
-
-``rows.csv``, beside the features, has one line per image, in order: the image's id, its shard, and a CRC-32 for each
-kind of features. The checksums reveal rows that a crash left half-written.
 """
 
 import csv
@@ -26,14 +23,14 @@ from numpy.typing import NDArray
 
 from bottletop.backbones.networks import Kind
 from bottletop.core.errors import BottletopError
-from bottletop.core.files import replacing, sha256_text, write_text
+from bottletop.core.files import replacing, sha256_text, write_sums, write_text
 from bottletop.core.paths import repository
-from bottletop.features.manifest import Manifest, feature_file, read_manifest, stem, write_manifest
+from bottletop.features.manifest import MANIFEST, ROWS, Manifest, feature_file, read_manifest, stem, write_manifest
 from bottletop.features.versions import Folder, Local, Version
 from bottletop.images.index import ImageRow
 
 Row = dict[Kind, NDArray[np.float16]]  # one image's features
-ROWS, LOCK, FEATURES = "rows.csv", "lock", "features"
+LOCK, FEATURES = "lock", "features"
 
 
 class _Place(NamedTuple):
@@ -64,7 +61,7 @@ class Earlier:
             of features. Otherwise True, also if it cannot be read.
         """
         try:
-            manifest = read_manifest(folder.file("manifest.json").parent)
+            manifest = read_manifest(folder.file(MANIFEST).parent)
             rows = folder.file(ROWS).read_text(encoding="utf-8").splitlines()
         except (BottletopError, OSError, ValueError):  # killed before writing them, or by an older version
             return True
@@ -228,9 +225,10 @@ def unfinished(folder: Path, manifest: Manifest, images: Iterable[ImageRow]) -> 
                 shutil.rmtree(path, ignore_errors=True)
                 left.remove(path)
         for rev in (None, "HEAD") if (repository() / "dvc.lock").exists() else ():
-            if not all(row.id in found for row in images):
+            if not all(row.pixels_id in found for row in images):
                 found.add(Version(folder, rev, Path(tempfile.mkdtemp(dir=own))))
         yield Work(own / FEATURES, manifest), found
+        write_sums(own / FEATURES, (MANIFEST, ROWS))
         with replacing(folder) as staging:
             shutil.move(own / FEATURES, staging)
         for path in (own, *left):

@@ -1,5 +1,6 @@
 """The index: the table of a dataset's images, with the place of each image's bytes."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bottletop.core.errors import ArtefactError, DataError
-from bottletop.core.files import read_rows, write_csv
-from bottletop.images.decoding import decode, square
+from bottletop.core.errors import RESTORE, ArtefactError, DataError
+from bottletop.core.files import read_rows, verified, write_csv, write_sums
+from bottletop.images.decoding import DEEP_REVISION, decode, is_deep, square
 
 
 class ImageRow(NamedTuple):
@@ -26,18 +27,31 @@ class ImageRow(NamedTuple):
     height: int  # pixels, as stored in the file
     mode: str  # Pillow's mode: RGB, L, CMYK …
     phash: str  # 64-bit perceptual hash, hex; empty for images without contrast
-    group: str  # same for all duplicates of an image: first 16 digits of their smallest id
-    official: str  # "train", "test", or empty if the dataset has no official split
+    group: str  # same for all duplicates of an image and its own group: first 16 digits of their smallest id
+    official: str  # "train", "validation", "test", or empty if the dataset has no official split
     source: str  # path in the original archive or folder
+
+    @property
+    def pixels_id(self) -> str:
+        """Identifies the decoded pixels: the id, and for images of more than 8 bits the revision of their decoding.
+
+        Features that were computed before are found again by it.
+        """
+        return f"{self.id}-{DEEP_REVISION}" if is_deep(self.mode) else self.id
 
 
 def write_index(path: Path, rows: Iterable[ImageRow]) -> None:
-    """Writes the index as CSV."""
+    """Writes the index as CSV, and its checksum beside it."""
     write_csv(path, ImageRow._fields, rows)
+    write_sums(path.parent, [path.name])
 
 
 def read_index(path: Path) -> list[ImageRow]:
-    """Reads the index; its rows are ordered by shard, then by offset."""
+    """Reads the index; its rows are ordered by shard, then by offset.
+
+    Raises:
+        ArtefactError: the index is damaged.
+    """
     return list(Index(path))
 
 
@@ -48,24 +62,24 @@ class Index:
     path: Path
 
     def __iter__(self) -> Iterator[ImageRow]:
-        return read_rows(self.path, ImageRow)
+        return read_rows(verified(self.path), ImageRow)
 
 
 def read_shard(path: Path, rows: Sequence[ImageRow]) -> Iterator[bytes]:
-    """Yields the bytes of each image, read with one `pread` per image.
+    """Yields the bytes of each image, read with one `pread` per image and verified by the image's id, its SHA-256.
 
     Args:
         path: the shard.
         rows: rows of images in this shard.
 
     Raises:
-        ArtefactError: the shard ends before an image does.
+        ArtefactError: the shard ends too early, or an image's bytes are not those that `download` wrote.
     """
     with path.open("rb") as file:
         for row in rows:
             data = os.pread(file.fileno(), row.length, row.offset)
-            if len(data) != row.length:
-                raise ArtefactError(f"{path} ends before {row.source}", "run dvc repro")
+            if hashlib.sha256(data).hexdigest() != row.id:
+                raise ArtefactError(f"{path}: {row.source} is no longer the image that was downloaded", RESTORE)
             yield data
 
 
@@ -86,5 +100,5 @@ def read_square(row: ImageRow, shards: Path, side_px: int) -> NDArray[np.uint8]:
     [data] = read_shard(shards / row.shard, [row])
     try:
         return square(decode(data, side_px), side_px)
-    except DataError as error:  # `download` could decode it, so the shard has changed since
-        raise ArtefactError(f"{row.shard}: {row.source} is damaged ({error})", "run dvc repro") from error
+    except DataError as error:  # `download` could decode it: another version of Pillow, or too little memory
+        raise ArtefactError(f"{row.shard}: {row.source} can't be decoded ({error})", "run dvc repro") from error

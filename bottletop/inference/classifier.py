@@ -93,10 +93,10 @@ class Whole:
 
 def load(files: Files) -> Classifier:
     """Loads the model from these files; see `load_whole`."""
-    return build(load_whole(files))
+    return wrap(load_whole(files))
 
 
-def build(whole: Whole) -> Classifier:
+def wrap(whole: Whole) -> Classifier:
     """Wraps a loaded model as a function from images to probabilities."""
     names, side_px = whole.record.class_names, whole.image_side_px
     if whole.arrays is None:
@@ -125,8 +125,6 @@ def load_whole(files: Files) -> Whole:
         whole = Whole(model, record, None)
         _require_shapes(files, whole, (whole.image_side_px, whole.image_side_px, 3))
         return whole
-    if not files.weights.exists():
-        raise ArtefactError(f"{files.weights} is missing", f"run dvc repro weights, or dvc pull {files.weights}")
     arrays = weights.load(files.weights)
     whole = Whole(model, record, arrays)
     if record.contract.get("precision") not in ("float32", "bfloat16"):

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from bottletop.evaluation import figures
+from bottletop.evaluation import figures, fonts
 from bottletop.inference.classifier import Classifier
 from bottletop.inference.prediction import Outcome, best
 
@@ -57,6 +57,7 @@ def draw(picture: Image.Image, heat: NDArray[np.float32], name: str, share: floa
         axes.imshow(shown, interpolation="nearest" if max(picture.size) < 64 else None)
         axes.set_axis_off()
     right.imshow(colours, extent=(-0.5, picture.width - 0.5, picture.height - 0.5, -0.5))
+    fonts.use_for([name])
     figure.suptitle(f"{name}  {share:.1%}", fontsize=13)
     figure.supxlabel(NOTE, fontsize=7.5, color=figures.GREY)
     return figure

@@ -21,7 +21,7 @@ BETWEEN_ENGINES = 1e-3  # the same for features from ncnn: some differ from Tens
 PROBES = ((96, 96), (333, 250), (40, 500))  # width and height of the images that the export is tested on, in pixels
 
 
-def build(whole: Whole) -> keras.Model:
+def network(whole: Whole) -> keras.Model:
     """Builds one network of resizing, backbone and top.
 
     The network resizes as Pillow does. It computes in the extraction's precision, and rounds features to float16 as
@@ -52,7 +52,7 @@ def write(path: Path, whole: Whole, classifier: Classifier) -> None:
         ArtefactError: the probabilities differ; nothing is written.
     """
     with replacing(path) as new:
-        build(whole).save(new)
+        network(whole).save(new)
         model = keras.saving.load_model(new, safe_mode=True)
         tolerance = BETWEEN_ENGINES if whole.arrays and whole.engine == NCNN else TOLERANCE
         for picture in probes():
@@ -87,13 +87,13 @@ def _backbone(whole: Whole) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
     """A function from images of the model's side to the top's input: features, or the images themselves."""
     if whole.arrays is None:
         return lambda pixels: pixels
-    network = tensorflow_engine.model(whole.network, whole.arrays, whole.image_side_px, whole.engine.precision)
-    network.name = whole.network
+    backbone = tensorflow_engine.model(whole.network, whole.arrays, whole.image_side_px, whole.engine.precision)
+    backbone.name = whole.network
     contract = whole.record.contract
     prepare = tensorflow_engine.preparation(whole.network)
 
     def features(pixels: keras.KerasTensor) -> keras.KerasTensor:
-        maps = [keras.ops.cast(each, "float32") for each in network(prepare(keras.ops.cast(pixels, "float32")))]
+        maps = [keras.ops.cast(each, "float32") for each in backbone(prepare(keras.ops.cast(pixels, "float32")))]
         return tensorflow_engine.vectors(maps, contract["kind"], contract["pooling"], store=_float16)
 
     return features

@@ -1,23 +1,21 @@
 """Finds and reads the images that users name: files, folders, patterns, web addresses, standard input."""
 
 import glob
+import io
 import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import urlsplit
-
-import requests
-from urllib3.exceptions import HTTPError
 
 from bottletop.core.errors import DataError
-from bottletop.download.fetch import CHUNK_BYTES, TIMEOUT_S, check_host, check_redirect
+from bottletop.core.http_client import get
+from bottletop.images.formats import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 
 STDIN = "-"
-ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+ENDINGS = IMAGE_SUFFIXES | UNREAD_SUFFIXES  # images in formats that are not read become errors that name the format
 MAX_BYTES = 200_000_000  # largest size of an image file
+MAX_DOWNLOAD_BYTES = 100_000_000  # largest size of an image from a web address, which is kept in memory
 MAX_DOWNLOAD_S = 120  # longest time for downloading an image, in seconds
 
 
@@ -45,14 +43,15 @@ def read(name: str) -> bytes:
     """Reads the bytes of one image file.
 
     Raises:
-        DataError: it cannot be read, or is larger than `MAX_BYTES`; the message holds the reason alone, not the name.
+        DataError: it cannot be read, or is larger than `MAX_BYTES` (`MAX_DOWNLOAD_BYTES` from a web address), or its
+            address leads into a private network; the message holds the reason alone, not the name.
     """
     if name == STDIN:
         return _limited(sys.stdin.buffer)
     if _is_address(name):
         return _download(name)
     if os.path.isdir(name):  # noqa: PTH112
-        raise DataError(f"a folder without images ({', '.join(ENDINGS)})")
+        raise DataError(f"a folder without images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     try:
         with Path(name).open("rb") as file:
             return _limited(file)
@@ -67,14 +66,24 @@ def _is_address(argument: str) -> bool:
 
 
 def _in_folder(folder: Path) -> Iterator[str]:
-    """Yields the images of the folder and its subfolders, hidden ones left out; the folder itself if it has none."""
+    """Yields the images of the folder and its subfolders; the folder itself if it has none.
+
+    Other files are counted by their endings on stderr. Hidden files and folders are ignored.
+    """
     found = False
+    others: dict[str, list[str]] = {}  # their names, by ending
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if name.lower().endswith(ENDINGS) and not name.startswith("."):
+            ending = os.path.splitext(name)[1].lower()  # noqa: PTH122 (Path's takes much longer)
+            if ending in ENDINGS and not name.startswith("."):
                 found = True
                 yield str(Path(parent, name))
+            elif not name.startswith("."):
+                others.setdefault(ending or "no ending", []).append(name)
+    if others:
+        kinds = (f"{len(names):,} with {ending} ({names[0]})" for ending, names in sorted(others.items()))
+        print(f"bottletop: {folder}: files that are not images were left out: {', '.join(kinds)}", file=sys.stderr)
     if not found:
         yield str(folder)
 
@@ -82,34 +91,21 @@ def _in_folder(folder: Path) -> Iterator[str]:
 def _limited(file: BinaryIO) -> bytes:
     data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        raise DataError(_too_large())
+        raise DataError(_too_large(MAX_BYTES))
     return data
 
 
 def _download(url: str) -> bytes:
-    end = time.monotonic() + MAX_DOWNLOAD_S
-    host = url
-    try:
-        host = urlsplit(url).hostname or url
-        check_host(url)
-        with requests.get(url, stream=True, timeout=TIMEOUT_S, hooks={"response": check_redirect}) as answer:
-            if not answer.ok:
-                raise DataError(f"HTTP {answer.status_code} {answer.reason}")
-            data = bytearray()
-            while chunk := answer.raw.read1(CHUNK_BYTES, decode_content=True):  # returns what has arrived
-                data += chunk
-                if len(data) > MAX_BYTES:
-                    raise DataError(_too_large())
-                if time.monotonic() > end:
-                    raise DataError(f"{host} sent {len(data):,} bytes in {MAX_DOWNLOAD_S} s, and not all")
-    except requests.Timeout as error:
-        raise DataError(f"{host} does not answer in time") from error
-    except requests.ConnectionError as error:
-        raise DataError(f"{host} can't be reached, or broke the connection") from error
-    except (requests.RequestException, HTTPError, ValueError) as error:
-        raise DataError(f"no image could be fetched ({error})") from error
-    return bytes(data)
+    data = io.BytesIO()
+    with get(url, public=True, total_s=MAX_DOWNLOAD_S) as answer:
+        if answer.status != 200:
+            raise DataError(answer.phrase)
+        for chunk in answer.chunks(decoded=True):
+            if data.tell() + len(chunk) > MAX_DOWNLOAD_BYTES:
+                raise DataError(_too_large(MAX_DOWNLOAD_BYTES))
+            data.write(chunk)
+    return data.getvalue()
 
 
-def _too_large() -> str:
-    return f"more than {MAX_BYTES:,} bytes"
+def _too_large(limit: int) -> str:
+    return f"more than {limit:,} bytes"

@@ -90,7 +90,7 @@ def logged(name: str, dataset: str | None) -> Iterator[Files]:
         ParamsError: there are finished runs on several datasets, and `dataset` is None.
     """
     from bottletop.tracking import records  # MLflow takes seconds to import
-    from bottletop.tracking.runs import store
+    from bottletop.tracking.store import store
 
     found = [record for record in records.matching(name) if dataset in (None, record.dataset)]
     finished = [record for record in found if record.status == "finished"]

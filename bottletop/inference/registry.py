@@ -22,9 +22,9 @@ from bottletop.core.errors import ArtefactError
 from bottletop.core.files import file_digest, replacing
 from bottletop.inference import export, mlflow_model
 from bottletop.inference.classifier import Classifier, Files
-from bottletop.tracking.runs import store, tracking_uri
+from bottletop.tracking.store import store, tracking_uri
 
-PACKAGES = ("keras", "mlflow", "msgspec", "ncnn", "numpy", "pandas", "pillow", "pyyaml", "tensorflow")
+PACKAGES = ("keras", "mlflow", "msgspec", "ncnn", "numpy", "pandas", "pillow", "pillow-heif", "pyyaml", "tensorflow")
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # hides the message that it checks the example
 FOLDER = "model"  # name of the folder within the MLflow model's data
 

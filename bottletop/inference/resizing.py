@@ -2,6 +2,10 @@
 
 It serves exported models. It uses `keras.ops` alone, so that the file loads without this package and without Pillow.
 
+`keras.ops.image.resize` with ``antialias=True`` is no substitute. On 40 photos of Flowers-17, resized to 96 px, 8 % of
+the values differed by one level from Pillow's. VGG16's features then differed by up to 0.6 % of the largest one, and
+the probabilities of a digits model by up to 0.055, on 15 of the photos by more than 0.001.
+
 Pillow resizes 8-bit images in two passes of a triangle filter, which is widened where the image shrinks. The filter's
 weights are fixed-point numbers with `BITS` fractional bits, and each pass rounds to whole levels. Here a pass is a
 product with a matrix of these weights, in float64, which holds the sums exactly. The graph computes the image's height

@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottletop.backbones.networks import Kind, Pooling
-from bottletop.core.errors import ArtefactError
+from bottletop.core.errors import RESTORE, ArtefactError
 from bottletop.core.files import sha256_text
-from bottletop.features.manifest import Manifest, feature_file, read_manifest
+from bottletop.features.manifest import Manifest, feature_file, read_checksums, read_manifest
 from bottletop.models.examples import Examples, Rows, labelled
 from bottletop.split import SplitRow
 
@@ -59,17 +60,33 @@ class FeatureSet(Examples):
         return math.prod(shape) if self.pooling == "flatten" else shape[-1]
 
     def _maps(self, rows: Rows) -> NDArray[np.float16]:
-        """Reads the stored arrays of these rows, in this order, before any pooling."""
+        """Reads the stored arrays of these rows, in this order, before any pooling; verifies each row once."""
         values = np.empty((len(rows), *self._files[0].shape[1:]), np.float16)
         which = np.searchsorted(self._starts, rows, side="right") - 1
         for shard in np.unique(which).tolist():
             here = np.flatnonzero(which == shard)
             self._files[shard].read_into(values, here, rows[here] - self._starts[shard])
+        for position, row in enumerate(rows.tolist()):
+            if not self._verified[row]:
+                if zlib.crc32(values[position]) != self._checksums[row]:
+                    changed = f"the features of {self.rows[row].source} in {self.folder}"
+                    raise ArtefactError(f"{changed} are no longer those that were extracted", RESTORE)
+                self._verified[row] = True
         return values
 
     @functools.cached_property
     def _files(self) -> list["_File"]:
         return [_inspect(feature_file(self.folder, shard, self.kind)) for shard in self.manifest.shards]
+
+    @functools.cached_property
+    def _checksums(self) -> NDArray[np.uint32]:
+        """The CRC-32 of each row as extracted: uint32, (n,)."""
+        return read_checksums(self.folder, self.kind)
+
+    @functools.cached_property
+    def _verified(self) -> NDArray[np.bool_]:
+        """Whether each row was found to have its checksum: bool, (n,)."""
+        return np.zeros(len(self.rows), np.bool_)
 
     @functools.cached_property
     def _starts(self) -> NDArray[np.int64]:

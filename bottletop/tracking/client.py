@@ -3,6 +3,8 @@
 import sys
 from urllib.parse import urlsplit
 
+from bottletop.core.addresses import masked
+
 TIMEOUT_S = 2
 
 
@@ -16,20 +18,9 @@ def answers(address: str) -> bool:
 
     HTTP errors, such as a request for a password, and TLS errors, such as a self-signed certificate, count as answers.
     """
-    import ssl  # these imports take 20 ms; `sources` runs with every command and rarely needs them
-    import urllib.error
-    import urllib.request
-    from http.client import HTTPException
+    from bottletop.core.http_client import responds  # takes 20 ms to import; `sources` runs with every command
 
-    try:
-        with urllib.request.urlopen(f"{without_password(address)}/health", timeout=TIMEOUT_S):
-            return True
-    except urllib.error.HTTPError:
-        return True
-    except urllib.error.URLError as error:
-        return isinstance(error.reason, ssl.SSLError)
-    except (OSError, HTTPException, ValueError):  # no complete answer in time, no web server, or no address
-        return False
+    return responds(f"{without_password(address)}/health", TIMEOUT_S)
 
 
 def warn_of_silence(uri: str) -> None:
@@ -39,7 +30,7 @@ def warn_of_silence(uri: str) -> None:
     itself refuses to start.
     """
     if is_server(uri) and not answers(uri):
-        message = f"no MLflow server answers at {without_password(uri)}, so training will not start"
+        message = f"no MLflow server answers at {masked(without_password(uri))}, so training will not start"
         print(f"{message}: check MLFLOW_TRACKING_URI", file=sys.stderr)
 
 

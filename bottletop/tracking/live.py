@@ -5,7 +5,6 @@ of a killed training is closed too.
 """
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import IO, cast
 
-from bottletop.core.errors import ArtefactError
+from bottletop.core.errors import ArtefactError, exit_on_sigterm
 
 ENDED = "the process that watches training for MLflow ended, see above: dvc repro"
 
@@ -56,8 +55,7 @@ class Watcher:
         self._send("trained", model_digest)
 
     def __enter__(self) -> "Watcher":
-        # Turn SIGTERM into an exception, so that unfinished files are removed.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        exit_on_sigterm()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

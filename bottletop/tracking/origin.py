@@ -9,12 +9,15 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from bottletop.core.lock import LOCK, read_entries
 from bottletop.core.paths import CATALOGUE, PARAMS
 from bottletop.core.settings import read_yaml
 
 STAGES = ("download", "split", "extract", "train", "evaluate")  # stages of a dataset whose outputs make a result
 SHORT = 7  # digits of a short commit hash; git uses more where these are ambiguous
 MAX_PARAM_LENGTH = 6000  # characters, MLflow's limit
+EXPERIMENT = "DVC_EXP_NAME"  # variable that DVC sets in an experiment's stages
+COMMIT = "mlflow.source.git.commit"  # tag in which MLflow keeps the commit
 PACKAGES = ("bottletop", "dvc", "keras", "mlflow", "tensorflow")
 
 
@@ -23,7 +26,7 @@ def experiment_name() -> str:
 
     Before the first commit it is ``uncommitted``.
     """
-    return os.environ.get("DVC_EXP_NAME") or git("rev-parse", f"--short={SHORT}", "HEAD") or "uncommitted"
+    return os.environ.get(EXPERIMENT) or git("rev-parse", f"--short={SHORT}", "HEAD") or "uncommitted"
 
 
 def origin_tags(dataset: str) -> dict[str, str]:
@@ -34,7 +37,7 @@ def origin_tags(dataset: str) -> dict[str, str]:
         "dataset": dataset,
         "experiment": experiment_name(),
         "mlflow.source.name": "bottletop",
-        "mlflow.source.git.commit": commit or "none",
+        COMMIT: commit or "none",
         "uncommitted_changes": "yes" if git("status", "--porcelain", "--untracked-files=no") else "no",
         "machine": f"{platform.node()}, {platform.machine()}, {os.cpu_count()} cores",
         "version.python": platform.python_version(),
@@ -54,12 +57,12 @@ def tracked_params(dataset: str) -> dict[str, Any]:
     return {**sections, "source": source[:MAX_PARAM_LENGTH]}
 
 
-def lock_tags(dataset: str, lock: Path = Path("dvc.lock")) -> dict[str, str]:
+def lock_tags(dataset: str, lock: Path = LOCK) -> dict[str, str]:
     """A digest of each stage's entry in dvc.lock, and one of all entries; equal inputs and outputs give equal digests.
 
     Stages without an entry are left out. A digest is the first 16 hex digits of a SHA-256.
     """
-    stages: dict[str, Any] = read_yaml(lock)["stages"] if lock.exists() else {}
+    stages = read_entries(lock)
     names = ["weights", *(f"{stage}@{dataset}" for stage in STAGES)]
     entries = {name: json.dumps(stages[name], sort_keys=True) for name in names if name in stages}
     digests = {f"dvc.{name.split('@')[0]}": _short(entry) for name, entry in entries.items()}

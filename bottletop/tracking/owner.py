@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 
+LOCK = Path(".dvc/tmp/rwlock")  # in which DVC lists the processes that read or write files of the workspace
 HOST, PID, STARTED = "bottletop.host", "bottletop.pid", "bottletop.process_started"
 
 
@@ -42,7 +43,7 @@ def dvc_commands(root: Path) -> list[int]:
     return found
 
 
-def lock_holders(lock: Path = Path(".dvc/tmp/rwlock")) -> set[int]:
+def lock_holders(lock: Path = LOCK) -> set[int]:
     """The ids of the DVC processes that read or write files of this workspace; some may have ended.
 
     Raises:

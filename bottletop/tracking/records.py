@@ -4,14 +4,13 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from bottletop.tracking.origin import SHORT
+from bottletop.tracking.origin import COMMIT, SHORT
 from bottletop.tracking.owner import HOST, is_gone
-from bottletop.tracking.runs import store, tracking_uri
+from bottletop.tracking.store import database, store, tracking_uri
 
 NAMES = 1000  # newest runs that are searched for a name, and for suggestions if it is mistyped
 RUN_ID = re.compile("[0-9a-f]{4,32}")
@@ -67,8 +66,8 @@ def matching(name: str) -> list[Record]:
 
 
 def _search(datasets: Sequence[str] | None, condition: str, limit: int) -> list[Record]:
-    uri = tracking_uri()
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    path = database(tracking_uri())
+    if path is not None and not path.exists():
         return []  # a search must not create the database
     with store() as client:
         folders = _folders(client, datasets)
@@ -90,7 +89,7 @@ def _record(run: Run) -> Record:
     return Record(
         experiment=tags.get("experiment", run.info.run_name),
         dataset=tags.get("dataset", "-"),
-        baseline=tags.get("mlflow.source.git.commit", "none"),
+        baseline=tags.get(COMMIT, "none"),
         started=run.info.start_time / 1000,
         params=run.data.params,
         metrics=run.data.metrics,
@@ -110,4 +109,4 @@ def _missing(status: str, tags: dict[str, str]) -> str:
     """
     if status != "FINISHED" or (tags.get(HOST) == socket.gethostname() and not is_gone(tags)):
         return ""
-    return "removed" if tracking_uri().startswith("sqlite:") else "not here"  # servers have other clones' runs too
+    return "removed" if database(tracking_uri()) else "not here"  # servers have other clones' runs too

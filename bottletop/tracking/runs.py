@@ -5,31 +5,23 @@ model that it trained. An experiment that DVC restored from its run cache has no
 it.
 """
 
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before MLflow is imported
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7, the default, take minutes if a server is down
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds
-
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from bottletop.core.errors import ArtefactError
 from bottletop.core.files import read_json, write_json
 from bottletop.core.paths import repository
 from bottletop.tracking import columns
-from bottletop.tracking.client import without_password
 from bottletop.tracking.origin import experiment_name, lock_tags, origin_tags
 from bottletop.tracking.owner import is_gone, owner_tags
+from bottletop.tracking.store import database, store, tracking_uri
 
 METRICS_A_REQUEST, PARAMS_A_REQUEST = 1000, 100  # MLflow's limits
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then shows training runs first, not chat traces
@@ -45,14 +37,6 @@ class Result:
     model_digest: str  # of the model that was evaluated
     data_digest: str  # of the images' ids
     weights_digest: str  # of the backbone's weights, or "none"
-
-
-def tracking_uri() -> str:
-    """The address of the tracking store.
-
-    ``MLFLOW_TRACKING_URI`` if set; otherwise one database in the main repository, whichever folder the stages run in.
-    """
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{repository() / 'mlflow.db'}"
 
 
 class LiveRun:
@@ -182,38 +166,11 @@ def _epoch_metrics(entry: Mapping[str, float]) -> list[Metric]:
     return [Metric(f"epoch_{name}", entry[name], now, epoch) for name in names]
 
 
-@contextmanager
-def store() -> Iterator[MlflowClient]:
-    """Yields a client of the tracking store.
-
-    A local store is opened under a lock, because two processes that create a database at the same time leave a broken
-    one.
-
-    Raises:
-        ArtefactError: the tracking store cannot be reached, or refuses a request.
-    """
-    uri = tracking_uri()
-    try:
-        if uri.startswith("sqlite:"):
-            with FileLock(repository() / "mlflow.db.lock"):
-                client = MlflowClient(uri)
-                client.search_experiments(max_results=1)
-        else:
-            client = MlflowClient(uri)
-        yield client
-    except MlflowException as error:
-        shown = without_password(uri) if "@" in uri else uri
-        reason = str(error).replace(uri, shown)
-        raise ArtefactError(
-            f"the MLflow store {shown} failed ({reason})", "check MLFLOW_TRACKING_URI, then dvc repro"
-        ) from error
-
-
 def _experiment(client: MlflowClient, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    local = tracking_uri().startswith("sqlite:")
+    local = database(tracking_uri()) is not None
     try:
         artefacts = (repository() / "mlartifacts").as_uri() if local else None
         return str(client.create_experiment(name, artefacts, {**KIND, **columns.tags()}))

@@ -5,7 +5,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from bottletop.backbones import extractor
-from bottletop.backbones.extractor import Extractor
+from bottletop.backbones.extractor import NCNN, TENSORFLOW, Extractor
 from bottletop.backbones.runtime import keras, tf
 from bottletop.core.errors import ArtefactError
 from bottletop.download.weight_sources import LAYERS
@@ -292,3 +292,10 @@ def test_with_ncnn_every_thread_has_images_in_a_batch(monkeypatch):
 def test_the_batch_size_can_be_pinned(monkeypatch):
     monkeypatch.setenv("BOTTLETOP_BATCH_SIZE", "3")
     assert {batch_size(224, engine) for engine in ENGINES} == {3}
+
+
+@pytest.mark.parametrize("engine", [NCNN, TENSORFLOW], ids=lambda engine: engine.name)
+def test_a_missing_weight_is_refused_by_name(engine):
+    arrays = {name: array for name, array in random_weights().items() if name != "block4_conv2/kernel"}
+    with pytest.raises(ArtefactError, match="weights lack 'block4_conv2/kernel': run dvc repro weights"):
+        Extractor("vgg16", arrays, 32, engine)(np.zeros((1, 32, 32, 3), np.uint8))

@@ -65,13 +65,15 @@ def test_a_bound_of_what_a_network_can_put_out_is_found_from_its_weights():
 EXTRACTION = """
 import sys
 from pathlib import Path
+from bottletop.backbones.extractor import NCNN, Extractor
 from bottletop.features.extraction import extract
 from bottletop.images.index import read_index
 from bottletop.features.manifest import ExtractParams
 from bottletop.backbones.weights import load
 import stages.extract
 params = ExtractParams(backbone="vgg16", image_side_px=32, precision="float32", bottleneck=True)
-extract(read_index(Path("index.csv")), Path("images"), load(Path("weights.npz")), 32, params, Path("features"))
+extractor = Extractor("vgg16", load(Path("weights.npz")), 32, NCNN)
+extract(read_index(Path("index.csv")), Path("images"), extractor, params, Path("features"))
 print(sorted({name.split(".")[0] for name in sys.modules} & {"tensorflow", "keras", "pandas", "mlflow"}))
 """
 

@@ -10,6 +10,8 @@ from bottletop.core.settings import parse
 
 NAMES = list(yaml.safe_load((Path(__file__).parents[2] / "datasets.yaml").read_text())["datasets"])
 
+TABLE = {"file": "a.csv", "image": "id", "label": "kind"}
+
 
 def source(**values) -> Source:
     return parse(Source, {"folder": "photos"} | values, "datasets.mine.source", Path("datasets.yaml"))
@@ -32,82 +34,28 @@ def test_every_entry_of_the_repository_is_valid(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "member", "expected"),
-    [
-        ("digits", "7/0042.png", ("7", "")),
-        ("food-101", "food-101/images/apple_pie/1005649.jpg", ("apple_pie", "")),
-        ("food-101", "food-101/meta/test.txt", None),
-        ("food-101", "food-101/images/apple_pie/._1005649.jpg", None),
-        ("animals-10", "raw-img/cane/dogs_00001.jpeg", ("dog", "")),
-        ("animals-10", "raw-img/gatto/1.jpeg", ("cat", "")),
-        ("animals-10", "raw-img/scoiattolo/e030b20a20e9.png", ("squirrel", "")),
-        ("animals-10", "translate.py", None),
-        ("skin-cancer", "train/benign/1.jpg", ("benign", "train")),
-        ("skin-cancer", "test/malignant/40.jpg", ("malignant", "test")),
-        ("skin-cancer", "data/train/benign/1.jpg", None),
-        ("flowers-17", "jpg/image_0001.jpg", ("daffodil", "")),
-        ("flowers-17", "jpg/image_0080.jpg", ("daffodil", "")),
-        ("flowers-17", "jpg/image_0081.jpg", ("snowdrop", "")),
-        ("flowers-17", "jpg/image_1360.jpg", ("pansy", "")),
-        ("flowers-17", "jpg/image_1361.jpg", None),
-        ("flowers-17", "jpg/image_0000.jpg", None),
-        ("flowers-17", "jpg/files.txt", None),
-    ],
-)
-def test_members_of_the_public_archives_get_their_class_and_official_side(name, member, expected):
-    assert dataset(name).source.label(member) == expected
-
-
-@pytest.mark.parametrize(
-    ("images", "member", "expected"),
-    [
-        ("{label}/*", "lily of the valley/1.jpg", ("lily of the valley", "")),
-        ("{label}/*", "crème brûlée/été.jpg", ("crème brûlée", "")),
-        ("{label}/*", "1.jpg", None),
-        ("{label}/*", "cat/more/1.jpg", None),
-        ("{label}/*", "cat/.DS_Store", None),
-        ("{label}/*.jpg", "cat/1.png", None),
-        ("{label}/*.jpg", "cat/1xjpg", None),
-        ("*/{label}/*", "anything/cat/1.jpg", ("cat", "")),
-        ("{label}_*.jpg", "cat_1.jpg", ("cat", "")),
-        ("{split}/{label}/*", "test/cat/1.jpg", ("cat", "test")),
-        ("{split}/{label}/*", "train/cat/1.jpg", ("cat", "train")),
-        ("{split}/{label}/*", "valid/cat/1.jpg", ("cat", "train")),
-        ("a+b (1)/{label}/*", "a+b (1)/cat/1.jpg", ("cat", "")),
-    ],
-)
-def test_placeholders_stand_for_one_part_of_the_path(images, member, expected):
-    assert source(images=images).label(member) == expected
-
-
-def test_names_are_shown_instead_of_folders_where_there_are_any():
-    animals = source(names={"cane": "dog"})
-    assert [animals.label(member) for member in ("cane/1", "gatto/1")] == [("dog", ""), ("gatto", "")]
-
-
-def test_classes_are_chosen_by_their_display_names():
-    animals = source(names={"cane": "dog", "gatto": "cat"}, classes=["dog"])
-    assert [animals.label(member) for member in ("cane/1", "gatto/1", "dog/1")] == [("dog", ""), None, ("dog", "")]
-
-
-def test_consecutive_numbers_belong_to_one_class():
-    flowers = source(images="{number}.jpg", numbered=["rose", "tulip"], images_per_number=2)
-    labels = [flowers.label(f"{number}.jpg") for number in range(6)]
-    assert labels == [None, ("rose", ""), ("rose", ""), ("tulip", ""), ("tulip", ""), None]
-
-
-@pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"builtin": "digits"}, "exactly one of urls, folder and builtin must be set"),
-        ({"folder": None}, "exactly one of urls, folder and builtin must be set"),
+        ({"builtin": "digits"}, "exactly one of urls, folder, parts and builtin must be set"),
+        ({"folder": None}, "exactly one of urls, folder, parts and builtin must be set"),
+        ({"folder": None, "parts": [{}]}, "source.parts[0]: exactly one of urls and folder must be set"),
         ({"folder": None, "builtin": "mnist"}, "source.builtin: invalid enum value 'mnist'"),
         ({"folder": None, "urls": ["ftp://example.org/a.zip"]}, "must begin with https://, http:// or file:, got 'ftp"),
-        ({"images": "photos/*"}, "images must hold {label} or {number} once"),
-        ({"images": "{label}/{label}/*"}, "images must hold {label} or {number} once"),
-        ({"images": "{split}/{split}/{label}/*"}, "{split} at most once"),
-        ({"images": "{number}.jpg"}, "numbered and a {number} in images go together"),
-        ({"numbered": ["rose"]}, "numbered and a {number} in images go together"),
+        ({"images": "photos/*"}, "images must hold {label}, or {number} with numbered"),
+        ({"images": ["{label}/*", "photos/*"]}, "images must hold {label}, or {number} with numbered"),
+        ({"images": "{split}/{split}/{label}/*"}, "may hold {split} at most once"),
+        ({"images": "{label}*.jpg"}, "'{label}*.jpg' needs some text between {label} and *"),
+        ({"images": "**/**/{label}/*"}, "may hold ** once"),
+        ({"images": "{number}.jpg"}, "images must hold {label}, or {number} with numbered"),
+        ({"numbered": ["rose"]}, "numbered needs {number} in images, and no {label}"),
+        ({"labels": {"file": "a.csv", "image": "id"}}, "exactly one of label and one_hot must be set"),
+        ({"labels": TABLE, "images": "{label}/*"}, "with labels in a table, images holds no {label}"),
+        ({"labels": {"file": "a.mat", "label": "l"}}, "a table without labels.image needs {number} in images"),
+        ({"images": "{split}/{label}/*", "test_list": "test.txt"}, "set only one of them"),
+        ({"labels": TABLE | {"split": "set"}, "images": "{split}/*"}, "set only one of them"),
+        ({"test_list": "a.txt", "split_lists": {"test": "b.txt"}}, "test_list and split_lists.test mean the same"),
+        ({"splits": {"tset": "Testing"}}, "invalid enum value 'tset'"),
+        ({"exclude": "{label}/bad/*"}, "exclude may hold * and **, but no other placeholder"),
         ({"sha256": "abc"}, "source.sha256: expected `str` matching regex '^[0-9a-f]{64}$', got 'abc'"),
         ({"md5": "A" * 32}, "source.md5: expected `str` matching regex"),
         ({"max_per_class": 0}, "source.max_per_class: expected `int` >= 1, got 0"),
@@ -143,6 +91,22 @@ def test_a_wrong_entry_is_refused_with_its_place(catalogue):
 def test_one_wrong_entry_does_not_harm_the_others(catalogue):
     catalogue("datasets: {bad: 1, good: {title: Good, image_side_px: 32, source: {folder: photos}}}")
     assert dataset("good").source.folder == "photos"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"folder": "photos"}, ["photos"]),
+        ({"folder": None, "urls": ["https://example.org/a.zip", "file:a.zip"]}, ["file:a.zip"]),
+        (
+            {"folder": None, "parts": [{"folder": "photos"}, {"urls": ["file:labels.csv"]}]},
+            ["photos", "file:labels.csv"],
+        ),
+        ({"folder": None, "builtin": "digits"}, []),
+    ],
+)
+def test_its_local_places_are_folders_and_files(values, expected):
+    assert source(**values).local == expected
 
 
 @pytest.mark.parametrize("path", ["photos", "file:photos", "file://photos"])

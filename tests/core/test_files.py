@@ -65,6 +65,29 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_kill_while_a_folder_is_replaced_does_not_lose_the_old_one(tmp_path):
+    target = tmp_path / "images"
+    target.mkdir()
+    (target / "old").touch()
+    code = "import os, sys; from pathlib import Path; from bottletop.core.files import replacing\n"
+    code += "Path.replace = lambda *_: os.kill(os.getpid(), 9)\n"  # the last step
+    code += "with replacing(Path(sys.argv[1])) as new: new.mkdir()"
+    assert subprocess.run([sys.executable, "-c", code, str(target)], check=False).returncode == -9
+    with pytest.raises(RuntimeError), replacing(target) as new:
+        write_half(new)
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+    assert [path.name for path in target.iterdir()] == ["old"]
+
+
+def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(tmp_path):
+    target = tmp_path / "images"
+    target.mkdir()
+    (target / "old").touch()
+    with pytest.raises(FileNotFoundError), replacing(target):
+        pass  # makes nothing
+    assert [path.name for path in target.iterdir()] == ["old"]
+
+
 def test_a_folder_takes_the_place_of_the_old_one(tmp_path):
     target = tmp_path / "images"
     target.mkdir()

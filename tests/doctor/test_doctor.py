@@ -596,12 +596,24 @@ class TestTracking:
     @pytest.mark.slow
     def test_tables_of_an_older_mlflow_are_a_problem_that_the_fix_mends(self, clone, older):
         shutil.copy(older, "mlflow.db")
+        execute("insert into runs (run_uuid, lifecycle_stage) values ('0', 'active')")
+        before = Path("mlflow.db").read_bytes()
         report = examine()
         assert report.code == 1
         assert "was made by an older MLflow (schema" in report.only("tracking").text
         paste(report.only("tracking").fix)
         assert examine().only("tracking").level == "ok"
-        assert Path("mlflow.db.backup").read_bytes() == older.read_bytes()
+        assert Path("mlflow.db.backup").read_bytes() == before
+
+    @pytest.mark.slow
+    def test_half_made_tables_without_runs_are_a_problem_that_the_fix_mends(self, clone, older):
+        shutil.copy(older, "mlflow.db")
+        report = examine()
+        assert report.code == 1
+        assert "holds no runs, and its tables are half made or of an older MLflow" in report.only("tracking").text
+        paste(report.only("tracking").fix)
+        assert examine().only("tracking").text.endswith("mlflow.db will be made by the first run")
+        assert Path("mlflow.db.broken").read_bytes() == older.read_bytes()
 
     def test_tables_of_a_newer_mlflow_are_a_problem_for_make_install(self, clone, current):
         shutil.copy(current, "mlflow.db")

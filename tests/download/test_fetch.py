@@ -1,6 +1,8 @@
+import gzip
 import hashlib
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -13,10 +15,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
 
+from bottletop.core import http_client
 from bottletop.core.errors import DataError
+from bottletop.core.files import file_digest
 from bottletop.download import fetch as module
-from bottletop.download.fetch import fetch, file_digest, verify
+from bottletop.download.fetch import fetch, verify
+from tests import web
 
 pytestmark = pytest.mark.server
 
@@ -55,14 +61,16 @@ class Handler(BaseHTTPRequestHandler):
         if "status" in fault:
             self.answer(fault["status"], b"", fault.get("headers", {}))
             return
-        body, status = site.data, 200
+        body, status, extent = site.data, 200, ""
         part = re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "")
         if part and site.ranges and self.headers["If-Range"] in site.headers.values():
-            body, status = body[int(part[1]) :], 206
+            body, status = body[int(part[1]) :][: fault.get("most")], 206
+            extent = f"bytes {part[1]}-{int(part[1]) + len(body) - 1}/{len(site.data)}"
         if part and not body:
             self.answer(416, b"", {"Content-Range": f"bytes */{len(site.data)}"} if site.tells_size else {})
             return
-        self.answer(status, body, site.headers, fault.get("drop_after"))
+        headers = {**site.headers, **({"Content-Range": extent} if extent else {}), **fault.get("headers", {})}
+        self.answer(status, body, headers, fault.get("drop_after"))
 
     def answer(self, status: int, body: bytes, headers: dict[str, str], drop_after: int | None = None) -> None:
         self.send_response(status)
@@ -140,9 +148,11 @@ def test_the_length_need_not_be_told(site):
     assert fetch([site.url()], SHA256).read_bytes() == DATA
 
 
-def test_an_empty_file_is_a_file(site):
+def test_an_empty_file_is_refused_and_not_kept(site, cache):
     site.data = b""
-    assert fetch([site.url()], None).read_bytes() == b""
+    with pytest.raises(DataError, match="the server sent an empty file; it is not kept"):
+        fetch([site.url()], None)
+    assert downloaded(cache) == []
 
 
 def test_a_redirect_is_followed(site):
@@ -151,10 +161,11 @@ def test_a_redirect_is_followed(site):
 
 
 def test_without_a_checksum_the_line_to_paste_is_printed(site, capsys):
-    fetch([site.url()], None)
+    path = fetch([site.url()], None)
     assert capsys.readouterr().out.splitlines() == [
         f"{site.url()}: no checksum is known; to pin these bytes, add to its source in datasets.yaml:",
         f"      sha256: {SHA256.removeprefix('sha256:')}",
+        f"  (to download it again, delete {path})",
     ]
 
 
@@ -173,10 +184,10 @@ def test_a_broken_download_goes_on_where_it_stopped(site, waits):
     assert site.sent == [2 * MIB, MIB]
 
 
-def test_a_broken_download_loses_a_chunk_at_most(site, waits):
+def test_a_broken_download_loses_nothing(site, waits):
     site.faults = [{"drop_after": 2 * MIB - 1}]
     assert fetch([site.url()], SHA256).read_bytes() == DATA
-    assert sum(site.sent) - len(DATA) < module.CHUNK_BYTES
+    assert sum(site.sent) == len(DATA)
 
 
 def test_a_download_may_break_several_times(site, waits):
@@ -188,7 +199,9 @@ def test_a_download_may_break_several_times(site, waits):
 def test_a_later_process_goes_on_where_an_earlier_one_stopped(site, waits, monkeypatch):
     monkeypatch.setattr(module, "ATTEMPTS", 1)
     site.faults = [{"drop_after": MIB}]
-    with pytest.raises(DataError, match="gave up after 1 attempts, 1048576 bytes kept"):
+    with pytest.raises(
+        DataError, match=r"gave up after 1 attempts, 1048576 bytes kept in \S+photos.zip.part: .*delete that file"
+    ):
         fetch([site.url()], SHA256)
     assert fetch([site.url()], SHA256).read_bytes() == DATA
     assert site.sent == [MIB, 2 * MIB]
@@ -255,15 +268,15 @@ def test_a_server_that_is_busy_is_asked_again(site, waits, status):
 
 
 def test_a_server_that_falls_silent_is_asked_again(site, waits, monkeypatch):
-    monkeypatch.setattr(module, "TIMEOUT_S", (5, 0.1))
-    site.faults = [{"hang_s": 0.3}]
+    monkeypatch.setattr(http_client, "HEADERS_S", 0.2)
+    site.faults = [{"hang_s": 0.5}]
     assert fetch([site.url()], SHA256).read_bytes() == DATA
     assert len(site.asked) == 2
 
 
 def test_after_five_attempts_it_gives_up_and_says_so(site, waits):
     site.faults = [{"status": 503}] * 9
-    with pytest.raises(DataError, match="gave up after 5 attempts, 0 bytes kept: HTTP 503 Service Unavailable"):
+    with pytest.raises(DataError, match=r"gave up after 5 attempts, 0 bytes kept in .*: HTTP 503 Service Unavailable"):
         fetch([site.url()], SHA256)
     assert (len(site.asked), waits) == (5, [1, 2, 4, 8])
 
@@ -271,7 +284,7 @@ def test_after_five_attempts_it_gives_up_and_says_so(site, waits):
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
 def test_a_server_that_says_no_is_not_asked_again(site, waits, status):
     site.faults = [{"status": status}]
-    with pytest.raises(DataError, match=f"{status} Client Error"):
+    with pytest.raises(DataError, match=f"HTTP {status} "):
         fetch([site.url()], SHA256)
     assert (len(site.asked), waits) == (1, [])
 
@@ -310,7 +323,7 @@ def test_after_wrong_bytes_the_right_ones_are_fetched(site, cache):
 
 def test_a_file_cut_off_by_a_server_that_does_not_tell_the_length_is_refused(site, cache):
     site.length, site.faults = False, [{"drop_after": MIB}]
-    with pytest.raises(DataError, match=r"does not match"):
+    with pytest.raises(DataError, match=r"expected sha256 \w+, got \w+; what was downloaded is deleted"):
         fetch([site.url()], SHA256)
     assert downloaded(cache) == []
 
@@ -319,6 +332,90 @@ def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(site):
     path = fetch([site.url()], SHA256)
     path.write_bytes(b"damaged")
     assert fetch([site.url()], SHA256).read_bytes() == DATA
+
+
+def test_the_bytes_are_kept_and_hashed_as_they_were_sent(site):
+    site.data, site.headers = gzip.compress(DATA), {"Content-Encoding": "gzip"}
+    checksum = f"sha256:{hashlib.sha256(site.data).hexdigest()}"
+    assert fetch([site.url()], checksum).read_bytes() == site.data
+
+
+PAGE = b"\n<!DOCTYPE HTML><html><form>Log in</form></html>"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (PAGE, "text/html; charset=utf-8"),
+        (PAGE, "application/zip"),
+        (b"\xef\xbb\xbf<HTML>", ""),
+        (b"<!-- login --><div>Log in</div>", "text/html"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "application/xml"),
+    ],
+)
+@pytest.mark.parametrize("checksum", [None, SHA256])
+def test_a_web_page_instead_of_the_file_is_named_and_not_kept(site, waits, cache, body, kind, checksum):
+    site.data, site.headers = body, {"Content-Type": kind}
+    with pytest.raises(DataError, match=r"a web page instead of the file .* may want a login: .* as file:PATH"):
+        fetch([site.url()], checksum)
+    assert (downloaded(cache), len(site.asked)) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"), [(DATA, "text/html"), (b"image,label\n<b>.jpg,cat\n", "text/csv")], ids=["binary", "a table"]
+)
+def test_a_file_that_is_no_page_is_kept_whatever_its_type(site, data, kind):
+    site.data, site.headers = data, {"Content-Type": kind}
+    assert fetch([site.url()], None).read_bytes() == data
+
+
+# Wrong answers to a request for the rest
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Range": f"bytes 0-{2 * MIB - 1}/{3 * MIB}"},
+        {"Content-Range": f"bytes {MIB + 1}-{3 * MIB}/{3 * MIB}"},
+        {"Content-Range": "nonsense"},
+        {"ETag": '"2"'},
+    ],
+    ids=["another part", "a byte further", "no range", "another version"],
+)
+def test_a_rest_that_does_not_fit_the_kept_part_is_not_appended(site, waits, headers):
+    site.faults = [{"drop_after": MIB}, {"headers": headers}]
+    assert fetch([site.url()], None).read_bytes() == DATA
+    assert site.asked == [None, f"bytes={MIB}-", None]
+
+
+def test_a_rest_that_ends_too_early_is_continued(site, waits):
+    """The server sends at most a MiB at once."""
+    site.faults = [{"drop_after": MIB}, {"most": MIB}]
+    assert fetch([site.url()], None).read_bytes() == DATA
+    assert site.asked == [None, f"bytes={MIB}-", f"bytes={2 * MIB}-"]
+
+
+def test_a_complete_part_of_another_version_is_not_taken(site, waits, monkeypatch, cache):
+    """The new file has as many bytes as the old one."""
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    site.faults = [{"drop_after": MIB}]
+    with pytest.raises(DataError):
+        fetch([site.url()], None)
+    monkeypatch.setattr(module, "ATTEMPTS", 2)
+    site.data = OTHER[:MIB]
+    site.faults = [{"status": 416, "headers": {"Content-Range": f"bytes */{MIB}", "ETag": '"2"'}}]
+    assert fetch([site.url()], None).read_bytes() == OTHER[:MIB]
+
+
+def test_a_damaged_note_of_the_version_means_starting_anew(site, waits, monkeypatch, cache):
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    site.faults = [{"drop_after": MIB}]
+    with pytest.raises(DataError):
+        fetch([site.url()], SHA256)
+    [note] = cache.glob("*.etag")
+    note.write_bytes(b"\xff\n")
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+    assert site.asked == [None, None]
 
 
 # Several addresses
@@ -393,7 +490,7 @@ KAGGLE = "https://www.kaggle.com/api/v1/datasets/download/somebody/photos"
 def test_kaggle_credentials_are_for_kaggle_over_https_alone(monkeypatch, url, sent):
     monkeypatch.setenv("KAGGLE_USERNAME", "somebody")
     monkeypatch.setenv("KAGGLE_KEY", "123")
-    assert module._credentials(url) == (("somebody", "123") if sent else None)
+    assert http_client._credentials(url) == (("somebody", "123") if sent else None)
 
 
 @pytest.mark.parametrize("given", [{}, {"KAGGLE_USERNAME": "somebody"}, {"KAGGLE_USERNAME": "", "KAGGLE_KEY": "123"}])
@@ -402,7 +499,17 @@ def test_without_both_credentials_none_are_sent(monkeypatch, given):
     monkeypatch.delenv("KAGGLE_KEY", raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    assert module._credentials(KAGGLE) is None
+    assert http_client._credentials(KAGGLE) is None
+
+
+def test_a_redirect_away_from_kaggle_loses_the_credentials(monkeypatch):
+    monkeypatch.setenv("KAGGLE_USERNAME", "somebody")
+    monkeypatch.setenv("KAGGLE_KEY", "123")
+    with requests.Session() as session:
+        session.auth = http_client._add_credentials
+        first = http_client._prepared(session, KAGGLE, None)
+        second = http_client._prepared(session, "https://storage.googleapis.com/photos.zip", None)
+    assert [request.headers.get("Authorization") for request in (first, second)] == ["Basic c29tZWJvZHk6MTIz", None]
 
 
 def test_other_servers_never_see_kaggle_credentials(site, monkeypatch):
@@ -412,19 +519,202 @@ def test_other_servers_never_see_kaggle_credentials(site, monkeypatch):
     assert site.received[0]["Authorization"] is None
 
 
+@pytest.fixture
+def listening():
+    """A socket on 127.0.0.1 that takes connections."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        server.setblocking(False)
+        yield server
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://127.0.0.1:{port}\\@www.kaggle.com/photos.zip",
+        "https://127.0.0.1:{port}\\.www.kaggle.com/photos.zip",
+        "https://me:secret@127.0.0.1:{port}/photos.zip",
+        "https://www.kaggle.com@127.0.0.1:{port}/photos.zip",
+        "https://127.0.0.1:{port}/my photos.zip",
+        "https://127.0.0.1:{port}/photos.zip\r\nX-More: yes",
+        "https://127.0.0.1:{port}/\tphotos.zip",
+        "https://127.0.0.1:{port}/photos\u2028.zip",
+        "https://127.0.0.1:{port}/photos\0.zip",
+        "https://[127.0.0.1:{port}/photos.zip",
+        "https://127.0.0.1:99999/photos.zip",
+    ],
+)
+def test_an_address_that_could_be_read_in_two_ways_reaches_nobody(listening, waits, monkeypatch, address):
+    monkeypatch.setenv("KAGGLE_USERNAME", "somebody")
+    monkeypatch.setenv("KAGGLE_KEY", "123")
+    with pytest.raises(DataError, match=r"holds|is not a web address") as caught:
+        fetch([address.format(port=listening.getsockname()[1])], SHA256)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(BlockingIOError):
+        listening.accept()
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["http://127.0.0.1:1\\@{host}/", "http://me:secret@{host}/", "file:///etc/passwd", "ftp://{host}/", "http://["],
+)
+def test_a_redirect_to_an_odd_address_is_not_followed(site, waits, target):
+    host = site.url().split("/")[2]
+    site.faults = [{"status": 302, "headers": {"Location": target.format(host=host)}}]
+    with pytest.raises(DataError, match=r"holds|not a web address"):
+        fetch([site.url()], SHA256)
+    assert len(site.asked) == 1
+
+
+def test_a_redirect_with_spaces_and_letters_beyond_ascii_is_followed(site):
+    site.faults = [{"status": 302, "headers": {"Location": "/my photos/größe.zip".encode().decode("latin-1")}}]
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+    assert len(site.asked) == 2
+
+
+def test_the_list_of_hosts_may_have_spaces_and_capitals(site, monkeypatch):
+    monkeypatch.setenv("BOTTLETOP_HOSTS", "Example.org, 127.0.0.1")
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+
+
+def test_passwords_of_netrc_are_not_sent(site, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    fetch([site.url()], SHA256)
+    assert site.received[0]["Authorization"] is None
+
+
+def test_secrets_in_an_address_are_shown_nowhere(site, waits, cache, capsys):
+    address = site.url(name="photos.zip?token=s3cret&X-Amz-Signature=s3cret")
+    site.faults = [{"drop_after": MIB}, {"status": 503}]
+    fetch([address], None)
+    site.faults = [{"status": 302, "headers": {"Location": "http://[?token=s3cret"}}]
+    with pytest.raises(DataError) as caught:
+        fetch([address.replace("photos.zip", "other.zip")], SHA256)
+    shown = capsys.readouterr()
+    assert "s3cret" not in shown.out + shown.err + str(caught.value) + str(list(cache.iterdir()))
+    assert "photos.zip?token=***&X-Amz-Signature=***: no checksum is known" in shown.out
+
+
+# Servers without end
+
+
+def test_redirects_without_end_are_given_up(site, waits):
+    site.faults = [{"status": 302, "headers": {"Location": "/again?token=secret"}}] * 99
+    with pytest.raises(DataError, match=r"again\?token=\*\*\* is the end of 10 redirects and leads on: refused"):
+        fetch([site.url()], SHA256)
+    assert len(site.asked) == 11
+
+
+def test_the_bodies_of_redirects_are_not_read(waits):
+    with web.serving(web.endless_redirect_body) as address, pytest.raises(DataError, match="10 redirects"):
+        fetch([f"{address}/photos.zip"], SHA256)
+
+
+@pytest.mark.parametrize("answer", web.BEFORE_THE_BODY)
+def test_headers_that_do_not_end_are_given_up(waits, monkeypatch, answer):
+    monkeypatch.setattr(http_client, "HEADERS_S", 0.1)
+    with (
+        web.serving(answer) as address,
+        pytest.raises(DataError, match=r"attempts.*127\.0\.0\.1 does not answer in time"),
+    ):
+        fetch([f"{address}/photos.zip"], SHA256)
+
+
+@pytest.mark.parametrize("answer", web.IN_THE_BODY)
+def test_a_body_that_comes_too_slowly_is_given_up(waits, monkeypatch, answer):
+    monkeypatch.setattr(http_client, "HEADERS_S", 0.6)  # the watch looks no earlier
+    monkeypatch.setattr(http_client, "BODY_S", 0.1)
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    with web.serving(answer) as address, pytest.raises(DataError, match=r"attempts.*127\.0\.0\.1 sends too slowly"):
+        fetch([f"{address}/photos.zip"], SHA256)
+
+
+@pytest.mark.slow
+def test_a_body_that_comes_steadily_may_take_longer_than_the_limit(monkeypatch):
+    monkeypatch.setattr(http_client, "HEADERS_S", 1)
+    monkeypatch.setattr(http_client, "BODY_S", 1)
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+
+    def steady(request):
+        web.begin(request, Content_Length=str(10 << 16))
+        web.drip(request, bytes(1 << 16), pause_s=0.15, times=10)
+
+    with web.serving(steady) as address:
+        assert fetch([f"{address}/photos.zip"], None).stat().st_size == 10 << 16
+
+
+@pytest.mark.parametrize("versioned", [True, False], ids=["a byte more each time", "a byte each time"])
+def test_attempts_without_real_progress_are_counted(site, waits, versioned):
+    site.headers = site.headers if versioned else {}
+    site.faults = [{"drop_after": 1}] * 99
+    with pytest.raises(DataError, match="gave up after 5 attempts"):
+        fetch([site.url()], SHA256)
+    assert len(site.asked) == 5
+
+
+@pytest.mark.slow
+def test_a_large_download_takes_little_memory(cache, tmp_path):
+    """300 MB; a process that only imports Python's own modules has 10 MB."""
+
+    def large(request):
+        web.begin(request)
+        for _ in range(300):
+            request.wfile.write(bytes(1_000_000))
+
+    code = "import resource, sys; from bottletop.download.fetch import fetch; fetch(sys.argv[1:], None); "
+    code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    with web.serving(large) as address:
+        command = [sys.executable, "-c", code, f"{address}/photos.zip"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout.splitlines()[-1]) < 200_000  # kB
+
+
 # Full disks and several processes
 
 
+def limit_disk(monkeypatch, cache, size):
+    """Makes the cache's disk one of so many bytes, beside the reserve."""
+
+    def usage(_):
+        return SimpleNamespace(
+            free=module.RESERVE_BYTES + size - sum(path.stat().st_size for path in cache.glob("*.part"))
+        )
+
+    monkeypatch.setattr(module.shutil, "disk_usage", usage)
+
+
+def test_a_disk_that_fills_up_is_noticed_on_the_way_and_the_partial_file_named(site, cache, monkeypatch):
+    limit_disk(monkeypatch, cache, MIB)
+    site.length = False
+    with pytest.raises(
+        DataError, match=r"bytes are in \S+photos.zip.part: make room and try again.* or delete that file"
+    ):
+        fetch([site.url()], SHA256)
+    [part] = cache.glob("*.part")
+    assert MIB - http_client.CHUNK_BYTES <= part.stat().st_size <= MIB
+
+
+def test_after_a_full_disk_the_download_goes_on(site, cache, monkeypatch):
+    with monkeypatch.context() as patch:
+        limit_disk(patch, cache, MIB)
+        site.length = False
+        with pytest.raises(DataError, match="make room"):
+            fetch([site.url()], SHA256)
+    assert fetch([site.url()], SHA256).read_bytes() == DATA
+    assert site.asked[1].startswith("bytes=")
+
+
 def test_a_disk_that_is_too_small_is_told_before_the_download(site, cache, monkeypatch):
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(DataError, match=rf"needs 3,145,728 bytes in {cache}, 1,000 are free: make room"):
+    limit_disk(monkeypatch, cache, 1000)
+    with pytest.raises(DataError, match=rf"needs 3,145,728 more bytes in {cache}, of which 1,000 are free .*make room"):
         fetch([site.url()], SHA256)
     assert downloaded(cache) == []
 
 
-def test_only_what_is_missing_must_fit_the_disk(site, waits, monkeypatch):
-    free = iter([3 * MIB, MIB])
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=next(free)))
+def test_only_what_is_missing_must_fit_the_disk(site, waits, cache, monkeypatch):
+    limit_disk(monkeypatch, cache, 3 * MIB)
     site.faults = [{"drop_after": 2 * MIB}]
     assert fetch([site.url()], SHA256).read_bytes() == DATA
 

@@ -6,7 +6,9 @@ import tarfile
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
+from PIL import Image
 
 from bottletop.core.catalogue import Source, dataset
 from bottletop.core.errors import WHERE_ELSE, DataError
@@ -83,6 +85,7 @@ def test_rows_come_in_the_order_of_shards_and_offsets(run):
 def test_the_report_counts_what_was_taken(run):
     _, report = run(PETS | {"cat/9.png": png(99, (100, 20))})
     assert report == {
+        "files": 9,
         "images": 9,
         "bytes": sum(map(len, PETS.values())) + len(png(99, (100, 20))),
         "images_per_class": {"cat": 5, "horse": 4},
@@ -91,9 +94,15 @@ def test_the_report_counts_what_was_taken(run):
         "height_px": {"min": 20, "median": 48.0, "max": 48},
         "modes": {"RGB": 9},
         "rejected": {},
+        "left_out": {},
+        "examples": {"cat/0.jpg": "cat", "horse/0.jpg": "horse"},
+        "split_names": {},
+        "unused_lines": {},
+        "without_contrast": {"images": 0, "examples": []},
         "exact_duplicates": 0,
         "near_duplicate_pairs": 0,
         "duplicate_groups": 0,
+        "own_groups": 0,
         "groups_of_several_classes": 0,
         "groups_across_official_split": 0,
     }
@@ -107,10 +116,10 @@ def test_the_same_archive_gives_the_same_bytes(run, tmp_path, write):
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == first
 
 
-def test_just_tars_and_two_tables_are_written(run, tmp_path):
+def test_just_tars_two_tables_and_a_checksum_are_written(run, tmp_path):
     run(PETS)
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["cat-000.tar", "horse-000.tar", "index.csv", "rejected.csv"]
+    assert names == ["SHA256SUMS", "cat-000.tar", "horse-000.tar", "index.csv", "rejected.csv"]
 
 
 def test_the_output_of_an_earlier_run_is_replaced(run, tmp_path):
@@ -138,7 +147,7 @@ def test_folders_are_called_by_their_display_names(run):
 
 
 def test_numbers_are_classes(run):
-    files = {f"jpg/image_{number:04}.jpg": jpeg(number) for number in range(1, 6)}
+    files = {f"jpg/image_{number:04}.jpg": jpeg(number) for number in range(1, 5)}
     rows, _ = run(files, images="jpg/image_{number}.jpg", numbered=["rose", "tulip"], images_per_number=2)
     assert list(labels(rows).values()) == ["rose", "rose", "tulip", "tulip"]
 
@@ -149,12 +158,18 @@ def test_only_the_wanted_classes_are_taken(run):
     assert {row.shard for row in rows} == {"horse-000.tar"}
 
 
-def test_members_that_do_not_match_are_not_even_rejected(run):
-    _, report = run(PETS | {"readme.txt": b"text", "cat/more/1.jpg": b"text", "cat/.DS_Store": b"text"})
-    assert (report["images"], report["rejected"]) == (8, {})
+def test_members_that_do_not_match_are_not_even_rejected_but_counted(run):
+    more = ["readme.txt", "cat/notes.xml", "cat.jpg", "cat/.DS_Store", ".ipynb_checkpoints/1.jpg"]
+    _, report = run(PETS | dict.fromkeys(more, b"text"))
+    assert (report["files"], report["images"], report["rejected"]) == (13, 8, {})
+    assert report["left_out"] == {
+        "beside the images": {"files": 2, "examples": ["readme.txt", "cat/notes.xml"]},
+        "not of the form of `images`": {"files": 1, "examples": ["cat.jpg"]},
+        "hidden": {"files": 2, "examples": ["cat/.DS_Store", ".ipynb_checkpoints/1.jpg"]},
+    }
 
 
-LABELS = ["lily of the valley", "colt's foot", "crème brûlée", "猫", "a,b", 'say "cheese"', "..x", "Cat", "cat", "CAT"]
+LABELS = ["lily of the valley", "colt's foot", "crème brûlée", "猫", "a,b", 'say "cheese"', "x..", "Cat", "cat", "CAT"]
 
 
 @pytest.mark.parametrize("write", [write_zip, write_tar])
@@ -194,8 +209,14 @@ def test_split_folders_are_the_official_split(run):
         f"{side}/cat/{number}.jpg": jpeg(number) for number, side in enumerate(["train", "train", "valid", "test"])
     }
     rows, report = run(files, images="{split}/{label}/*")
-    assert {row.source: row.official for row in rows} == dict.fromkeys(files, "train") | {"test/cat/3.jpg": "test"}
-    assert report["official_split"] == {"test": 1, "train": 3}
+    assert {row.source: row.official for row in rows} == {
+        "train/cat/0.jpg": "train",
+        "train/cat/1.jpg": "train",
+        "valid/cat/2.jpg": "validation",
+        "test/cat/3.jpg": "test",
+    }
+    assert report["official_split"] == {"test": 1, "train": 2, "validation": 1}
+    assert report["split_names"] == {"test": "test", "train": "train", "valid": "validation"}
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["before the images", "after the images"])
@@ -212,12 +233,12 @@ def test_a_list_names_the_official_test_images(run, first, separator):
 
 
 def test_a_list_that_is_no_text_is_an_error(run):
-    with pytest.raises(DataError, match=r"meta/test.txt, the list of official test images, is not UTF-8 text"):
+    with pytest.raises(DataError, match=r"meta/test.txt, a list or table of the dataset, is not UTF-8 text"):
         run(PETS | {"meta/test.txt": b"\xff\xfe"}, test_list="meta/test.txt")
 
 
 def test_a_missing_list_is_an_error(run, tmp_path):
-    with pytest.raises(DataError, match=r"the archive has no meta/test.txt, the list of official test images"):
+    with pytest.raises(DataError, match=r"the dataset has no meta/test.txt, a list or table"):
         run(PETS, test_list="meta/test.txt")
     assert not (tmp_path / "out").exists()
 
@@ -262,7 +283,7 @@ BAD = {"cat/empty.jpg": b"", "cat/text.jpg": b"text", "horse/cut.jpg": jpeg(1)[:
 
 
 def test_unreadable_images_are_listed_with_the_reason(run, tmp_path):
-    rows, report = run(PETS | BAD, max_rejected=0.5)
+    rows, report = run(PETS | BAD, max_rejected=0.5, incomplete=["cat", "horse"])
     assert rejected(tmp_path / "out") == [
         ["source", "label", "reason"],
         ["cat/empty.jpg", "cat", "empty file"],
@@ -274,7 +295,7 @@ def test_unreadable_images_are_listed_with_the_reason(run, tmp_path):
 
 
 def test_as_many_as_allowed_may_be_unreadable(run):
-    _, report = run(PETS | {"cat/a": b"", "cat/b": b""}, max_rejected=0.2)
+    _, report = run(PETS | {"cat/a": b"", "cat/b": b""}, max_rejected=0.2, incomplete=["cat"])
     assert report["images"] == 8
 
 
@@ -286,6 +307,14 @@ def test_more_unreadable_images_than_allowed_are_an_error(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_images_of_one_colour_and_dark_ones_of_12_bits_in_16_are_taken_and_counted(run):
+    blank = encode(Image.new("RGB", (40, 40), "silver"), "PNG")
+    dark = encode(Image.fromarray(np.arange(1600, dtype=np.uint16).reshape(40, 40)), "PNG")
+    rows, report = run(PETS | {"cat/blank.png": blank, "cat/dark.png": dark})
+    assert {"cat/blank.png", "cat/dark.png"} <= {row.source for row in rows}
+    assert report["without_contrast"] == {"images": 2, "examples": ["cat/blank.png", "cat/dark.png"]}
+
+
 def test_at_least_one_image_must_be_readable(run):
     with pytest.raises(DataError, match=r"^3 of 3 images are unreadable"):
         run(BAD, max_rejected=1.0)
@@ -293,7 +322,7 @@ def test_at_least_one_image_must_be_readable(run):
 
 def test_a_file_that_is_too_large_for_an_image_is_rejected_unread(run, monkeypatch):
     monkeypatch.setattr(unpacking, "MAX_MEMBER_BYTES", 5000)
-    _, report = run({"cat/1.jpg": jpeg(1), "cat/2.jpg": bytes(5001)}, max_rejected=0.5)
+    _, report = run({"cat/1.jpg": jpeg(1), "cat/2.jpg": bytes(5001)}, max_rejected=0.5, incomplete=["cat"])
     assert (report["images"], sum(report["rejected"].values())) == (1, 1)
 
 
@@ -314,14 +343,17 @@ def failing(tmp_path, path, **values):
 def test_nothing_is_written_when_no_file_matches(tmp_path):
     path = write_zip(tmp_path / "pets.zip", PETS)
     message = failing(tmp_path, path, images="photos/{label}/*")
-    assert message == "no file matches images: 'photos/{label}/*': edit datasets.yaml"
+    assert message == (
+        "no file matches images: 'photos/{label}/*'; there are images such as cat/0.jpg, cat/1.jpg, cat/2.jpg: "
+        "edit datasets.yaml"
+    )
 
 
 @pytest.mark.parametrize("write", [write_tar, write_zip])
 def test_nothing_is_written_when_the_archive_is_cut_off(tmp_path, write):
     path = write(tmp_path / "pets.tar.gz", PETS)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert "is not a whole tar, tar.gz or zip" in failing(tmp_path, path)
+    assert "is damaged or cut off" in failing(tmp_path, path)
 
 
 def test_nothing_is_written_when_an_archive_tries_to_escape(tmp_path):
@@ -335,7 +367,7 @@ def test_nothing_is_written_when_the_last_member_is_a_link(tmp_path):
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     with tarfile.open(path, "a") as archive:
         archive.addfile(link, io.BytesIO())
-    assert "is a link, device or sparse file: refused" in failing(tmp_path, path)
+    assert "cat loses 1 of 5 images (1 a link)" in failing(tmp_path, path)
 
 
 def test_nothing_is_written_when_the_checksum_is_wrong(tmp_path):

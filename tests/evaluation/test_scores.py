@@ -15,7 +15,7 @@ from sklearn.metrics import (
 from bottletop.core.errors import ParamsError
 from bottletop.core.settings import parse
 from bottletop.evaluation import scores
-from bottletop.evaluation.scores import EvaluateParams, Score, calibration, choose_threshold, evaluate
+from bottletop.evaluation.scores import EvaluateParams, Positive, Score, calibration, choose_threshold, evaluate
 
 
 def predictions(count, classes, seed=0, skill=1.0):
@@ -28,9 +28,10 @@ def predictions(count, classes, seed=0, skill=1.0):
     return odds / odds.sum(1, keepdims=True), labels
 
 
-def scored(probabilities, labels, groups=None, **options):
+def scored(probabilities, labels, groups=None, *, bootstrap=100, seed=0, positive=None, threshold=0.5):
     groups = np.arange(len(labels)) if groups is None else groups
-    return evaluate(probabilities, labels, groups, **{"bootstrap": 100, "seed": 0, **options})
+    params = EvaluateParams(bootstrap=bootstrap, seed=seed, positive_classes=())
+    return evaluate(probabilities, labels, groups, params, None if positive is None else Positive(positive, threshold))
 
 
 def binary(hits, count):

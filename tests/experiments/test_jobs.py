@@ -1,5 +1,9 @@
-"""How many experiments a sweep runs at the same time."""
+"""How many experiments a sweep runs at the same time, and how it ends them."""
 
+import signal
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
 import psutil
@@ -36,3 +40,20 @@ def test_there_is_always_one(tmp_path):
     (tmp_path / "memory.max").write_text("1000")
     (tmp_path / "memory.current").write_text("900")
     assert sweep._default_jobs() == 1
+
+
+def test_a_command_that_runs_no_stage_at_the_moment_is_ended_too():
+    command = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(200)"])
+    sweep._end([command])
+    assert command.returncode == -signal.SIGTERM
+
+
+def test_a_command_that_goes_on_with_another_stage_is_ended_after_it(monkeypatch):
+    """As DVC does where a program that it can do without is terminated."""
+    monkeypatch.setattr(sweep, "GRACE_S", 0.5)
+    stages = "import subprocess; [subprocess.run(['sleep', '200']) for _ in range(3)]"
+    command = subprocess.Popen([sys.executable, "-c", stages])
+    while not psutil.Process(command.pid).children():
+        time.sleep(0.05)
+    sweep._end([command])
+    assert command.returncode is not None

@@ -7,6 +7,7 @@ import pytest
 
 from bottletop.backbones import extractor
 from bottletop.features.extraction import extract
+from bottletop.images import index
 from bottletop.images.index import ImageRow
 from tests.tiny import POOLED_FEATURES, extract_params, image_shards, pictures, random_weights
 
@@ -45,8 +46,9 @@ class Dataset:
     def extract(self, target: Path, rows: list[ImageRow] | None = None, **changes) -> dict[str, bytes]:
         """The bytes of each file written."""
         params = extract_params(**{"image_side_px": SIDE, **changes})
-        side = params.image_side_px
-        extract(self.rows if rows is None else rows, self.folder, random_weights(), side, params, target)
+        engine = extractor.best_engine(params.backbone, params.precision)
+        backbone = extractor.Extractor(params.backbone, random_weights(), params.image_side_px, engine)
+        extract(self.rows if rows is None else rows, self.folder, backbone, params, target)
         return {path.name: path.read_bytes() for path in target.iterdir()}
 
     def killed(self, target: Path, vgg16: Backbone, after: int, **changes) -> None:
@@ -106,7 +108,7 @@ def test_a_shard_of_the_same_images_is_linked_and_others_are_not(tmp_path, datas
     [folder] = left(tmp_path)
     before = {path.name: path.stat().st_ino for path in (folder / "features").iterdir()}
     found = dataset.extract(tmp_path / "features")
-    same = {path.name for path in (tmp_path / "features").iterdir() if path.stat().st_ino == before[path.name]}
+    same = {path.name for path in (tmp_path / "features").iterdir() if path.stat().st_ino == before.get(path.name)}
     assert same == {"cat-000.npy", "cat-000.pooled.npy"}
     assert found == dataset.extract(tmp_path / "from scratch")
 
@@ -180,11 +182,26 @@ def test_another_preprocessing_is_computed_anew(tmp_path, dataset, vgg16, monkey
     assert vgg16.computed == 80
 
 
+def test_of_another_decoding_of_deep_images_only_these_are_computed_anew(tmp_path, dataset, vgg16, monkeypatch):
+    modes = ["I;16", "F", "I", *("RGB" for _ in dataset.rows[3:])]
+    dataset.rows = [row._replace(mode=mode) for row, mode in zip(dataset.rows, modes, strict=True)]
+    dataset.killed(tmp_path / "features", vgg16, after=64)
+    monkeypatch.setattr(index, "DEEP_REVISION", index.DEEP_REVISION + 1)
+    dataset.extract(tmp_path / "features")
+    assert vgg16.computed == 16 + 3
+
+
+def test_features_of_8_bit_images_are_registered_by_the_images_id(tmp_path, dataset, vgg16):
+    """As they were before deep images had a revision of their own: caches stay valid."""
+    found = dataset.extract(tmp_path / "features")["rows.csv"].decode().splitlines()
+    assert [line.split(",")[0] for line in found[1:]] == [row.id for row in dataset.rows]
+
+
 def test_pooled_features_are_found_where_the_bottleneck_is_no_longer_wanted(tmp_path, dataset, vgg16):
     dataset.killed(tmp_path / "features", vgg16, after=64)
     found = dataset.extract(tmp_path / "features", bottleneck=False)
     assert vgg16.computed == 16
-    assert set(found) == {"cat-000.pooled.npy", "dog-000.pooled.npy", "manifest.json", "rows.csv"}
+    assert set(found) == {"cat-000.pooled.npy", "dog-000.pooled.npy", "manifest.json", "rows.csv", "SHA256SUMS"}
 
 
 def test_all_is_computed_where_the_bottleneck_is_wanted_and_was_not(tmp_path, dataset, vgg16):

@@ -21,7 +21,7 @@ SIZES = [(64, 48), (32, 32), (31, 200), (700, 20), (1, 1)]
 
 def exported(files: Files, path):
     whole = classifier.load_whole(files)
-    model = classifier.build(whole)
+    model = classifier.wrap(whole)
     export.write(path, whole, model)
     return model, keras.saving.load_model(path, safe_mode=True)
 
@@ -79,7 +79,7 @@ def test_a_model_on_bfloat16_features_stays_in_bfloat16(tmp_path):
 
 def test_a_file_that_would_answer_otherwise_than_the_pipeline_is_not_kept(tmp_path):
     whole = classifier.load_whole(write_model(tmp_path))
-    model = classifier.build(whole)
+    model = classifier.wrap(whole)
     wrong = classifier.Classifier(
         model.class_names, SIDE, 8, lambda images: model.probabilities(images)[:, ::-1], model.explain
     )

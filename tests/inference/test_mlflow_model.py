@@ -77,9 +77,10 @@ def test_the_requirements_are_all_that_its_code_imports(exported):
     modules = graph.find_upstream_modules("bottletop.inference.mlflow_model") | {"bottletop.inference.mlflow_model"}
     packages = {name.partition(".")[0] for name in modules if not name.startswith("bottletop")}
     names = importlib.metadata.packages_distributions()
-    missing = {package for package in packages - OWN if listed.isdisjoint(name.lower() for name in names[package])}
+    needed = {package: {name.lower().replace("_", "-") for name in names[package]} for package in packages - OWN}
+    missing = {package for package, distributions in needed.items() if listed.isdisjoint(distributions)}
     assert missing == set()
-    assert all(re.fullmatch(r"[a-z]+==[\d.]+", line) for line in lines)
+    assert all(re.fullmatch(r"[a-z-]+==[\d.]+", line) for line in lines)
 
 
 def test_no_address_and_no_path_of_this_machine_is_in_the_model(exported):

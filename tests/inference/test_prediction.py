@@ -86,12 +86,12 @@ def test_an_unusual_picture_is_seen_as_people_see_it(model, tmp_path, data, seen
 
 
 BAD = {
-    "a page": (b"<html>", "not an image"),
+    "a page": (b"<html>", "a web page, not an image"),
     "nothing": (b"", "empty file"),
     "half": (jpeg(1, (200, 200))[:1500], "truncated or corrupt"),
     "a bit flipped": (png(1)[:400] + b"\xff" + png(1)[401:], "truncated or corrupt"),
     "100 megapixels": (encode(Image.new("L", (10_000, 10_000)), "PNG"), "too many pixels"),
-    "a drawing": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+    "a drawing": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG file: not read; convert it to PNG first"),
 }
 
 

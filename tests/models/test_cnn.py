@@ -138,7 +138,7 @@ def test_a_damaged_image_names_itself(tmp_path):
     with (found.shards / image.shard).open("r+b") as file:
         file.seek(image.offset)
         file.write(b"not a picture")
-    with pytest.raises(ArtefactError, match=f"{image.source} is damaged.*dvc repro"):
+    with pytest.raises(ArtefactError, match=f"{image.source} is no longer the image.*doctor"):
         found.read(np.arange(6))
 
 

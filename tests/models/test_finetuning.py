@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from bottletop.backbones import extractor, weights
+from bottletop.backbones.extractor import Extractor, best_engine
 from bottletop.core.errors import ParamsError
 from bottletop.features.extraction import extract
 from bottletop.features.manifest import ExtractParams
@@ -29,7 +30,9 @@ def folder(pictures, tmp_path_factory):
     params = ExtractParams(backbone="vgg16", image_side_px=32, precision="float32", bottleneck=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_ROOT", str(folder.parent))
-        extract(pictures.images, pictures.shards, random_weights(), 32, params, folder)
+        engine = best_engine(params.backbone, params.precision)
+        backbone = Extractor(params.backbone, random_weights(), 32, engine)
+        extract(pictures.images, pictures.shards, backbone, params, folder)
     return folder
 
 

@@ -47,6 +47,17 @@ def test_rows_are_read_in_the_order_asked_for_across_shards(folder, rows, pooled
     np.testing.assert_array_equal(features.read(order), pooled[order])
 
 
+def test_features_that_were_changed_are_refused_with_the_image(folder, rows):
+    path = feature_file(folder, "cat-000.tar", "pooled")
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1  # the last bit of the last row
+    path.write_bytes(data)
+    features = open_features(folder, rows, "pooled", "flatten")
+    features.read(np.arange(14))
+    with pytest.raises(ArtefactError, match=rf"features of {rows[14].source} in .* no longer .*: run bottletop doctor"):
+        features.read(np.array([14]))
+
+
 def test_a_row_may_be_read_twice_and_none_at_all(folder, rows, pooled):
     features = open_features(folder, rows, "pooled", "flatten")
     np.testing.assert_array_equal(features.read(np.array([14, 0, 14])), pooled[[14, 0, 14]])

@@ -6,7 +6,9 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from benchmarks.samples import answering
+from bottletop.tracking import client
 from bottletop.tracking.client import answers, warn_of_silence, without_password
+from tests import web
 
 
 @contextmanager
@@ -48,6 +50,30 @@ def test_one_that_refuses_connections_or_says_nothing_is_not(silent):
     assert not answers(silent)
 
 
+@pytest.mark.parametrize("answer", web.BEFORE_THE_BODY)
+def test_one_that_never_ends_its_headers_is_not(answer, monkeypatch):
+    monkeypatch.setattr(client, "TIMEOUT_S", 0.3)
+    with web.serving(answer) as address:
+        assert not answers(address)
+
+
+def test_one_that_leads_elsewhere_is_there_and_not_followed():
+    with web.serving(lambda request: web.begin(request, 302, Location="http://192.0.2.1/")) as address:
+        assert answers(address)
+
+
+def test_one_that_is_not_among_the_hosts_of_downloads_is_asked(monkeypatch):
+    monkeypatch.setenv("BOTTLETOP_HOSTS", "example.org")
+    with server(200) as address:
+        assert answers(address)
+
+
+def test_one_with_a_wrong_certificate_is_there():
+    """A server without TLS gives the same error as one with a certificate of its own."""
+    with server(200) as address:
+        assert answers(address.replace("http:", "https:"))
+
+
 @pytest.mark.parametrize("address", ["http://", "http://127.0.0.1:port", "http://127.0.0.1:99999"])
 def test_what_is_no_address_is_not_either(address):
     assert not answers(address)
@@ -56,9 +82,9 @@ def test_what_is_no_address_is_not_either(address):
 def test_the_warning_names_the_address_without_the_password(capsys):
     with server(200) as address:
         pass
-    warn_of_silence(address.replace("//", "//me:secret@"))
+    warn_of_silence(address.replace("//", "//me:secret@") + "?token=secret")
     assert capsys.readouterr().err == (
-        f"no MLflow server answers at {address}, so training will not start: check MLFLOW_TRACKING_URI\n"
+        f"no MLflow server answers at {address}?token=***, so training will not start: check MLFLOW_TRACKING_URI\n"
     )
 
 

@@ -9,8 +9,9 @@ from mlflow import MlflowClient
 
 from bottletop.core.errors import ArtefactError
 from bottletop.core.files import read_json, write_text
-from bottletop.tracking import runs
 from bottletop.tracking.live import Watcher
+from bottletop.tracking.store import store as opened
+from bottletop.tracking.store import tracking_uri
 from tests.tiny import ROOT
 
 EPOCH = {"epoch": 1.0, "loss": 2.0, "val_loss": 2.5}
@@ -39,7 +40,7 @@ def store(_at_home, folder, monkeypatch):
 
 
 def runs_of(dataset):
-    with runs.store() as client:  # its lock: a watcher may be creating the database
+    with opened() as client:  # its lock: a watcher may be creating the database
         experiment = client.get_experiment_by_name(f"bottletop/{dataset}")
         return client.search_runs([experiment.experiment_id]) if experiment else []
 
@@ -101,7 +102,7 @@ with Watcher("killed") as watcher:
         assert training.stdout.readline() == b"now\n"
         training.send_signal(how)
     wait_for_status("killed", "KILLED")
-    MlflowClient(runs.tracking_uri()).delete_run(only_run("killed").info.run_id)
+    MlflowClient(tracking_uri()).delete_run(only_run("killed").info.run_id)
 
 
 def test_a_killed_watcher_is_mentioned_and_does_not_stop_training(capsys):

@@ -1,14 +1,13 @@
 import os
-import socket
 import subprocess
 import sys
 
 import pytest
 from mlflow import MlflowClient
 
-from bottletop.core.errors import ArtefactError
 from bottletop.tracking.owner import owner_tags
-from bottletop.tracking.runs import LiveRun, Result, finish, tracking_uri
+from bottletop.tracking.runs import LiveRun, Result, finish
+from bottletop.tracking.store import tracking_uri
 from tests.tiny import ROOT
 
 PARAMS = {"train": {"epochs": 3, "hidden": [100, 50], "patience": None}, "split": {"seed": 0}}
@@ -130,51 +129,6 @@ def test_a_run_that_could_not_be_logged_whole_is_marked_as_failed(store):
         finish("broken", PARAMS, result(artefacts={"report": store / "missing.json"}))
     [run] = runs("broken")
     assert run.info.status == "FAILED"
-
-
-def test_the_store_is_one_database_in_the_main_repository_whatever_the_folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "main"))
-    monkeypatch.chdir(tmp_path)
-    assert tracking_uri() == f"sqlite:///{tmp_path}/main/mlflow.db"
-    monkeypatch.delenv("DVC_ROOT")
-    assert tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
-
-
-def test_a_server_named_in_the_environment_is_used_instead(monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
-    assert tracking_uri() == "http://127.0.0.1:5000"
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(60)  # MLflow's own retries take minutes
-def test_a_server_that_cannot_be_reached_is_named_before_any_training(monkeypatch):
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # nobody listens
-        address = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        with pytest.raises(ArtefactError, match=rf"the MLflow store {address} failed .*check MLFLOW_TRACKING_URI"):
-            LiveRun("animals", PARAMS)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(60)
-def test_a_password_in_the_servers_address_is_not_shown(monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
-    with pytest.raises(ArtefactError, match=r"http://127.0.0.1:9") as raised:
-        LiveRun("animals", PARAMS)
-    assert "secret" not in str(raised.value)
-
-
-@pytest.mark.slow
-def test_two_processes_may_create_the_store_at_once(tmp_path):
-    code = "from bottletop.tracking.runs import LiveRun; LiveRun('animals', {'a': 1})"
-    environment = {**os.environ, "DVC_ROOT": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    environment.pop("MLFLOW_TRACKING_URI", None)
-    both = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment) for _ in range(2)]
-    assert [process.wait() for process in both] == [0, 0]
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    experiment = client.get_experiment_by_name("bottletop/animals")
-    assert len(client.search_runs([experiment.experiment_id])) == 2
 
 
 # A run's life: train opens it, track finishes it

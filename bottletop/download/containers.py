@@ -1,0 +1,107 @@
+"""Finds the files that hold many images each: Parquet, IDX and the binary version of CIFAR."""
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from itertools import count
+from pathlib import Path, PurePosixPath
+
+from bottletop.core.errors import DataError
+from bottletop.core.files import files_below
+from bottletop.download import cifar, idx
+from bottletop.download.archives import MAX_MEMBER_BYTES, Member
+from bottletop.download.archives import members as archive_members
+from bottletop.download.kinds import is_image
+from bottletop.download.records import Record, members
+
+PARQUET = b"PAR1"  # the first bytes of a Parquet file
+
+
+def opened(path: Path) -> Iterator[Member] | None:
+    """Returns the images of files that hold many, as the members of an archive ``split/class/number.ending``.
+
+    Args:
+        path: a Parquet file, or a folder or archive with Parquet, IDX or CIFAR files. The files of an archive are
+            unpacked to a temporary folder while they are read.
+
+    Returns:
+        The images; None if there are no such files, so that these are images or an archive of images.
+
+    Raises:
+        DataError: the archive or a file is damaged, the files do not fit together, or they are pickles.
+    """
+    if path.is_dir():
+        return images({file.relative_to(path).as_posix(): file for file in files_below(path)})
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        if file.read(len(PARQUET)) == PARQUET:
+            return images({f"{path.stem}.parquet": path})
+    if is_container(path.name):
+        return images({path.name: path})
+    names = _names_in(path)
+    cifar.refuse_pickles(names)
+    return _unpacked(path) if any(map(is_container, names)) else None
+
+
+def images(files: Mapping[str, Path]) -> Iterator[Member] | None:
+    """Does for the files of one dataset what `opened` does for a folder.
+
+    Args:
+        files: paths by name, with forward slashes.
+    """
+    cifar.refuse_pickles(files)
+    if any(idx.NAMES.search(name) for name in files):
+        return _named(idx.read(files))
+    if cifar.found(files):
+        return _named(cifar.read(files))
+    tables = {name: path for name, path in files.items() if name.endswith(".parquet")}
+    if tables:
+        from bottletop.download import parquet  # pyarrow takes half a second to import; few datasets need it
+
+        if any(map(parquet.has_images, tables.values())):
+            return _named(parquet.read(tables))
+    return None
+
+
+def _named(splits: Iterator[tuple[str, Iterator[Record]]]) -> Iterator[Member]:
+    """Yields the images of all files; their numbers run through all files of a split."""
+    numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: count(1))
+    for split, records in splits:
+        yield from members(split, records, numbers[split])
+
+
+def _names_in(archive: Path) -> list[str]:
+    """Returns the members' names; none if there are images among them, so that an archive of images is soon left."""
+    names = []
+    for member in archive_members(archive):
+        if is_image(member.name):
+            return []
+        if not member.problem:
+            names.append(member.name)
+    return names
+
+
+def is_container(name: str) -> bool:
+    """Returns whether a file's name is that of a Parquet, IDX or CIFAR file."""
+    if PurePosixPath(name).name.startswith("."):  # such as those that macOS adds to archives
+        return False
+    return name.endswith(".parquet") or bool(idx.NAMES.search(name) or cifar.NAMES.search(name))
+
+
+def _unpacked(archive: Path) -> Iterator[Member]:
+    """Yields the images from the files of an archive; error messages name the archive, too."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = {}
+        for member in archive_members(archive):
+            if member.problem or not is_container(member.name):
+                continue
+            if member.size > MAX_MEMBER_BYTES:
+                raise DataError(
+                    f"{archive}: {member.name} is larger than {MAX_MEMBER_BYTES:,} bytes",
+                    "unpack the archive, and let source.folder in datasets.yaml name the folder",
+                )
+            files[member.name] = Path(folder, archive.name, member.name)
+            files[member.name].parent.mkdir(parents=True, exist_ok=True)
+            files[member.name].write_bytes(member.read())
+        yield from images(files) or ()

@@ -1,0 +1,80 @@
+"""The tracking store: MLflow's database in this repository, or the one that ``MLFLOW_TRACKING_URI`` names."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before MLflow is imported
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7, the default, take minutes if a server is down
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds
+
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from bottletop.core.errors import ArtefactError
+from bottletop.core.files import replacing
+from bottletop.core.paths import repository
+from bottletop.tracking.client import without_password
+
+SQLITE = "sqlite:///"
+
+
+def tracking_uri() -> str:
+    """The address of the tracking store.
+
+    ``MLFLOW_TRACKING_URI`` if set; otherwise one database in the main repository, whichever folder the stages run in. A
+    relative path of a database is resolved against the main repository: the folder of a temporary experiment is
+    deleted, and the database would be deleted with it.
+    """
+    named = database(os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db")
+    return os.environ["MLFLOW_TRACKING_URI"] if named is None else _address(named)
+
+
+def database(uri: str) -> Path | None:
+    """The absolute path of the SQLite database that a tracking URI names; None for a server or another database."""
+    return repository() / unquote(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+
+
+@contextmanager
+def store() -> Iterator[MlflowClient]:
+    """Yields a client of the tracking store. A local store that does not exist yet is made.
+
+    Raises:
+        ArtefactError: the tracking store cannot be reached, or refuses a request.
+    """
+    uri = tracking_uri()
+    try:
+        path = database(uri)
+        if path is not None:
+            with FileLock(f"{path}.lock"):  # two processes that make a database at the same time leave a broken one
+                if not path.exists():
+                    _make(path)
+                client = MlflowClient(uri)
+                client.search_experiments(max_results=1)
+        else:
+            client = MlflowClient(uri)
+        yield client
+    except MlflowException as error:
+        shown = without_password(uri) if "@" in uri else uri
+        reason = str(error).replace(uri, shown)
+        raise ArtefactError(
+            f"the MLflow store {shown} failed ({reason})", "check MLFLOW_TRACKING_URI, then dvc repro"
+        ) from error
+
+
+def _make(path: Path) -> None:
+    """Makes the database beside its place and then moves it there.
+
+    MLflow makes its tables in dozens of steps. A process that is killed in between, or a full disk, would leave a
+    database that MLflow can neither open nor repair.
+    """
+    with replacing(path) as new:
+        MlflowClient(_address(new)).search_experiments(max_results=1)
+
+
+def _address(path: Path) -> str:
+    """The URI of a SQLite database. SQLAlchemy takes a ``%`` in a path for an escape, and a ``?`` for its end."""
+    return SQLITE + str(path).replace("%", "%25").replace("?", "%3F")

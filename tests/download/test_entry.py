@@ -1,0 +1,162 @@
+import pytest
+import yaml
+
+from bottletop.cli import main
+from bottletop.core.catalogue import dataset, local_path
+from bottletop.core.settings import load
+from bottletop.download.entry import with_active, with_entry
+from bottletop.download.unpacking import DownloadParams, unpack
+from bottletop.images.index import read_index
+from tests.pictures import jpeg, write_folder, write_zip
+from tests.tiny import ROOT
+
+PETS = {
+    f"{split}/{label}/{n}.jpg": jpeg(n) for split in ("train", "test") for label in ("cat", "dog") for n in range(2)
+}
+ENTRY = {"title": "Pets", "image_side_px": "auto", "source": {"folder": "pets", "images": "{label}/*"}}
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A folder with this project's settings, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("datasets.yaml", "params.yaml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    return tmp_path
+
+
+def settings(repository) -> list[str]:
+    return [(repository / name).read_text() for name in ("datasets.yaml", "params.yaml")]
+
+
+# The command
+
+
+def test_a_folder_is_described_and_its_entry_written(repository, capsys):
+    write_folder(repository / "pets", PETS | {"readme.txt": b""})
+    main(["add", "pets"])
+    assert dataset("pets").source.folder == "pets"
+    assert dataset("pets").source.images == "{split}/{label}/*"
+    assert capsys.readouterr().out.splitlines() == [
+        "pets: 8 images of 2 classes",
+        "  class      train    test",
+        "  -------  -------  ------",
+        "  cat            2       2",
+        "  dog            2       2",
+        '  images: "{split}/{label}/*"',
+        "  splits: train, test",
+        "  groups: names tell none; dvc repro finds copies, and keeps them on one side",
+        "  left out: 1 other files, such as readme.txt",
+        "  contact sheet: data/contact-sheets/pets.png",
+        "datasets.yaml now has pets; edit its title, homepage and licence there",
+        "to use it, add pets to datasets in params.yaml, and run dvc repro",
+    ]
+    assert (repository / "data/contact-sheets/pets.png").is_file()
+
+
+def test_the_entry_of_an_archive_gives_the_images_that_were_counted(repository):
+    write_zip(repository / "my pets, 100%25.tar.zip", PETS)
+    main(["add", "my pets, 100%25.tar.zip", "--activate"])
+    source = dataset("my-pets-100-25").source
+    assert local_path(source.urls[0]) == repository / "my pets, 100%25.tar.zip"
+    unpack(source, DownloadParams(max_rejected=0), repository / "out")
+    rows = read_index(repository / "out/index.csv")
+    assert sorted((row.official, row.label, row.source) for row in rows) == sorted(
+        (*name.split("/")[:2], name) for name in PETS
+    )
+
+
+def test_the_entry_of_files_named_by_class_gives_the_classes_that_were_counted(repository):
+    write_folder(
+        repository / "pets", {f"{label}_{n}.jpg": jpeg(n) for label in ("cat", "great_pyrenees") for n in "12"}
+    )
+    main(["add", "pets"])
+    unpack(dataset("pets").source, DownloadParams(max_rejected=0), repository / "out")
+    assert {row.label for row in read_index(repository / "out/index.csv")} == {"cat", "great_pyrenees"}
+
+
+def test_lists_of_splits_are_named(repository, capsys):
+    write_folder(repository / "pets", {f"images/{label}/1.jpg": jpeg(1) for label in "ab"} | {"meta/test.txt": b"a/1"})
+    main(["add", "pets"])
+    assert "draws them, see params.yaml (or does meta/test.txt list one? then set test_list)" in capsys.readouterr().out
+
+
+def test_a_name_that_is_a_number_stays_text(repository):
+    write_folder(repository / "2024", PETS)
+    main(["add", "2024", "--activate"])
+    assert load(tuple[str, ...], "datasets") == ("digits", "2024")
+    assert dataset("2024").source.folder == "2024"
+
+
+def test_activate_adds_the_name_to_the_active_datasets(repository):
+    write_folder(repository / "photos", PETS)
+    main(["add", "photos", "--name", "pets", "--activate"])
+    assert load(tuple[str, ...], "datasets") == ("digits", "pets")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere is missing: give the path"),
+        (["https://example.org/pets.zip"], "is missing: download it first"),
+        (["photos", "--name", "digits"], r"already has digits: choose another name with --name"),
+        (["photos", "--name", "a b"], r"letters, digits, - and _, got 'a b'"),
+        (["empty"], r"empty has no images among its 0 files"),
+    ],
+)
+def test_what_cannot_be_added_changes_nothing(repository, arguments, message):
+    write_folder(repository / "photos", PETS)
+    (repository / "empty").mkdir()
+    before = settings(repository)
+    with pytest.raises(SystemExit, match=message):
+        main(["add", *arguments, "--activate"])
+    assert settings(repository) == before
+
+
+# The text of datasets.yaml
+
+
+def test_all_lines_of_this_projects_catalogue_stay_and_the_entry_stands_at_the_end_of_datasets():
+    text = (ROOT / "datasets.yaml").read_text()
+    added = with_entry(text, "pets", ENTRY)
+    before, after = text[: text.index("\nweights:")], text[text.index("\nweights:") :]
+    assert added == (
+        f"{before}\n  pets:\n    title: Pets\n    image_side_px: auto\n    source:\n      folder: pets\n"
+        f"      images: '{{label}}/*'\n{after}"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "datasets:",
+        "datasets:\n    a: 1 # one\n\n",
+        "weights:\n  a: null\ndatasets:\n  a: 1\n",
+        "datasets:\n  a: 1\n# about\n# weights\nweights:\n",
+    ],
+)
+def test_the_entry_is_added_to_any_other_catalogue(text):
+    added = with_entry(text, "pets", ENTRY)
+    known = yaml.safe_load(text)
+    assert yaml.safe_load(added) == known | {"datasets": (known["datasets"] or {}) | {"pets": ENTRY}}
+    assert [line for line in added.splitlines() if line in text.splitlines() and line] == list(
+        filter(None, text.splitlines())
+    )
+    assert ("# about\n# weights\nweights:" in added) == ("weights:\n" in text and "#" in text)
+
+
+# The text of params.yaml
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("datasets: # active\n- a # the first\n\nb: {}\n", "datasets: # active\n- a # the first\n- pets\n\nb: {}\n"),
+        ("datasets:\n  - a\n  - b", "datasets:\n  - a\n  - b\n  - pets\n"),
+        ("datasets: [a, b] # two\n", "datasets: [a, b, pets] # two\n"),
+        ("datasets: []\n", "datasets: [pets]\n"),
+        ("datasets: [pets]\n", "datasets: [pets]\n"),
+    ],
+)  # fmt: skip
+def test_the_name_is_added_to_the_active_datasets_and_nothing_else_changes(before, after):
+    assert with_active(before, "pets") == after

@@ -1,0 +1,142 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bottletop.core.errors import DataError
+from bottletop.download.guess import contact_sheet, look
+from tests.pictures import jpeg, write_folder, write_tar, write_zip
+
+IMAGE = jpeg(1)
+
+
+def files(pattern: str, per_class: int = 3, **names: list[str]) -> dict[str, bytes]:
+    """Images whose names follow a pattern such as ``{split}/{label}/{n}.jpg``."""
+    return {
+        pattern.format(split=split, label=label, n=number): IMAGE
+        for split in names.get("split", [""])
+        for label in names.get("label", ["cat", "dog"])
+        for number in range(per_class)
+    }
+
+
+@pytest.fixture
+def guess(tmp_path):
+    """The guess about files in a folder."""
+    return lambda names: look(write_folder(tmp_path / "photos", names))
+
+
+# What is understood
+
+
+@pytest.mark.parametrize(("write", "name"), [(write_folder, "a"), (write_zip, "a.zip"), (write_tar, "a.tar.gz")])
+def test_folders_of_classes(tmp_path, write, name):
+    found = look(write(tmp_path / name, files("{label}/{n}.jpg")))
+    assert found.images == "{label}/*"
+    assert Counter(found.found.values()) == {("", "cat"): 3, ("", "dog"): 3}
+    assert found.left_out == []
+
+
+@pytest.mark.parametrize(
+    ("names", "images"),
+    [
+        ("{split}/{label}/{n}.jpg", "{split}/{label}/*"),
+        ("{label}/{split}/{n}.jpg", "{label}/{split}/*"),
+        ("pets-main/data/{split}/images/{label}/{n}.jpg", "pets-main/data/{split}/images/{label}/*"),
+        ("seg_{split}/seg_{split}/{label}/{n}.jpg", "{split}/*/{label}/*"),
+        ("{split}/{label}/{label} photos/{n}.jpg", "{split}/{label}/*/*"),
+        ("{split}/{label}.{n}.jpg", "{split}/{label}.{number}.jpg"),
+        ("100% {{new}}/{split}/{label}/{n}.jpg", "*/{split}/{label}/*"),
+    ],
+)
+def test_splits_and_further_folders(guess, names, images):
+    found = guess(files(names, split=["train", "validation", "test"]))
+    assert found.images == images
+    assert Counter(found.found.values()) == {
+        (split, label): 3 for split in ("train", "validation", "test") for label in ("cat", "dog")
+    }
+
+
+def test_other_names_of_splits_are_told_as_what_they_mean(guess):
+    found = guess(files("{split}/{label}/{n}.jpg", split=["Training", "val", "Testing"]))
+    assert {split for split, _ in found.found.values()} == {"train", "validation", "test"}
+
+
+def test_a_folder_of_the_training_images_alone_is_no_split(guess):
+    assert guess(files("train/{label}/{n}.jpg")).images == "train/{label}/*"
+
+
+@pytest.mark.parametrize(
+    ("names", "images", "labels"),
+    [
+        ("{label}.{n}.jpg", "{label}.{number}.jpg", ["cat", "dog"]),
+        ("images/{label}_{n}.jpg", "images/{label}_{number}.jpg", ["cat", "great_pyrenees"]),
+        ("{label} ({n}).jpg", "{label} *.jpg", ["cat", "dog"]),
+    ],
+)
+def test_file_names_that_begin_with_the_class(guess, names, images, labels):
+    found = guess(files(names, label=labels))
+    assert found.images == images
+    assert Counter(label for _, label in found.found.values()) == dict.fromkeys(labels, 3)
+
+
+def test_where_the_images_are_repeated_further_down_the_upper_ones_are_taken(guess):
+    images = files("{split}/{label}/{n}.jpg", split=["train", "test"])
+    found = guess(images | {f"data/{name}": data for name, data in images.items()})
+    assert (found.images, len(found.found), len(found.left_out)) == ("{split}/{label}/*", 12, 12)
+    assert found.left_out[0] == "data/test/cat/0.jpg"
+
+
+def test_other_files_beside_the_images_are_left_out_by_their_ending(guess):
+    found = guess(files("{label}/{n}.jpg") | {"cat/Thumbs.db": b"", "readme.txt": b""})
+    assert found.images == "{label}/*.jpg"
+    assert sorted(found.left_out) == ["cat/Thumbs.db", "readme.txt"]
+
+
+def test_cifar_has_two_levels_that_could_be_classes_and_both_are_shown(guess):
+    record = bytes(3072)
+    with pytest.raises(DataError) as error:
+        guess(
+            {
+                "train.bin": bytes([0, 0]) + record + bytes([0, 1]) + record + bytes([1, 2]) + record,
+                "test.bin": bytes([0, 0]) + record,
+                "coarse_label_names.txt": b"fish\nflowers\n",
+                "fine_label_names.txt": b"shark\ntrout\ntulip\n",
+            }
+        )
+    assert 'images: "{split}/{label}/*/*" has 2 classes, such as fish, flowers' in str(error.value)
+    assert 'images: "{split}/*/{label}/*" has 3 classes, such as shark, trout, tulip' in str(error.value)
+
+
+# What is not understood
+
+
+def test_numbered_images_without_folders_are_not_understood_and_tables_are_named(guess):
+    with pytest.raises(
+        DataError, match=r"20 images, such as 0\.jpg, .* a table may tell the classes, such as train\.csv"
+    ):
+        guess({f"{number}.jpg": IMAGE for number in range(20)} | {"train.csv": b"id,label"})
+
+
+def test_a_place_without_images_tells_what_is_there(guess):
+    with pytest.raises(DataError, match=r"has no images among its 1 files, such as notes\.txt"):
+        guess({"notes.txt": b""})
+
+
+# The contact sheet
+
+
+def test_the_contact_sheet_has_a_row_of_images_for_each_class(tmp_path):
+    red, blue = (Image.new("RGB", (300, 300), colour) for colour in ("red", "blue"))
+    for label, image in (("cat", red), ("dog", blue)):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(9):
+            image.save(tmp_path / "photos" / label / f"{number}.png")
+    (tmp_path / "photos/dog/0.png").write_bytes(b"?")
+    contact_sheet(tmp_path / "photos", look(tmp_path / "photos"), tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as opened:
+        sheet = np.asarray(opened)
+    assert sheet.shape == (200, 1000, 3)
+    np.testing.assert_array_equal(sheet[50, 250::100], np.tile([255, 0, 0], (8, 1)))
+    np.testing.assert_array_equal(sheet[180, 350::100], np.tile([0, 0, 255], (7, 1)))  # the first is unreadable

@@ -1,0 +1,165 @@
+"""Labels, splits and groups from a table, through the real unpacking."""
+
+from pathlib import Path
+
+import pytest
+
+from bottletop.core.catalogue import Source
+from bottletop.core.errors import DataError
+from bottletop.core.settings import parse
+from bottletop.download.unpacking import DownloadParams, unpack
+from bottletop.images.index import ImageRow, read_index
+from tests.pictures import jpeg, write_folder
+
+IMAGES = {f"photos/{name}.jpg": jpeg(number) for number, name in enumerate("abcdefgh")}
+KINDS = dict(zip("abcdefgh", ["cat", "dog"] * 4, strict=True))
+TABLE = {"file": "labels.csv", "image": "id", "label": "kind"}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Unpacks the images and a table; returns rows and report."""
+
+    def run(table: str | bytes, files: dict[str, bytes] = IMAGES, labels: dict = TABLE, **values):
+        data = table if isinstance(table, bytes) else table.encode()
+        folder = write_folder(tmp_path / "pets", files | {labels["file"]: data})
+        values = {"folder": str(folder), "labels": labels} | values
+        report = unpack(
+            parse(Source, values, "datasets.pets.source", Path("datasets.yaml")),
+            DownloadParams(max_rejected=0),
+            tmp_path / "out",
+        )
+        return read_index(tmp_path / "out/index.csv"), report
+
+    return run
+
+
+def table(rows: dict[str, str] = KINDS, header: str = "id,kind") -> str:
+    return "\n".join([header, *(f"{name},{kind}" for name, kind in rows.items())]) + "\n"
+
+
+def kinds(rows: list[ImageRow]) -> dict[str, str]:
+    return {Path(row.source).stem: row.label for row in rows}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        table(),
+        table({f"{name}.jpg": kind for name, kind in KINDS.items()}),
+        table({f"photos/{name}.jpg": kind for name, kind in KINDS.items()}),
+        table({f"/data/photos/{name}.png": kind for name, kind in KINDS.items()}),
+        table().replace(",", ";"),
+        table().replace(",", "\t"),
+        table().replace(",", " "),
+        table().replace("\n", "\r\n"),
+        table().encode("utf-8-sig"),
+        '"kind","note","id"\n' + "".join(f'{kind},"a, b",{name}\n' for name, kind in KINDS.items()),
+    ],
+    ids=["bare", "ending", "folder", "other", "semicolons", "tabs", "spaces", "Windows", "mark", "quotes"],
+)
+def test_a_table_gives_the_class_of_each_image(run, text):
+    rows, _ = run(text)
+    assert kinds(rows) == KINDS
+
+
+def test_columns_of_a_table_without_a_header_are_counted_from_1(run):
+    rows, _ = run(
+        "".join(f"7 {name}.jpg {kind}\n" for name, kind in KINDS.items()), labels=TABLE | {"image": 2, "label": 3}
+    )
+    assert kinds(rows) == KINDS
+
+
+def test_display_names_are_given_to_the_classes_of_a_table(run):
+    rows, _ = run(table(), names={"dog": "Hund"})
+    assert {row.label for row in rows} == {"cat", "Hund"}
+
+
+def test_a_table_may_have_a_column_for_each_class(run):
+    text = "id,cat,dog\n" + "".join(f"{name},{kind == 'cat':d},{kind == 'dog':d}.0\n" for name, kind in KINDS.items())
+    assert kinds(run(text, labels={"file": "labels.csv", "image": "id", "one_hot": True})[0]) == KINDS
+
+
+def test_the_columns_of_the_classes_may_be_named(run):
+    text = "id,age,cat,dog\n" + "".join(
+        f"{name},31,{kind == 'cat':d},{kind == 'dog':d}\n" for name, kind in KINDS.items()
+    )
+    labels = {"file": "labels.csv", "image": "id", "one_hot": ["cat", "dog"]}
+    assert kinds(run(text, labels=labels)[0]) == KINDS
+    with pytest.raises(DataError, match=r"column 'age' holds '31', not 0 or 1: .*one_hot: \[a, b\]"):
+        run(text, labels=labels | {"one_hot": True})
+
+
+def test_a_table_may_give_split_and_group(run):
+    text = "id,kind,set,patient\n" + "".join(
+        f"{name},{kind},{'Testing' if name in 'ab' else 'Training'},{'cd'.find(name)}\n" for name, kind in KINDS.items()
+    )
+    rows, report = run(text.replace(",-1", ","), labels=TABLE | {"split": "set", "group": "patient"})
+    assert {Path(row.source).stem for row in rows if row.official == "test"} == {"a", "b"}
+    assert report["split_names"] == {"Testing": "test", "Training": "train"}
+    assert report["own_groups"] == 2
+
+
+def test_images_of_one_group_of_a_table_are_joined(run):
+    text = "id,kind,patient\n" + "".join(
+        f"{name},{kind},{'p' if name in 'ag' else ''}\n" for name, kind in KINDS.items()
+    )
+    rows, report = run(text, labels=TABLE | {"group": "patient"})
+    group_of = {Path(row.source).stem: row.group for row in rows}
+    assert group_of["a"] == group_of["g"]
+    assert (len(set(group_of.values())), report["own_groups"]) == (7, 1)
+
+
+# What does not fit
+
+MANY = {f"photos/{number:02}.jpg": jpeg(number, (32, 24)) for number in range(40)}
+MANY_KINDS = {f"{number:02}": ("cat", "dog")[number % 2] for number in range(40)}
+
+
+def test_a_few_rows_without_an_image_and_images_without_a_row_are_counted_and_named(run):
+    rows, report = run(table(MANY_KINDS | {"lost": "cat"}), files=MANY | {"photos/new.jpg": jpeg(99)})
+    assert len(rows) == 40
+    assert report["unused_lines"] == {"labels.csv": {"lines": 1, "examples": ["lost"]}}
+    assert report["left_out"]["without a class in the table"] == {"files": 1, "examples": ["photos/new.jpg"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (table(KINDS | {"x": "cat"}), "1 of 9 lines of labels.csv mean no image, such as 'x'"),
+        (
+            table({name: kind for name, kind in KINDS.items() if name != "h"}),
+            "1 of 8 images have no class in labels.csv",
+        ),
+        (table(KINDS | {"h": ""}), "1 of 8 images have no class in labels.csv, such as photos/h.jpg"),
+        (table() + "a,dog\n", "photos/a.jpg stands twice in labels.csv, as cat and dog"),
+        (table(header="id,class"), "labels.csv has no column 'kind', only id, class: edit labels in datasets.yaml"),
+        ("", "labels.csv has no column 'id', only"),
+        (b"\xff\xfe\x00", "labels.csv, a list or table of the dataset, is not UTF-8 text"),
+    ],
+)
+def test_a_table_that_does_not_fit_the_images_is_an_error(run, text, message):
+    with pytest.raises(DataError) as caught:
+        run(text)
+    assert message in str(caught.value)
+
+
+def test_equal_rows_for_an_image_are_one(run):
+    assert kinds(run(table() + "a,cat\n")[0]) == KINDS
+
+
+def test_a_name_that_is_in_two_folders_must_be_given_with_its_folder(run):
+    with pytest.raises(DataError, match=r"'a' may be (copy/a.jpg or photos/a.jpg)"):
+        run(table(), files=IMAGES | {"copy/a.jpg": jpeg(50)})
+    assert kinds(run(table(), files=IMAGES | {"copy/a.jpg": jpeg(50)}, images="photos/*")[0]) == KINDS
+
+
+def test_a_table_that_is_missing_is_an_error(run):
+    with pytest.raises(DataError, match=r"the dataset has no other.csv, a list or table in its entry"):
+        run(table(), files=IMAGES, labels={"file": "labels.csv"} | TABLE, split_lists={"test": "other.csv"})
+
+
+def test_a_matlab_file_that_is_none_is_an_error(run):
+    labels = {"file": "labels.mat", "label": "labels"}
+    with pytest.raises(DataError, match=r"labels.mat is not a MATLAB file up to version 7.2"):
+        run(b"MATLAB, they said", labels=labels, images="photos/*{number}.jpg", files=MANY)
