@@ -40,9 +40,14 @@ def make(folder: Path) -> Path:
     set_param(project, "split.validation", 0.2)
     set_param(project, "split.test", 0.2)
     set_param(project, "train.epochs", 5)
-    set_param(project, "train.optimiser", "adam")  # a network, which is trained slowly enough to be stopped
     samples.commit(project, "patterns")
     return project
+
+
+def train_long(project: Path, epochs: int = 100_000) -> None:
+    """Makes the top a network that is trained for so many epochs: long enough to be watched, or stopped."""
+    for name, value in (("optimiser", "adam"), ("epochs", epochs), ("patience", None)):
+        set_param(project, f"train.{name}", value)
 
 
 class Finished(NamedTuple):

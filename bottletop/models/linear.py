@@ -1,4 +1,4 @@
-"""The default top: a logistic regression on a dataset's features, whose strength of L2 and temperature it chooses."""
+"""The default top: a logistic regression on a dataset's features, which chooses its L2, epochs and temperature."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from bottletop.core.progress import bar
 from bottletop.models import regression
 from bottletop.models.examples import Rows
 from bottletop.models.params import TopParams
-from bottletop.models.regression import STRENGTHS, Array, Choice, Linear, Schedule
+from bottletop.models.regression import STRENGTHS, Array, Choice, Linear
 from bottletop.models.standardisation import Standardised
 
 Entry = dict[str, float]
-SAMPLE = 4096  # training images from which components, strength and temperature are found, at most
+SAMPLE = 4096  # training images from which components, strength, epochs and temperature are found, at most
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def fit(standardised: Standardised, params: TopParams, on_epoch: Callable[[Entry
     """Fits the top on the training images. Validation images are only scored after each epoch.
 
     The same inputs give the same bytes with any number of threads: BLAS gets one, because the order of its sums depends
-    on their number, and blocks of images are spread over the others.
+    on their number, and blocks of images or folds are spread over the others.
 
     Args:
         standardised: the features.
@@ -43,32 +43,31 @@ def fit(standardised: Standardised, params: TopParams, on_epoch: Callable[[Entry
     """
     features = standardised.features
     training, validation = features.positions("train"), features.positions("validation")
-    schedule = Schedule(params.epochs, params.batch_size, params.seed)
+    history: list[Entry] = []
     with threadpool_limits(1, "blas"):
         sample = _sample(training, params.seed)
         components = regression.principal_components(standardised.read(sample))
-        examples = regression.Examples(
-            _projected(standardised, training, components),
-            features.labels[training],
-            _weights(features.labels[training], params),
-            len(features.class_names),
-        )
+        values = _projected(standardised, training, components)
+        weights = _weights(features.labels[training], params)
+        examples = regression.Examples(values, features.labels[training], weights, len(features.class_names))
         choice = _choose(examples, np.isin(training, sample), standardised, params)
         held = _projected(standardised, validation, components), features.labels[validation]
-        history: list[Entry] = []
-        with bar("train", " epochs", params.epochs) as shown:
+        with bar("train", " epochs", choice.epochs) as shown:
 
-            def record(linear: Linear, loss: float, accuracy: float) -> None:
-                logits = linear.logits(held[0])[:, 0]
-                val_loss = -log_softmax(logits, -1)[np.arange(len(logits)), held[1]].mean()
-                entry = {"loss": loss, "accuracy": accuracy, "val_loss": float(val_loss)}
-                history.append({**entry, "val_accuracy": float((logits.argmax(1) == held[1]).mean())})
+            def record(linear: Linear) -> None:
+                history.append({**_scores("", linear, *examples[:2]), **_scores("val_", linear, *held)})
                 on_epoch({"epoch": len(history), **history[-1]})
                 shown.update()
 
-            found = regression.descend(examples, np.array([choice.l2]), schedule, record)
-        kernel = components @ (found.kernel[:, 0] / np.float32(choice.temperature))
-    return Fitted(kernel, found.bias[0] / np.float32(choice.temperature), choice, tuple(history))
+            found = regression.fit(examples, choice.l2, choice.epochs, record)
+        kernel = components @ (found.kernel / np.float32(choice.temperature))
+    return Fitted(kernel, found.bias / np.float32(choice.temperature), choice, tuple(history))
+
+
+def _scores(prefix: str, linear: Linear, values: Array, labels: NDArray[np.int64]) -> Entry:
+    logits = linear.logits(values)
+    loss = -log_softmax(logits, 1)[np.arange(len(labels)), labels].mean(dtype=np.float64)
+    return {f"{prefix}loss": float(loss), f"{prefix}accuracy": float((logits.argmax(1) == labels).mean())}
 
 
 def _sample(rows: Rows, seed: int) -> Rows:
@@ -100,12 +99,11 @@ def _choose(
     unit = float(np.square(tried.values).sum() / len(tried.values) / standardised.features.width) or 1.0
     strengths = STRENGTHS * unit if params.l2 == "auto" else np.array([float(params.l2) / share])
     if params.l2 != "auto" and not params.calibrate:
-        return Choice(float(params.l2), 1.0)
+        return Choice(float(params.l2), params.epochs, 1.0)
     names = [standardised.features.rows[row].group for row in standardised.features.positions("train")[sampled]]
     groups = np.unique(names, return_inverse=True)[1]
-    schedule = Schedule(params.epochs, params.batch_size, params.seed)
-    found = regression.cross_validate(tried, groups, strengths, schedule)
-    return Choice(float(found.l2 * share), found.temperature if params.calibrate else 1.0)
+    found = regression.cross_validate(tried, groups, strengths, params.epochs, params.seed)
+    return Choice(float(found.l2 * share), found.epochs, found.temperature if params.calibrate else 1.0)
 
 
 def _weights(labels: NDArray[np.int64], params: TopParams) -> Array:

@@ -1,32 +1,35 @@
 """Multinomial logistic regression: what a top without hidden layers is, fitted in seconds and without TensorFlow.
 
-It minimises the mean log loss of the training images plus ``l2`` times the sum of the kernel's squares, by stochastic
-gradient descent with momentum. Features are first rotated onto their principal components. There the curvature is
-nearly diagonal, so that each component gets a step of its own and tens of epochs do what would take thousands.
+It minimises the mean log loss of the training images plus ``l2`` times the sum of the kernel's squares, by L-BFGS: each
+epoch is one iteration over all images. Features are first rotated onto their principal components. There the curvature
+is nearly diagonal, so that each component gets a scale of its own and tens of epochs do what would take hundreds.
 
-The strength of L2 and the temperature come from cross-validation inside the training images. The validation images have
-no influence on the model, so that they compare settings fairly.
+The strength of L2, the number of epochs and the temperature come from cross-validation inside the training images. The
+validation images have no influence on the model, so that they compare settings fairly.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from bottletop.core.parallel import map_ahead
-from bottletop.models.calibration import best_temperature
+from bottletop.models.calibration import cautious_temperature
 
 Array = NDArray[np.float32]
 
 FOLDS = 5
-STRENGTHS = np.logspace(-4.5, 0.5, 6)  # of L2 that are tried, for features of unit variance
+STRENGTHS = np.logspace(-5, 0, 6)  # of L2 that are tried first, for features of unit variance
+NEAR = 10**0.5  # the best of them, divided and multiplied by this, is tried next
 TYPICAL_STRENGTH = 0.01  # where no class can be validated
+FEWEST_EPOCHS = 20  # to choose from: before, the loss of held-out images goes up and down
 FOLD_COST = 1 << 19  # limit of images x classes over all folds: large datasets need no five folds to choose
-MOMENTUM = 0.9
-STEP = 0.3  # fraction of the step at which an average batch would be solved at once
-SMALLEST_VARIANCE = 1e-5  # components with a smaller fraction of the largest variance are left out
+TYPICAL_CURVATURE = 1 / 16  # of the log loss, as a fraction of a component's variance; 1/4 where nothing is certain
+SMALLEST_VARIANCE = 1e-4  # components with a smaller fraction of the largest variance are left out
+CONVERGED = {"ftol": 1e-7, "gtol": 1e-6}  # smaller changes of the objective, smaller gradients
 
 
 class Examples(NamedTuple):
@@ -42,24 +45,15 @@ class Examples(NamedTuple):
         return Examples(self.values[chosen], self.labels[chosen], self.weights[chosen], self.classes)
 
 
-class Schedule(NamedTuple):
-    """How long, and in which order, the images are shown."""
-
-    epochs: int
-    batch_size: int
-    seed: int
-
-
 class Linear(NamedTuple):
-    """One linear classifier per strength."""
+    """A linear classifier."""
 
-    kernel: Array  # (components, strengths, classes)
-    bias: Array  # (strengths, classes)
+    kernel: Array  # (components, classes)
+    bias: Array  # (classes,)
 
     def logits(self, values: Array) -> Array:
-        """Returns the logits of each image and strength: (n, strengths, classes)."""
-        flat = values @ self.kernel.reshape(len(self.kernel), self.bias.size)
-        return np.asarray(flat.reshape(len(values), *self.bias.shape) + self.bias)
+        """Returns the logits of each image: (n, classes)."""
+        return np.asarray(values @ self.kernel + self.bias)
 
 
 def principal_components(values: Array) -> Array:
@@ -74,113 +68,140 @@ def principal_components(values: Array) -> Array:
     return np.ascontiguousarray(values.T @ (vectors / np.sqrt(variances[kept])) if by_image else vectors)
 
 
-def descend(
-    examples: Examples,
-    strengths: NDArray[np.float64],
-    schedule: Schedule,
-    on_epoch: Callable[[Linear, float, float], None] = lambda *_: None,
-) -> Linear:
-    """Fits one classifier for each strength of L2, all side by side.
-
-    The step of each component is the inverse of its curvature, at most a quarter of its variance plus that of the
-    penalty. It is the smaller, the fewer images share a batch, and falls to zero.
+def fit(examples: Examples, l2: float, epochs: int, on_epoch: Callable[[Linear], None] = lambda _: None) -> Linear:
+    """Fits a classifier by L-BFGS, from zero; its loss hardly changes any more, or the epochs are over.
 
     Args:
         examples: the training images.
-        strengths: of L2, (strengths,).
-        schedule: epochs, batch size and seed.
-        on_epoch: called after each epoch with the classifiers, and with the mean loss and accuracy over the epoch's
-            batches before their steps.
+        l2: strength of the penalty.
+        epochs: largest number of iterations.
+        on_epoch: called after each iteration with the classifier, at least once.
     """
-    count, width = examples.values.shape
-    size = min(schedule.batch_size, count)
-    shape = len(strengths), examples.classes
-    squares = np.square(examples.values).mean(0, dtype=np.float64)[:, None]
-    steps = 1 / (squares / 4 + 2 * strengths)  # (width, strengths)
-    rates = STEP / (1 + (1 + (squares * steps).sum(0) / 4) / size)  # (strengths,)
-    kernel_steps, shrinking, bias_steps = (
-        np.repeat(values, examples.classes, axis=-1).astype(np.float32)
-        for values in (steps * rates, 2 * strengths * steps * rates, 4 * rates)
+    variances = np.square(examples.values).mean(0, dtype=np.float64)
+    scale = (1 / np.sqrt(TYPICAL_CURVATURE * variances + 2 * l2 + 1e-12)).astype(np.float32)[:, None]
+    penalty = np.float32(l2) * scale * scale
+
+    def linear(flat: NDArray[np.float64]) -> Linear:
+        weights = flat.astype(np.float32).reshape(-1, examples.classes)
+        return Linear(scale * weights[:-1], weights[-1])
+
+    def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weights = flat.astype(np.float32).reshape(-1, examples.classes)
+        loss, errors = _errors(linear(flat).logits(examples.values), examples)
+        shrinking = penalty * weights[:-1]
+        gradient = np.empty(weights.shape)
+        gradient[:-1] = scale * (errors.T.copy() @ examples.values).T + 2 * shrinking
+        gradient[-1] = errors.sum(0)
+        return loss + float(np.vdot(shrinking, weights[:-1])), gradient.ravel()
+
+    start = np.zeros((len(scale) + 1) * examples.classes)
+    options = {"maxiter": epochs, **CONVERGED}
+    found = minimize(
+        objective, start, jac=True, method="L-BFGS-B", callback=lambda flat: on_epoch(linear(flat)), options=options
     )
-    linear = Linear(np.zeros((width, *shape), np.float32), np.zeros(shape, np.float32))
-    kernel, bias = linear.kernel.reshape(width, linear.bias.size), linear.bias.reshape(-1)
-    kernel_speed, bias_speed, change = np.zeros_like(kernel), np.zeros_like(bias), np.empty_like(kernel)
-    done, total = 0, schedule.epochs * -(-count // size)
-    for epoch in range(schedule.epochs):
-        order = np.random.default_rng([schedule.seed, epoch]).permutation(count)
-        loss = hits = 0.0
-        for start in range(0, count, size):
-            batch = order[start : start + size]
-            values, weights = examples.values[batch], examples.weights[batch]
-            errors, own, hit = _errors(linear.logits(values), examples.labels[batch])
-            loss += float(own @ weights)
-            hits += float(hit.sum())
-            falling = np.float32(1 - done / total)
-            errors *= (falling * weights / size)[:, None]
-            kernel_speed *= MOMENTUM
-            bias_speed *= MOMENTUM
-            bias_speed -= bias_steps * errors.sum(0)
-            np.matmul(values.T, errors, out=change)
-            change *= kernel_steps
-            kernel_speed -= change
-            np.multiply(kernel, shrinking, out=change)
-            change *= falling
-            kernel_speed -= change
-            kernel += kernel_speed
-            bias += bias_speed
-            done += 1
-        on_epoch(linear, loss / count, hits / count)
-    return linear
+    if not found.nit:  # nothing to learn
+        on_epoch(linear(found.x))
+    return linear(found.x)
 
 
-def _errors(logits: Array, labels: NDArray[np.int64]) -> tuple[Array, Array, Array]:
-    """Returns probabilities minus targets, (n, strengths x classes), and each image's log loss and hits, (n,)."""
-    errors = logits - logits.max(-1, keepdims=True)
-    np.exp(errors, out=errors)
-    errors /= errors.sum(-1, keepdims=True)
-    rows = np.arange(len(labels))
-    own = errors[rows, :, labels]
-    hit = (errors.argmax(-1) == labels[:, None]).mean(1, dtype=np.float32)
-    errors[rows, :, labels] -= 1
-    return errors.reshape(len(labels), -1), -np.log(own.clip(1e-12)).mean(1), hit
+def _errors(logits: Array, examples: Examples) -> tuple[float, Array]:
+    """Returns the mean log loss and its gradient by the logits: (n, classes). Overwrites the logits."""
+    rows = np.arange(len(logits))
+    logits -= logits.max(1, keepdims=True)
+    own = logits[rows, examples.labels]
+    np.exp(logits, out=logits)
+    sums = logits.sum(1)
+    logits /= sums[:, None]
+    logits[rows, examples.labels] -= 1
+    logits *= (examples.weights / np.float32(len(logits)))[:, None]
+    return float(((np.log(sums) - own) * examples.weights).mean(dtype=np.float64)), logits
 
 
 class Choice(NamedTuple):
     """What cross-validation chose."""
 
     l2: float
+    epochs: int
     temperature: float
 
 
-def cross_validate(
-    examples: Examples, groups: NDArray[np.int64], strengths: NDArray[np.float64], schedule: Schedule
-) -> Choice:
-    """Chooses the strength with the lowest log loss on held-out images, and the temperature that suits them best.
+class HeldOut(NamedTuple):
+    """What the classifiers of one strength predict for images that they were not fitted on."""
 
-    Images of one group are held out together. Each fold holds out about as much of each class. Images whose class is
-    not among the others are not counted. Between the strengths, the loss is taken as a parabola.
+    losses: list[float]  # after each epoch
+    best: int  # the epoch with the lowest loss, counted from 0
+    logits: Array  # after that epoch, (n, classes)
+    labels: NDArray[np.int64]
+
+    @property
+    def lowest(self) -> float:
+        """The lowest loss."""
+        return self.losses[self.best]
+
+    def at(self, epoch: int) -> float:
+        """The loss after an epoch, counted from 0, or after the last one."""
+        return self.losses[min(epoch, len(self.losses) - 1)]
+
+
+def cross_validate(
+    examples: Examples, groups: NDArray[np.int64], strengths: NDArray[np.float64], epochs: int, seed: int
+) -> Choice:
+    """Chooses the strength and the number of epochs with the lowest log loss on held-out images, and the temperature.
+
+    Two more strengths are tried around the best one. Between strengths, the loss is taken as a parabola.
 
     Args:
         examples: the training images.
-        groups: (n,), the group of each image.
-        strengths: of L2 to choose from, ascending; one of them: only the temperature is chosen.
-        schedule: of the fits that are compared; choose for the same schedule with which you fit.
+        groups: (n,), the group of each image: images of one group are held out together.
+        strengths: of L2 to try, each ten times the one before; only one: the epochs and the temperature are chosen.
+        epochs: largest number.
+        seed: of the folds.
     """
-    fold = folds(examples.labels, groups, schedule.seed)
-    computed = range(int(np.clip(FOLD_COST // (len(fold) * examples.classes), 1, FOLDS)))
+    fold = folds(examples.labels, groups, seed)
+    typical = float(np.clip(TYPICAL_STRENGTH, strengths[0], strengths[-1]))
+    tried: dict[float, HeldOut] = {}
 
-    def held_out(number: int) -> tuple[Array, NDArray[np.int64], Array]:
+    def try_out(candidates: Iterable[float]) -> float:
+        found = {strength: _held_out(examples, fold, strength, epochs) for strength in candidates}
+        tried.update({strength: held for strength, held in found.items() if held})
+        return min(tried, key=lambda strength: tried[strength].lowest, default=typical)
+
+    best = try_out(strengths.tolist())
+    if not tried:
+        return Choice(best, epochs, 1.0)
+    if len(strengths) > 1:
+        best = try_out([best / NEAR, best * NEAR])
+    held = tried[best]
+    losses = {strength: tried[strength].at(held.best) for strength in sorted(tried)}
+    return Choice(_between(losses, best), held.best + 1, cautious_temperature(softmax(held.logits, 1), held.labels))
+
+
+def _held_out(examples: Examples, fold: NDArray[np.int64], l2: float, epochs: int) -> HeldOut | None:
+    """Fits a classifier without each fold, and tests it there; images whose class is not among the others don't count.
+
+    Returns:
+        What they predict, or None if no image counts.
+    """
+
+    def test(number: int) -> tuple[list[Array], NDArray[np.int64], Array]:
         others = examples.take(fold != number)
         held = examples.take((fold == number) & np.isin(examples.labels, others.labels))
-        return descend(others, strengths, schedule).logits(held.values), held.labels, held.weights
+        logits: list[Array] = []
+        fit(others, l2, epochs, lambda linear: logits.append(linear.logits(held.values)))
+        return logits, held.labels, held.weights
 
-    parts = [part for _, part in map_ahead(held_out, computed, len(computed))]
-    logits, labels, weights = (np.concatenate(each) for each in zip(*parts, strict=True))
-    if not len(labels):
-        return Choice(float(np.clip(TYPICAL_STRENGTH, strengths[0], strengths[-1])), 1.0)
-    losses = -(log_softmax(logits, -1)[np.arange(len(labels)), :, labels] * weights[:, None]).mean(0)
-    best = int(losses.argmin())
-    return Choice(_lowest(strengths, losses), best_temperature(softmax(logits[:, best], -1), labels))
+    count = int(np.clip(FOLD_COST // (len(fold) * examples.classes), 1, FOLDS))
+    paths, labels, weights = zip(*(part for _, part in map_ahead(test, range(count), count)), strict=True)
+    own, weight = np.concatenate(labels), np.concatenate(weights)
+    if not len(own):
+        return None
+    length = max(map(len, paths))
+    logits = [np.concatenate([path[min(epoch, len(path) - 1)] for path in paths]) for epoch in range(length)]
+    rows = np.arange(len(own))
+    losses = [float(-(log_softmax(each, 1)[rows, own] * weight).mean(dtype=np.float64)) for each in logits]
+    fewest = min(FEWEST_EPOCHS, length) - 1
+    best = fewest + int(np.argmin(losses[fewest:]))
+    return HeldOut(losses, best, logits[best], own)
 
 
 def folds(labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
@@ -193,11 +214,12 @@ def folds(labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> ND
     return dealt[group]
 
 
-def _lowest(strengths: NDArray[np.float64], losses: NDArray[np.float64]) -> float:
-    """Returns where the parabola through the lowest loss and its neighbours is lowest."""
-    best = int(losses.argmin())
-    if not 0 < best < len(losses) - 1:
-        return float(strengths[best])
-    before, lowest, after = losses[best - 1 : best + 2]
-    shift = (before - after) / (2 * (before + after - 2 * lowest)) if before + after > 2 * lowest else 0.0
-    return float(strengths[best] * (strengths[best + 1] / strengths[best]) ** shift)
+def _between(losses: dict[float, float], best: float) -> float:
+    """Returns where the parabola through the losses of the best strength and its two neighbours is lowest."""
+    strengths = list(losses)
+    position = strengths.index(best)
+    if not 0 < position < len(strengths) - 1:
+        return best
+    before, lowest, after = (losses[strength] for strength in strengths[position - 1 : position + 2])
+    bend = before + after - 2 * lowest
+    return best * float(NEAR ** ((before - after) / (2 * bend))) if bend > 0 else best

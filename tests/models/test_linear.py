@@ -42,7 +42,7 @@ def test_the_default_top_is_a_regression_and_tells_easy_classes_apart(easy):
     trained = training.train(easy, params)
     test = easy.positions("test")
     assert (trained.probabilities["test"].argmax(1) == easy.labels[test]).all()
-    assert trained.record.best_epoch == len(trained.history) == params.epochs
+    assert trained.record.best_epoch == len(trained.history) <= params.epochs
 
 
 @pytest.mark.parametrize("changes", [{"hidden": [8]}, {"optimiser": "adam"}, {"model": "cnn"}, {"model": "finetune"}])
@@ -86,14 +86,14 @@ def test_the_temperature_divides_the_weights(hard):
     np.testing.assert_allclose(calibrated.kernel * calibrated.choice.temperature, raw.kernel, rtol=1e-4, atol=1e-7)
 
 
-def test_epochs_and_batch_size_matter(hard):
-    losses = {
-        (epochs, size): fit(hard, epochs=epochs, batch_size=size, l2=0.001).history[-1]["loss"]
-        for epochs in (2, 30)
-        for size in (16, 64)
-    }
-    assert losses[30, 16] < losses[2, 16]
-    assert losses[2, 16] != losses[2, 64]
+def test_more_epochs_learn_the_training_images_better(hard):
+    few, many = (fit(hard, epochs=epochs, l2=0.001, calibrate=False) for epochs in (2, 10))
+    assert (len(few.history), len(many.history)) == (2, 10)
+    assert many.history[-1]["loss"] < few.history[-1]["loss"]
+
+
+def test_batch_size_and_learning_rate_have_no_effect(hard):
+    np.testing.assert_array_equal(fit(hard).kernel, fit(hard, batch_size=7, learning_rate=0.1).kernel)
 
 
 def test_a_sample_chooses_for_many_images(hard, monkeypatch):

@@ -5,7 +5,7 @@ from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
 from bottletop.models import regression
-from bottletop.models.regression import Examples, Schedule
+from bottletop.models.regression import STRENGTHS, Examples
 
 
 def made_up(*, count=300, width=20, classes=3, signal=1.0, seed=0):
@@ -35,42 +35,32 @@ def lowest(examples, l2):
 
 
 @pytest.mark.parametrize("l2", [0.001, 0.1])
-def test_thirty_epochs_come_close_to_the_lowest_value_of_the_objective(l2):
+def test_sixty_epochs_reach_the_lowest_value_of_the_objective(l2):
     examples = made_up()
-    found = regression.descend(examples, np.array([l2]), Schedule(30, 16, 0))
-    assert objective(examples, found.kernel[:, 0], found.bias[0], l2) - lowest(examples, l2) < 0.005
+    found = regression.fit(examples, l2, 60)
+    assert objective(examples, found.kernel, found.bias, l2) - lowest(examples, l2) < 1e-4
 
 
-def test_more_epochs_come_closer():
+def test_each_epoch_comes_closer():
     examples = made_up()
     values = []
-    for epochs in (2, 8, 30):
-        found = regression.descend(examples, np.array([0.01]), Schedule(epochs, 32, 0))
-        values.append(objective(examples, found.kernel[:, 0], found.bias[0], 0.01))
+    regression.fit(examples, 0.01, 8, lambda found: values.append(objective(examples, *found, 0.01)))
+    assert len(values) == 8
     assert values == sorted(values, reverse=True)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 1000])
-def test_any_batch_size_finds_the_classes(batch_size):
-    examples = made_up(signal=3)
-    found = regression.descend(examples, np.array([0.01]), Schedule(20, batch_size, 0))
-    assert (found.logits(examples.values)[:, 0].argmax(1) == examples.labels).mean() > 0.95
-
-
-def test_strengths_side_by_side_are_fitted_as_they_are_alone():
+def test_it_ends_when_nothing_changes_any_more():
     examples = made_up()
-    strengths = np.array([0.001, 0.1])
-    together = regression.descend(examples, strengths, Schedule(5, 32, 0))
-    for position, strength in enumerate(strengths):
-        alone = regression.descend(examples, np.array([strength]), Schedule(5, 32, 0))
-        np.testing.assert_allclose(together.kernel[:, position], alone.kernel[:, 0], rtol=1e-3, atol=1e-5)
+    epochs = []
+    regression.fit(examples, 0.1, 1000, epochs.append)
+    assert len(epochs) < 100
 
 
 def test_weights_count_an_image_as_several():
     examples = made_up(signal=0)
     weights = np.where(examples.labels == 0, 2.0, 0.5).astype(np.float32)
-    found = regression.descend(examples._replace(weights=weights), np.array([10.0]), Schedule(40, 32, 0))
-    shares = np.exp(log_softmax(found.bias[0]))
+    found = regression.fit(examples._replace(weights=weights), 10.0, 40)
+    shares = np.exp(log_softmax(found.bias))
     assert shares == pytest.approx([4 / 6, 1 / 6, 1 / 6], abs=0.02)
 
 
@@ -101,40 +91,43 @@ def test_copies_are_held_out_together_and_each_fold_gets_its_share_of_each_class
         assert np.bincount(fold[labels == label]).tolist() == [size] * 5
 
 
+def choose(examples, strengths=STRENGTHS, epochs=60):
+    return regression.cross_validate(examples, np.arange(len(examples.labels)), strengths, epochs, 0)
+
+
 def test_noise_gets_a_stronger_penalty_than_clear_classes():
-    chosen = {}
-    for signal in (0.0, 0.5):
-        examples = made_up(count=120, width=60, signal=signal)
-        groups = np.arange(len(examples.labels))
-        chosen[signal] = regression.cross_validate(examples, groups, regression.STRENGTHS, Schedule(30, 32, 0)).l2
-    assert chosen[0.0] > 10 * chosen[0.5]
+    noise, clear = (choose(made_up(count=120, width=60, signal=signal)).l2 for signal in (0.0, 0.5))
+    assert noise > 10 * clear
+
+
+def test_too_weak_a_penalty_is_stopped_early():
+    examples = made_up(count=120, width=100, signal=0.3)
+    assert choose(examples, np.array([1e-6])).epochs < 30
+    assert choose(examples, np.array([1e-6]), epochs=5).epochs == 5
 
 
 def test_the_temperature_lowers_the_loss_of_held_out_images_where_the_fit_is_too_sure():
-    examples = made_up(count=60, width=60, signal=0.3)
-    choice = regression.cross_validate(examples, np.arange(60), np.array([1e-5]), Schedule(60, 16, 0))
-    assert choice.temperature > 1.5
+    assert choose(made_up(count=60, width=60, signal=0.3), np.array([1e-5])).temperature > 1.5
 
 
 def test_classes_of_one_image_leave_a_typical_choice():
     examples = made_up(count=3)
-    assert regression.cross_validate(examples, np.arange(3), regression.STRENGTHS, Schedule(5, 32, 0)) == (0.01, 1.0)
+    assert choose(examples) == (0.01, 60, 1.0)
+    assert choose(examples, np.array([0.5])) == (0.5, 60, 1.0)
 
 
 def test_a_class_of_one_image_does_not_decide():
     examples = made_up(count=90, signal=3)
     values = np.concatenate([examples.values, 5 + examples.values[:1]])
     labels = np.append(examples.labels, 3)
-    rare = Examples(values, labels, np.ones(91, np.float32), 4)
-    choice = regression.cross_validate(rare, np.arange(91), regression.STRENGTHS, Schedule(30, 32, 0))
-    assert choice.l2 < 0.05
+    assert choose(Examples(values, labels, np.ones(91, np.float32), 4)).l2 < 0.05
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
-def test_the_same_bytes_with_any_number_of_threads(threads, monkeypatch):
+def test_the_same_choice_with_any_number_of_threads(threads, monkeypatch):
     monkeypatch.setenv("BOTTLETOP_THREADS", threads)
     examples = made_up()
     with threadpool_limits(1, "blas"):
-        choice = regression.cross_validate(examples, np.arange(300), regression.STRENGTHS, Schedule(5, 32, 0))
+        choice = choose(examples, epochs=10)
         monkeypatch.setenv("BOTTLETOP_THREADS", "3")
-        assert regression.cross_validate(examples, np.arange(300), regression.STRENGTHS, Schedule(5, 32, 0)) == choice
+        assert choose(examples, epochs=10) == choice
