@@ -102,7 +102,8 @@ def _choose(
         return Choice(float(params.l2), params.epochs, 1.0)
     names = [standardised.features.rows[row].group for row in standardised.features.positions("train")[sampled]]
     groups = np.unique(names, return_inverse=True)[1]
-    found = regression.cross_validate(tried, groups, strengths, params.epochs, params.seed)
+    schedule = regression.Schedule(params.epochs, params.patience, params.seed)
+    found = regression.cross_validate(tried, groups, strengths, schedule)
     return Choice(float(found.l2 * share), found.epochs, found.temperature if params.calibrate else 1.0)
 
 

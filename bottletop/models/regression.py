@@ -117,6 +117,14 @@ def _errors(logits: Array, examples: Examples) -> tuple[float, Array]:
     return float(((np.log(sums) - own) * examples.weights).mean(dtype=np.float64)), logits
 
 
+class Schedule(NamedTuple):
+    """How long the fits take that are compared."""
+
+    epochs: int  # at most
+    patience: int | None  # epochs without a lower loss on held-out images before stopping; None: never
+    seed: int  # of the folds
+
+
 class Choice(NamedTuple):
     """What cross-validation chose."""
 
@@ -144,7 +152,7 @@ class HeldOut(NamedTuple):
 
 
 def cross_validate(
-    examples: Examples, groups: NDArray[np.int64], strengths: NDArray[np.float64], epochs: int, seed: int
+    examples: Examples, groups: NDArray[np.int64], strengths: NDArray[np.float64], schedule: Schedule
 ) -> Choice:
     """Chooses the strength and the number of epochs with the lowest log loss on held-out images, and the temperature.
 
@@ -154,21 +162,20 @@ def cross_validate(
         examples: the training images.
         groups: (n,), the group of each image: images of one group are held out together.
         strengths: of L2 to try, each ten times the one before; only one: the epochs and the temperature are chosen.
-        epochs: largest number.
-        seed: of the folds.
+        schedule: how long the fits that are compared may take, and the seed of the folds.
     """
-    fold = folds(examples.labels, groups, seed)
+    fold = folds(examples.labels, groups, schedule.seed)
     typical = float(np.clip(TYPICAL_STRENGTH, strengths[0], strengths[-1]))
     tried: dict[float, HeldOut] = {}
 
     def try_out(candidates: Iterable[float]) -> float:
-        found = {strength: _held_out(examples, fold, strength, epochs) for strength in candidates}
+        found = {strength: _held_out(examples, fold, strength, schedule) for strength in candidates}
         tried.update({strength: held for strength, held in found.items() if held})
         return min(tried, key=lambda strength: tried[strength].lowest, default=typical)
 
     best = try_out(strengths.tolist())
     if not tried:
-        return Choice(best, epochs, 1.0)
+        return Choice(best, schedule.epochs, 1.0)
     if len(strengths) > 1:
         best = try_out([best / NEAR, best * NEAR])
     held = tried[best]
@@ -176,32 +183,60 @@ def cross_validate(
     return Choice(_between(losses, best), held.best + 1, cautious_temperature(softmax(held.logits, 1), held.labels))
 
 
-def _held_out(examples: Examples, fold: NDArray[np.int64], l2: float, epochs: int) -> HeldOut | None:
+def _held_out(examples: Examples, fold: NDArray[np.int64], l2: float, schedule: Schedule) -> HeldOut | None:
     """Fits a classifier without each fold, and tests it there; images whose class is not among the others don't count.
 
     Returns:
         What they predict, or None if no image counts.
     """
-
-    def test(number: int) -> tuple[list[Array], NDArray[np.int64], Array]:
-        others = examples.take(fold != number)
-        held = examples.take((fold == number) & np.isin(examples.labels, others.labels))
-        logits: list[Array] = []
-        fit(others, l2, epochs, lambda linear: logits.append(linear.logits(held.values)))
-        return logits, held.labels, held.weights
-
     count = int(np.clip(FOLD_COST // (len(fold) * examples.classes), 1, FOLDS))
-    paths, labels, weights = zip(*(part for _, part in map_ahead(test, range(count), count)), strict=True)
-    own, weight = np.concatenate(labels), np.concatenate(weights)
-    if not len(own):
+    found = [
+        path for _, path in map_ahead(lambda number: _path(examples, fold == number, l2, schedule), range(count), count)
+    ]
+    labels = np.concatenate([path.labels for path in found])
+    if not len(labels):
         return None
-    length = max(map(len, paths))
-    logits = [np.concatenate([path[min(epoch, len(path) - 1)] for path in paths]) for epoch in range(length)]
-    rows = np.arange(len(own))
-    losses = [float(-(log_softmax(each, 1)[rows, own] * weight).mean(dtype=np.float64)) for each in logits]
+    stopped = [len(path.losses) for path in found if path.stopped]
+    length = min(stopped) if stopped else max(len(path.losses) for path in found)
+    losses = np.array([sum(path.losses[path.last(epoch)] for path in found) for epoch in range(length)]) / len(labels)
     fewest = min(FEWEST_EPOCHS, length) - 1
     best = fewest + int(np.argmin(losses[fewest:]))
-    return HeldOut(losses, best, logits[best], own)
+    return HeldOut(losses.tolist(), best, np.concatenate([path.logits[path.last(best)] for path in found]), labels)
+
+
+class Path(NamedTuple):
+    """What a classifier predicts for held-out images while it is fitted."""
+
+    losses: list[float]  # sum of the images' log losses, after each epoch
+    logits: list[Array]  # after each epoch, (n, classes)
+    labels: NDArray[np.int64]
+    stopped: bool  # because the loss did not fall any more
+
+    def last(self, epoch: int) -> int:
+        """The epoch, counted from 0, or the last one if the fit ended before."""
+        return min(epoch, len(self.losses) - 1)
+
+
+def _path(examples: Examples, held_out: NDArray[np.bool_], l2: float, schedule: Schedule) -> Path:
+    """Fits a classifier without some images, until its loss on these has not fallen for `patience` epochs."""
+    others = examples.take(~held_out)
+    held = examples.take(held_out & np.isin(examples.labels, others.labels))
+    losses: list[float] = []
+    logits: list[Array] = []
+
+    def stop() -> bool:
+        waited = len(losses) - 1 - int(np.argmin(losses))
+        return schedule.patience is not None and len(losses) >= FEWEST_EPOCHS and waited >= schedule.patience
+
+    def record(linear: Linear) -> None:
+        logits.append(linear.logits(held.values))
+        own = -log_softmax(logits[-1], 1)[np.arange(len(held.labels)), held.labels]
+        losses.append(float((own * held.weights).sum(dtype=np.float64)))
+        if stop():
+            raise StopIteration  # scipy ends the fit
+
+    fit(others, l2, schedule.epochs, record)
+    return Path(losses, logits, held.labels, stop())
 
 
 def folds(labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
 from bottletop.models import regression
-from bottletop.models.regression import STRENGTHS, Examples
+from bottletop.models.regression import STRENGTHS, Examples, Schedule
 
 
 def made_up(*, count=300, width=20, classes=3, signal=1.0, seed=0):
@@ -91,8 +91,9 @@ def test_copies_are_held_out_together_and_each_fold_gets_its_share_of_each_class
         assert np.bincount(fold[labels == label]).tolist() == [size] * 5
 
 
-def choose(examples, strengths=STRENGTHS, epochs=60):
-    return regression.cross_validate(examples, np.arange(len(examples.labels)), strengths, epochs, 0)
+def choose(examples, strengths=STRENGTHS, epochs=60, patience=8):
+    groups = np.arange(len(examples.labels))
+    return regression.cross_validate(examples, groups, strengths, Schedule(epochs, patience, 0))
 
 
 def test_noise_gets_a_stronger_penalty_than_clear_classes():
@@ -104,6 +105,18 @@ def test_too_weak_a_penalty_is_stopped_early():
     examples = made_up(count=120, width=100, signal=0.3)
     assert choose(examples, np.array([1e-6])).epochs < 30
     assert choose(examples, np.array([1e-6]), epochs=5).epochs == 5
+
+
+def test_patience_ends_fits_that_get_worse():
+    examples = made_up(count=120, width=100, signal=0.3)
+    held_out = np.arange(120) < 24
+    impatient, patient = (
+        regression._path(examples, held_out, 1e-6, Schedule(60, patience, 0)) for patience in (5, None)
+    )
+    assert impatient.stopped
+    assert not patient.stopped
+    assert 20 <= len(impatient.losses) < len(patient.losses)
+    assert impatient.losses == patient.losses[: len(impatient.losses)]
 
 
 def test_the_temperature_lowers_the_loss_of_held_out_images_where_the_fit_is_too_sure():
