@@ -16,7 +16,7 @@ from bottletop.backbones import weights
 from bottletop.backbones.runtime import keras, tf
 from bottletop.backbones.weights import Arrays
 from bottletop.core.errors import DataError, ParamsError
-from bottletop.core.files import replacing, sha256_text, write_csv, write_json
+from bottletop.core.files import replacing, sha256_text, write_csv, write_json, write_sums
 from bottletop.core.settings import Params
 from bottletop.models.calibration import best_temperature
 from bottletop.models.epochs import HISTORY, Entry, Epochs, unfinished
@@ -187,6 +187,7 @@ def save(folder: Path, history: Path, trained: Trained) -> None:
         if trained.arrays is not None:
             weights.save(staging / TUNED, trained.arrays)
         write_csv(staging / "history.csv", ("epoch", *HISTORY), rows)
+        write_sums(staging, sorted(path.name for path in staging.iterdir()))
     write_csv(history, ("epoch", *HISTORY), rows)
 
 
