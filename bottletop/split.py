@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 
 from msgspec import Meta
 
-from bottletop.core.errors import DataError
+from bottletop.core.errors import ArtefactError, DataError
 from bottletop.core.files import read_rows, sha256_text, write_csv
 from bottletop.core.settings import Params
 from bottletop.images.index import ImageRow
@@ -80,9 +80,24 @@ def write_split(path: Path, rows: Iterable[SplitRow]) -> None:
     write_csv(path, SplitRow._fields, rows)
 
 
-def read_split(path: Path) -> list[SplitRow]:
-    """Reads the split of every image, in the order of the index."""
-    return list(read_rows(path, SplitRow))
+def read_split(path: Path, images: Iterable[ImageRow]) -> list[SplitRow]:
+    """Reads the split of every image, in the order of the index.
+
+    Args:
+        path: the file that `write_split` wrote.
+        images: the rows of the index, with which the file is compared.
+
+    Raises:
+        ArtefactError: the file is damaged, or is of other images than the index.
+    """
+    rows = list(read_rows(path, SplitRow))
+    expected = [(image.id, image.label, image.shard, image.group, image.source) for image in images]
+    same = [(row.id, row.label, row.shard, row.group, row.source) for row in rows] == expected
+    if not same or not {row.split for row in rows} <= {*SPLITS, DROPPED}:
+        raise ArtefactError(
+            f"{path} does not fit the index of the images", f"run dvc repro split@{path.stem}, or bottletop doctor"
+        )
+    return rows
 
 
 def digest(rows: Iterable[SplitRow]) -> str:

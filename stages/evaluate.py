@@ -19,9 +19,8 @@ IN_GIT = ("metrics.json", "details.json", "classification_report.csv")  # copied
 
 def run(params: EvaluateParams, paths: Paths) -> None:
     """Writes the report on the dataset's model."""
-    rows, record = read_split(paths.split), read_record(paths.model)
-    images = read_index(paths.index)
-    reports.require_same_images(images, rows, paths.dataset)
+    images, record = read_index(paths.index), read_record(paths.model)
+    rows = read_split(paths.split, images)
     predicted = {}
     for split, probabilities in read_probabilities(paths.model, rows).items():
         here = [i for i, row in enumerate(rows) if row.split == split]

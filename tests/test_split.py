@@ -8,7 +8,7 @@ from bottletop.core.errors import ArtefactError, DataError, ParamsError
 from bottletop.core.paths import PARAMS
 from bottletop.core.settings import parse
 from bottletop.images.index import ImageRow
-from bottletop.split import DROPPED, SPLITS, SplitParams, SplitRow, assign_splits, read_split, write_split
+from bottletop.split import DROPPED, SPLITS, SplitParams, assign_splits, read_split, write_split
 
 
 def params(**values) -> SplitParams:
@@ -253,16 +253,36 @@ def test_fractions_that_leave_a_side_empty_are_refused(values):
 
 
 def test_a_split_comes_back_as_it_was(tmp_path):
-    rows = [
-        *assign_splits(images(5, 'lily, of "the" valley'), params()),
-        SplitRow("a", "b", "c", "d", DROPPED, "été.jpg"),
-    ]
+    index = images(5, 'lily, of "the" valley')
+    index[0] = index[0]._replace(source="été.jpg")
+    rows = assign_splits(index, params())
+    rows[0] = rows[0]._replace(split=DROPPED)
     write_split(tmp_path / "split.csv", rows)
-    assert read_split(tmp_path / "split.csv") == rows
+    assert read_split(tmp_path / "split.csv", index) == rows
+
+
+def test_a_split_of_other_images_than_the_index_is_refused(tmp_path):
+    index = images(5, "lily")
+    write_split(tmp_path / "split.csv", assign_splits(index, params()))
+    for others in (index[::-1], index[1:], [index[0]._replace(group="other"), *index[1:]]):
+        with pytest.raises(ArtefactError, match=r"split.csv does not fit the index .*: run dvc repro split@split, or"):
+            read_split(tmp_path / "split.csv", others)
+
+
+def test_no_changed_bit_of_a_split_goes_unnoticed(tmp_path):
+    index = images(5, "lily")
+    write_split(tmp_path / "split.csv", assign_splits(index, params()))
+    data = (tmp_path / "split.csv").read_bytes()
+    for bit in range(8 * len(data)):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "split.csv").write_bytes(changed)
+        with pytest.raises(ArtefactError):
+            read_split(tmp_path / "split.csv", index)
 
 
 @pytest.mark.parametrize("text", ["", "id,label,split\n"])
 def test_a_split_of_other_columns_is_refused(tmp_path, text):
     (tmp_path / "split.csv").write_text(text)
     with pytest.raises(ArtefactError, match=r"split.csv has other columns than id, label, .*: run dvc repro"):
-        read_split(tmp_path / "split.csv")
+        read_split(tmp_path / "split.csv", [])

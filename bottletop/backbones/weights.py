@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottletop.core.errors import RESTORE, ArtefactError
-from bottletop.core.files import replacing
+from bottletop.core.files import replacing, verified
 
 # Arrays by name, such as "block1_conv1/kernel" of shape (3, 3, 3, 64) and "block1_conv1/bias" of shape (64,).
 Arrays = dict[str, NDArray[np.float32]]
@@ -37,7 +37,7 @@ def load(path: Path) -> Arrays:
         ArtefactError: the file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(verified(path), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} is missing", f"run dvc repro weights, or dvc pull {path}") from error

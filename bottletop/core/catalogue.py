@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from msgspec import Meta
 
+from bottletop.core.addresses import masked
 from bottletop.core.errors import ParamsError
 from bottletop.core.paths import CATALOGUE, repository
 from bottletop.core.patterns import placeholders
@@ -143,7 +144,7 @@ def several(patterns: str | tuple[str, ...]) -> tuple[str, ...]:
 def _check_urls(urls: tuple[str, ...]) -> None:
     for url in urls:
         if not url.startswith(("https://", "http://", "file:")):
-            raise ValueError(f"urls must begin with https://, http:// or file:, got {url!r}")
+            raise ValueError(f"urls must begin with https://, http:// or file:, got {masked(url)!r}")
 
 
 class Dataset(Params, frozen=True, kw_only=True):

@@ -111,15 +111,18 @@ def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
         kind: a named tuple whose fields, each ``str`` or ``int``, are the file's columns in order.
 
     Raises:
-        ArtefactError: the file has other columns.
+        ArtefactError: the file has other columns, or is damaged.
     """
     kinds = [kind.__annotations__[name] for name in kind._fields]
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
-        if tuple(next(reader, ())) != kind._fields:
-            raise ArtefactError(f"{path} has other columns than {', '.join(kind._fields)}", "run dvc repro")
-        for row in reader:
-            yield kind(*(convert(cell) for convert, cell in zip(kinds, row, strict=True)))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.reader(file)
+            if tuple(next(reader, ())) != kind._fields:
+                raise ArtefactError(f"{path} has other columns than {', '.join(kind._fields)}", "run dvc repro")
+            for row in reader:
+                yield kind(*(convert(cell) for convert, cell in zip(kinds, row, strict=True)))
+    except (ValueError, csv.Error) as error:  # no UTF-8, no number, or a line with too few or too many cells
+        raise ArtefactError(f"{path} is damaged ({error})", RESTORE) from error
 
 
 def sha256_text(lines: Iterable[str]) -> str:

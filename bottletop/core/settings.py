@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 
+from bottletop.core.addresses import masked
 from bottletop.core.errors import ParamsError
 
 T = TypeVar("T")
@@ -121,7 +122,8 @@ def parse(kind: type[T], values: Any, section: str, path: Path) -> T:
         message, _, location = str(error).partition(" - at `$")
         location = location.rstrip("`")
         message += _allowed(kind, message, location)
-        got = f"{'' if ', got `' in message else ', got'} {_value_at(values, location)!r}" if location else ""
+        found = masked(repr(_value_at(values, location)))
+        got = f"{'' if ', got `' in message else ', got'} {found}" if location else ""
         raise ParamsError(f"{section}{location}: {message[0].lower()}{message[1:]}{got}", f"edit {path}") from error
 
 

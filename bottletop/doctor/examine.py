@@ -5,9 +5,10 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from bottletop.core.addresses import masked
 from bottletop.core.errors import BottletopError
 from bottletop.doctor import cache, hashes, leftovers, project, remote, store
-from bottletop.doctor.findings import Finding, Level, hide_passwords, problem
+from bottletop.doctor.findings import Finding, Level, problem
 
 Check = Callable[[], Iterator[Finding]]
 CHECKS: dict[str, Check] = {
@@ -73,6 +74,6 @@ def _print(name: str, findings: list[Finding]) -> None:
         if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
             level = f"\x1b[{COLOURS[finding.level]}m{level}\x1b[0m"
         text = " ".join(finding.text.split())
-        print(f"{level}{name:<{NAME_WIDTH}}{hide_passwords(text)}", flush=True)
+        print(f"{level}{name:<{NAME_WIDTH}}{masked(text)}", flush=True)
         if finding.fix:
-            print(f"{'':{LEVEL_WIDTH + NAME_WIDTH}}fix: {hide_passwords(finding.fix)}", flush=True)
+            print(f"{'':{LEVEL_WIDTH + NAME_WIDTH}}fix: {masked(finding.fix)}", flush=True)

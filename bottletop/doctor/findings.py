@@ -1,6 +1,5 @@
 """A finding of `bottletop doctor`: its level, its text, and the command that fixes it."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -35,11 +34,6 @@ def warning(text: str, fix: str) -> Finding:
 def problem(text: str, fix: str) -> Finding:
     """Something that is wrong, and sets the exit code to 1."""
     return Finding("problem", text, fix)
-
-
-def hide_passwords(text: str) -> str:
-    """Replaces the passwords in the text's addresses: ``user:***@``."""
-    return re.sub(r"(://[^/:@\s]*:)[^/@\s]+@", r"\1***@", text)
 
 
 def some(names: Iterable[object], most: int = 3) -> str:

@@ -74,7 +74,7 @@ def describe(guess: Guess) -> str:
     lists = [name for name in guess.left_out if name.endswith(".txt") and split_of(name)]
     hint = f" (or does {lists[0]} list one? then set test_list)" if lists else ""
     lines.append(f"  splits: {', '.join(filter(None, splits)) or 'none; dvc repro draws them, see params.yaml'}{hint}")
-    lines.append("  groups: names tell none; dvc repro finds copies, and keeps them on one side")
+    lines.append("  groups: names tell none; dvc repro finds copies, and keeps them in one split")
     if guess.left_out:
         few = ", ".join(guess.left_out[:3])
         lines.append(f"  left out: {len(guess.left_out):,} other files, such as {few}")

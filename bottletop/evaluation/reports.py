@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottletop.core.errors import ArtefactError
 from bottletop.core.files import read_numbers, write_csv, write_json, write_text
 from bottletop.evaluation import figures
 from bottletop.evaluation.scores import (
@@ -139,18 +138,6 @@ def write_figures(folder: Path, report: Report, history: Path, shards: Path) -> 
     }
     for name, figure in pictures.items():
         figures.write(folder / f"{name}.png", figure)
-
-
-def require_same_images(images: Sequence[ImageRow], rows: Sequence[SplitRow], dataset: str) -> None:
-    """Checks that the split lists the same images as the index, in the same order.
-
-    Raises:
-        ArtefactError: it does not.
-    """
-    if [image.id for image in images] != [row.id for row in rows]:
-        raise ArtefactError(
-            f"the split of {dataset} is of other images than its index", f"run dvc repro split@{dataset}"
-        )
 
 
 def select(images: Sequence[ImageRow], rows: Iterable[int]) -> tuple[ImageRow, ...]:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from bottletop.core.errors import ArtefactError, BottletopError, ParamsError
+from bottletop.core.files import SUMS
 from bottletop.core.lock import TO_MODEL, changes, shown
 from bottletop.core.paths import PARAMS, Paths, repository, weights_file
 from bottletop.core.settings import load, parse, parse_yaml
@@ -61,7 +62,8 @@ def version(rev: str, dataset: str | None) -> Iterator[Files]:
                 stored.get_file(str(path), str(Path(scratch) / path))
                 return Path(scratch) / path
 
-            for path in MODEL_FILES:
+            listed = [SUMS] if stored.exists(str(folder / SUMS)) else []  # earlier versions of bottletop wrote none
+            for path in (*MODEL_FILES, *listed):
                 fetch(folder / path)
             weights = _weights(Path(scratch) / folder)
             if weights is not None and not weights.exists():

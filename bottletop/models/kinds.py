@@ -6,7 +6,7 @@ from bottletop.backbones import weights
 from bottletop.core.catalogue import image_side_px
 from bottletop.core.paths import Paths, weights_file
 from bottletop.core.settings import load
-from bottletop.images.index import read_index
+from bottletop.images.index import Index, read_index
 from bottletop.models import cnn, finetuning, training
 from bottletop.models.epochs import Entry
 from bottletop.models.network_params import AugmentParams, CnnParams, FinetuneParams
@@ -39,8 +39,9 @@ def train(params: TopParams, paths: Paths, on_epoch: Callable[[Entry], None]) ->
 
 
 def _features(params: TopParams, paths: Paths) -> FeatureSet:
-    return open_features(paths.features, read_split(paths.split), params.features, params.pooling)
+    return open_features(paths.features, read_split(paths.split, Index(paths.index)), params.features, params.pooling)
 
 
 def _pictures(paths: Paths, side_px: int) -> PictureSet:
-    return open_pictures(paths.images, read_index(paths.index), read_split(paths.split), side_px)
+    images = read_index(paths.index)
+    return open_pictures(paths.images, images, read_split(paths.split, images), side_px)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottletop.core.errors import ArtefactError
-from bottletop.core.files import read_json, replacing
+from bottletop.core.files import read_json, replacing, verified
 from bottletop.core.settings import Params
 from bottletop.models.params import TopParams
 from bottletop.split import SplitRow, digest
@@ -41,7 +41,7 @@ def read_record(folder: Path) -> TopRecord:
         ArtefactError: the file is missing or damaged.
     """
     try:
-        return msgspec.convert(read_json(folder / "top.json"), TopRecord)
+        return msgspec.convert(read_json(verified(folder / "top.json")), TopRecord)
     except (OSError, ValueError) as error:
         raise unreadable(folder, error) from error
 
@@ -61,7 +61,7 @@ def read_probabilities(folder: Path, rows: Sequence[SplitRow]) -> Probabilities:
     if read_record(folder).split != digest(rows):
         raise ArtefactError(f"{folder} was trained on another split", f"run dvc repro train@{folder.name}")
     try:
-        with np.load(folder / "probabilities.npz", allow_pickle=False) as stored:
+        with np.load(verified(folder / "probabilities.npz"), allow_pickle=False) as stored:
             return {split: stored[split] for split in PREDICTED_SPLITS}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise unreadable(folder, error) from error

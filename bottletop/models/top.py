@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottletop.backbones.runtime import keras
+from bottletop.core.files import verified
 from bottletop.models.examples import Examples, Rows
 from bottletop.models.params import TopParams
 from bottletop.models.record import TopRecord, read_record, unreadable
@@ -64,6 +65,6 @@ def load(folder: Path) -> tuple[keras.Model, TopRecord]:
     """
     record = read_record(folder)
     try:
-        return keras.saving.load_model(folder / "top.keras", safe_mode=True), record
+        return keras.saving.load_model(verified(folder / "top.keras"), safe_mode=True), record
     except (OSError, ValueError) as error:
         raise unreadable(folder, error) from error

@@ -16,7 +16,7 @@ from bottletop.backbones import weights
 from bottletop.backbones.runtime import keras, tf
 from bottletop.backbones.weights import Arrays
 from bottletop.core.errors import DataError, ParamsError
-from bottletop.core.files import replacing, sha256_text, write_csv, write_json
+from bottletop.core.files import replacing, sha256_text, write_csv, write_json, write_sums
 from bottletop.core.settings import Params
 from bottletop.models import linear
 from bottletop.models.calibration import best_temperature
@@ -51,25 +51,34 @@ def train(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], N
         DataError: there is only one class.
         ParamsError: training diverges.
     """
-    _check_classes(features)
-    standardised = Standardised.of(features, params)
-    moments = (standardised.mean, standardised.variance) if params.standardise else None
+    if params.is_regression:
+        return _regression(features, params, on_epoch)
 
     def network() -> keras.Model:
-        return build(features.width, len(features.class_names), params, moments)
+        return _network(features, params, Standardised.of(features, params) if params.standardise else None)
 
-    if not params.is_regression:
-        model, epochs = fit(features, network, params, on_epoch)
-        return finish(model, features, params, epochs)
+    model, epochs = fit(features, network, params, on_epoch)
+    return finish(model, features, params, epochs)
+
+
+def _regression(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], None]) -> Trained:
+    """Fits a regression, and puts its weights into the network that predicts."""
+    _check_classes(features)
+    standardised = Standardised.of(features, params)
     fitted = linear.fit(standardised, params, on_epoch)
-    keras.utils.clear_session()
-    model = network()
+    keras.utils.clear_session()  # restart Keras' layer numbering: equal models give equal files
+    model = _network(features, params, standardised if params.standardise else None)
     offset = 0 if params.standardise else standardised.mean.astype(np.float32) @ fitted.kernel
     model.get_layer("classes").set_weights([fitted.kernel, fitted.bias - offset])
     record = msgspec.structs.replace(
         _record(features, params, len(fitted.history)), l2=fitted.choice.l2, temperature=fitted.choice.temperature
     )
     return Trained(model, record, _predicted(model, features), fitted.history)
+
+
+def _network(features: FeatureSet, params: TopParams, standardised: Standardised | None) -> keras.Model:
+    moments = None if standardised is None else (standardised.mean, standardised.variance)
+    return build(features.width, len(features.class_names), params, moments)
 
 
 def fit(
@@ -209,6 +218,7 @@ def save(folder: Path, history: Path, trained: Trained) -> None:
         if trained.arrays is not None:
             weights.save(staging / TUNED, trained.arrays)
         write_csv(staging / "history.csv", ("epoch", *HISTORY), rows)
+        write_sums(staging, sorted(path.name for path in staging.iterdir()))
     write_csv(history, ("epoch", *HISTORY), rows)
 
 

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from bottletop.core.addresses import masked
 from bottletop.core.lock import LOCK, read_entries
 from bottletop.core.paths import CATALOGUE, PARAMS
 from bottletop.core.settings import read_yaml
@@ -50,11 +51,11 @@ def tracked_params(dataset: str) -> dict[str, Any]:
 
     Returns:
         Every section of params.yaml except ``datasets``; and under ``source`` the dataset's source in datasets.yaml, as
-        JSON cut to `MAX_PARAM_LENGTH` characters.
+        JSON cut to `MAX_PARAM_LENGTH` characters. Secrets in its addresses are masked.
     """
     sections = {section: values for section, values in read_yaml(PARAMS).items() if section != "datasets"}
     source = json.dumps(read_yaml(CATALOGUE)["datasets"][dataset]["source"], ensure_ascii=False)
-    return {**sections, "source": source[:MAX_PARAM_LENGTH]}
+    return {**sections, "source": masked(source)[:MAX_PARAM_LENGTH]}
 
 
 def lock_tags(dataset: str, lock: Path = LOCK) -> dict[str, str]:

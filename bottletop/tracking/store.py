@@ -14,10 +14,10 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from bottletop.core.addresses import masked
 from bottletop.core.errors import ArtefactError
 from bottletop.core.files import replacing
 from bottletop.core.paths import repository
-from bottletop.tracking.client import without_password
 
 SQLITE = "sqlite:///"
 
@@ -58,11 +58,8 @@ def store() -> Iterator[MlflowClient]:
             client = MlflowClient(uri)
         yield client
     except MlflowException as error:
-        shown = without_password(uri) if "@" in uri else uri
-        reason = str(error).replace(uri, shown)
-        raise ArtefactError(
-            f"the MLflow store {shown} failed ({reason})", "check MLFLOW_TRACKING_URI, then dvc repro"
-        ) from error
+        problem = masked(f"the MLflow store {uri} failed ({error})")
+        raise ArtefactError(problem, "check MLFLOW_TRACKING_URI, then dvc repro") from error
 
 
 def _make(path: Path) -> None:

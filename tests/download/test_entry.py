@@ -45,7 +45,7 @@ def test_a_folder_is_described_and_its_entry_written(repository, capsys):
         "  dog            2       2",
         '  images: "{split}/{label}/*"',
         "  splits: train, test",
-        "  groups: names tell none; dvc repro finds copies, and keeps them on one side",
+        "  groups: names tell none; dvc repro finds copies, and keeps them in one split",
         "  left out: 1 other files, such as readme.txt",
         "  contact sheet: data/contact-sheets/pets.png",
         "datasets.yaml now has pets; edit its title, homepage and licence there",

@@ -13,14 +13,12 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from bottletop.core.errors import ArtefactError
 from bottletop.core.files import read_json, write_csv
 from bottletop.evaluation import reports
 from bottletop.evaluation.figures import Mistake
 from bottletop.evaluation.reports import Predicted, assess, count_splits, select, write_figures, write_tables
 from bottletop.evaluation.scores import EvaluateParams
 from bottletop.models.record import TopRecord
-from bottletop.split import SplitRow
 from tests.tiny import image_shards, pictures, split_rows, top_params
 
 PARAMS = EvaluateParams(bootstrap=100, seed=0, positive_classes=("malignant",))
@@ -270,11 +268,3 @@ def test_select_takes_images_in_the_order_asked_for(three):
 def test_sides_are_counted(tmp_path):
     assert count_splits(split_rows(["a"] * 12)) == {"test": 2, "train": 8, "validation": 2}
     assert json.dumps(count_splits(split_rows(["a"]))) == '{"train": 1}'
-
-
-def test_a_split_of_other_images_than_the_index_is_refused(tmp_path):
-    images = image_shards(tmp_path / "images", pictures("ant", 3, seed=0))
-    rows = [SplitRow(each.id, each.label, each.shard, each.group, "test", each.source) for each in images]
-    reports.require_same_images(images, rows, "ants")
-    with pytest.raises(ArtefactError, match="the split of ants is of other images than its index"):
-        reports.require_same_images(images[::-1], rows, "ants")

@@ -3,7 +3,7 @@ import pytest
 
 from bottletop.backbones import extractor, weights
 from bottletop.core.errors import ArtefactError
-from bottletop.core.files import read_json, write_json
+from bottletop.core.files import SUMS, read_json, write_json
 from bottletop.images.decoding import square
 from bottletop.inference import classifier
 from bottletop.inference.classifier import Classifier
@@ -81,6 +81,7 @@ def test_a_bottleneck_of_another_side_is_refused(tmp_path):
 
 def test_other_class_names_are_refused(tmp_path):
     files = write_model(tmp_path)
+    (files.model / SUMS).unlink()
     record = read_json(files.model / "top.json")
     write_json(files.model / "top.json", {**record, "class_names": ["one", "two"]})
     with pytest.raises(ArtefactError, match=r"and 2 classes, .* gives 3: run dvc repro"):
@@ -111,6 +112,7 @@ def test_a_network_that_reads_the_images_itself_needs_no_backbone(tmp_path):
 
 def test_a_network_of_another_preprocessing_is_refused(tmp_path):
     files = write_network(tmp_path)
+    (files.model / SUMS).unlink()
     record = read_json(files.model / "top.json")
     write_json(files.model / "top.json", {**record, "contract": {**record["contract"], "preprocessing": "rgb-1"}})
     with pytest.raises(ArtefactError, match="trained with preprocessing 'rgb-1'"):

@@ -140,8 +140,3 @@ def test_a_damaged_image_names_itself(tmp_path):
         file.write(b"not a picture")
     with pytest.raises(ArtefactError, match=f"{image.source} is no longer the image.*doctor"):
         found.read(np.arange(6))
-
-
-def test_images_of_another_split_are_refused(pictures):
-    with pytest.raises(ArtefactError, match="other images than the split: run dvc repro split@tars"):
-        open_pictures(pictures.shards, pictures.images[1:], pictures.rows, 16)

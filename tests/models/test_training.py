@@ -10,7 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from bottletop.backbones.runtime import keras
 from bottletop.core.errors import ArtefactError, ParamsError
-from bottletop.core.files import read_numbers
+from bottletop.core.files import SUMS, read_numbers
 from bottletop.models import standardisation, top, training
 from bottletop.models.calibration import best_temperature
 from bottletop.models.vectors import FeatureSet, open_features
@@ -86,7 +86,7 @@ def test_the_same_inputs_give_the_same_files_byte_for_byte(easy, memory, tmp_pat
     for name in ("one", "two"):
         found = training.train(easy, simple_params(epochs=3, input_dropout=0.2, calibrate=True))
         training.save(tmp_path / name / "model", tmp_path / name / "history.csv", found)
-    inside = ["history.csv", "probabilities.npz", "top.json", "top.keras"]
+    inside = ["SHA256SUMS", "history.csv", "probabilities.npz", "top.json", "top.keras"]
     assert sorted(path.name for path in (tmp_path / "one/model").iterdir()) == inside
     files = ("history.csv", *(f"model/{name}" for name in inside))
     for file in files:
@@ -356,13 +356,25 @@ def test_the_history_has_a_row_per_epoch(trained, tmp_path):
 )
 def test_a_model_that_cannot_be_read_says_which_stage_makes_it(trained, tmp_path, damage):
     training.save(tmp_path / "digits", tmp_path / "history.csv", trained)
+    (tmp_path / "digits" / SUMS).unlink()  # earlier versions wrote none
     damage(tmp_path / "digits")
     with pytest.raises(ArtefactError, match="dvc repro train@digits"):
         top.load(tmp_path / "digits")
 
 
+@pytest.mark.parametrize("name", ["top.keras", "top.json"])
+def test_a_model_that_was_changed_is_refused(trained, tmp_path, name):
+    training.save(tmp_path / "digits", tmp_path / "history.csv", trained)
+    data = bytearray((tmp_path / "digits" / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "digits" / name).write_bytes(data)
+    with pytest.raises(ArtefactError, match=f"{name} was changed after it was written: .*: run bottletop doctor"):
+        top.load(tmp_path / "digits")
+
+
 def test_code_in_a_model_file_is_never_run(trained, tmp_path):
     training.save(tmp_path / "model", tmp_path / "history.csv", trained)
+    (tmp_path / "model" / SUMS).unlink()  # an attacker writes fitting checksums, or none
     spy = str(tmp_path / "was run")
     inputs = keras.Input((12,))
     outputs = keras.layers.Lambda(lambda x: (open(spy, "w"), x)[1], output_shape=(12,))(inputs)  # noqa: PTH123, SIM115
