@@ -22,8 +22,8 @@ from bottletop.models.calibration import cautious_temperature
 Array = NDArray[np.float32]
 
 FOLDS = 5
-STRENGTHS = np.logspace(-5, 0, 6)  # of L2 that are tried first, for features of unit variance
-NEAR = 10**0.5  # the best of them, divided and multiplied by this, is tried next
+STRENGTHS = np.logspace(-5, 0, 6)  # of L2, for features of unit variance
+NEAR = 10**0.5  # the best of them, divided and multiplied by this, is tried, too
 TYPICAL_STRENGTH = 0.01  # where no class can be validated
 FEWEST_EPOCHS = 20  # to choose from: before, the loss of held-out images goes up and down
 FOLD_COST = 1 << 19  # limit of images x classes over all folds: large datasets need no five folds to choose
@@ -156,12 +156,13 @@ def cross_validate(
 ) -> Choice:
     """Chooses the strength and the number of epochs with the lowest log loss on held-out images, and the temperature.
 
-    Two more strengths are tried around the best one. Between strengths, the loss is taken as a parabola.
+    From the middle strength on, the neighbours of the best one are tried, until both are worse; then two strengths
+    between them. Between strengths, the loss is taken as a parabola.
 
     Args:
         examples: the training images.
         groups: (n,), the group of each image: images of one group are held out together.
-        strengths: of L2 to try, each ten times the one before; only one: the epochs and the temperature are chosen.
+        strengths: of L2, each ten times the one before; if there is only one, the epochs and temperature are chosen.
         schedule: how long the fits that are compared may take, and the seed of the folds.
     """
     fold = folds(examples.labels, groups, schedule.seed)
@@ -173,10 +174,13 @@ def cross_validate(
         tried.update({strength: held for strength, held in found.items() if held})
         return min(tried, key=lambda strength: tried[strength].lowest, default=typical)
 
-    best = try_out(strengths.tolist())
+    given = strengths.tolist()
+    best = try_out(given[(len(given) - 1) // 2 :][:1])
     if not tried:
         return Choice(best, schedule.epochs, 1.0)
-    if len(strengths) > 1:
+    while untried := [each for each in _neighbours(given, best) if each not in tried]:
+        best = try_out(untried)
+    if len(given) > 1:
         best = try_out([best / NEAR, best * NEAR])
     held = tried[best]
     losses = {strength: tried[strength].at(held.best) for strength in sorted(tried)}
@@ -247,6 +251,11 @@ def folds(labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> ND
     dealt = np.empty(len(first), np.int64)
     dealt[order] = np.arange(len(first)) % FOLDS
     return dealt[group]
+
+
+def _neighbours(strengths: list[float], strength: float) -> list[float]:
+    position = strengths.index(strength)
+    return strengths[max(position - 1, 0) : position + 2]
 
 
 def _between(losses: dict[float, float], best: float) -> float:
