@@ -200,8 +200,7 @@ def _held_out(examples: Examples, fold: NDArray[np.int64], l2: float, schedule: 
     labels = np.concatenate([path.labels for path in found])
     if not len(labels):
         return None
-    stopped = [len(path.losses) for path in found if path.stopped]
-    length = min(stopped) if stopped else max(len(path.losses) for path in found)
+    length = max(len(path.losses) for path in found)
     losses = np.array([sum(path.losses[path.last(epoch)] for path in found) for epoch in range(length)]) / len(labels)
     fewest = min(FEWEST_EPOCHS, length) - 1
     best = fewest + int(np.argmin(losses[fewest:]))
@@ -214,7 +213,6 @@ class Path(NamedTuple):
     losses: list[float]  # sum of the images' log losses, after each epoch
     logits: list[Array]  # after each epoch, (n, classes)
     labels: NDArray[np.int64]
-    stopped: bool  # because the loss did not fall any more
 
     def last(self, epoch: int) -> int:
         """The epoch, counted from 0, or the last one if the fit ended before."""
@@ -228,19 +226,16 @@ def _path(examples: Examples, held_out: NDArray[np.bool_], l2: float, schedule: 
     losses: list[float] = []
     logits: list[Array] = []
 
-    def stop() -> bool:
-        waited = len(losses) - 1 - int(np.argmin(losses))
-        return schedule.patience is not None and len(losses) >= FEWEST_EPOCHS and waited >= schedule.patience
-
     def record(linear: Linear) -> None:
         logits.append(linear.logits(held.values))
         own = -log_softmax(logits[-1], 1)[np.arange(len(held.labels)), held.labels]
         losses.append(float((own * held.weights).sum(dtype=np.float64)))
-        if stop():
+        choosable = losses[FEWEST_EPOCHS - 1 :]
+        if choosable and schedule.patience and len(choosable) > schedule.patience + int(np.argmin(choosable)):
             raise StopIteration  # scipy ends the fit
 
     fit(others, l2, schedule.epochs, record)
-    return Path(losses, logits, held.labels, stop())
+    return Path(losses, logits, held.labels)
 
 
 def folds(labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

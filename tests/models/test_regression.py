@@ -113,9 +113,7 @@ def test_patience_ends_fits_that_get_worse():
     impatient, patient = (
         regression._path(examples, held_out, 1e-6, Schedule(60, patience, 0)) for patience in (5, None)
     )
-    assert impatient.stopped
-    assert not patient.stopped
-    assert 20 <= len(impatient.losses) < len(patient.losses)
+    assert 25 <= len(impatient.losses) < len(patient.losses)
     assert impatient.losses == patient.losses[: len(impatient.losses)]
 
 
