@@ -47,6 +47,8 @@ def test_every_combination_is_one_experiment_and_one_finished_run_and_nothing_is
     assert executed(project, "train") == sorted(expected)
     assert executed(project, "extract") == executed(project, "download") == []
     assert sorted(table(output)) == sorted([*expected, "baseline"])
+    assert "train.batch_size made no difference" in output  # the default top looks at all images in each epoch
+    assert "train.epochs made no difference" not in output
     params = yaml.safe_load(samples.git(project, "show", "HEAD:params.yaml"))["train"]
     assert (params["epochs"], params["batch_size"]) == (5, 32)
 
