@@ -1,8 +1,8 @@
-"""Test accuracy of the default top on every sample, beside logistic regression, and what the stages cost.
+"""Test scores of the default top on every sample, beside logistic regression, and what the stages cost.
 
 Runs each stage on digits and on the sample archives in a copy of the project, then extracts with each backbone that has
-weights here, and trains for three seeds of split and training. Prints two Markdown tables. Give it a folder to keep the
-copy there.
+weights here, and trains for ten seeds of split and training. Prints Markdown tables: the scores, the paired differences
+with their standard errors, and the cost of the stages. Give it a folder to keep the copy there.
 """
 
 import os
@@ -12,7 +12,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -24,11 +24,13 @@ from bottletop.core.paths import Paths
 from bottletop.core.settings import load
 from bottletop.images.index import read_index
 from bottletop.models.params import TopParams
+from bottletop.models.standardisation import signed_sqrt
 from bottletop.models.vectors import FeatureSet, open_features
 from bottletop.split import SplitParams, assign_splits
 from tests.project import set_param
 
 SEEDS = (0, 1, 2)
+COMPARED = range(10)  # seeds of split and training, here
 BACKBONES = ("vgg16", "efficientnet_lite0")
 STAGES = ("download", "split", "extract", "train", "evaluate", "track")
 
@@ -50,15 +52,14 @@ def main(scratch: Path) -> None:
         weights = run(project, "weights", "vgg16")
         costs = {name: [run(project, stage, name) for stage in STAGES] for name in datasets}
         os.chdir(project)
-        print("\n| dataset | images | backbone | test accuracy | logistic regression |\n|" + 5 * " --- |")
+        compared = {}
         for backbone in BACKBONES:
             set_param(project, "extract.backbone", backbone)
             run(project, "weights", backbone)
             for name in datasets:
                 run(project, "extract", name)
-                images = read_index(Paths(name).index)
-                ours, theirs = zip(*(accuracies(name, seed) for seed in SEEDS), strict=True)
-                print(f"| {name} | {len(images):,} | {backbone} | {spread(ours)} | {spread(theirs)} |", flush=True)
+                compared[name, backbone] = np.array([compare(name, seed) for seed in COMPARED])
+        show(compared)
         print(f"\n| dataset | {' | '.join(STAGES)} |\n| --- |{' --- |' * len(STAGES)}")
         for name, row in costs.items():
             print(f"| {name} | {' | '.join(f'{c.elapsed_s:.1f} s, {c.peak_mb:.0f} MB' for c in row)} |")
@@ -81,9 +82,9 @@ def run(project: Path, stage: str, *arguments: str) -> Cost:
     return Cost(time.monotonic() - start, peak_bytes / 1e6)
 
 
-def accuracies(name: str, seed: int) -> tuple[float, float]:
-    """Test accuracy of the default top and of logistic regression, on the same features and the same split."""
-    from bottletop.models import top, training  # TensorFlow's memory would count as that of the stages started before
+def compare(name: str, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Test log loss and accuracy of the default top, and of logistic regression, on the same features and split."""
+    from bottletop.models import training  # TensorFlow's memory would count as that of the stages started before
 
     paths = Paths(name)
     params = load(SplitParams, "split")
@@ -91,32 +92,56 @@ def accuracies(name: str, seed: int) -> tuple[float, float]:
     default = load(TopParams, "train")
     features = open_features(paths.features, rows, default.features, default.pooling)
     trained = training.train(features, msgspec.structs.replace(default, seed=seed))
-    test = features.positions("test")
-    predicted = top.predict(trained.model, features, test).argmax(1)
-    return float((predicted == features.labels[test]).mean()), logistic_regression(features)
+    labels = features.labels[features.positions("test")]
+    return scores(trained.probabilities["test"], labels), logistic_regression(features)
 
 
-def logistic_regression(features: FeatureSet) -> float:
-    """scikit-learn's on standardised features, C chosen on validation."""
+def scores(probabilities: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Log loss and accuracy."""
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return np.array([-np.log(own.clip(1e-15)).mean(), (probabilities.argmax(1) == labels).mean()])
+
+
+def logistic_regression(features: FeatureSet) -> NDArray[np.float64]:
+    """scikit-learn's, on standardised features or their square roots; both that and C chosen by validation log loss."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
     positions = {name: features.positions(name) for name in ("train", "validation", "test")}
-    values: dict[str, NDArray[np.float32]] = {
-        name: features.read(rows).astype(np.float32) for name, rows in positions.items()
-    }
-    scaler = StandardScaler().fit(values["train"])
     labels = {name: features.labels[rows] for name, rows in positions.items()}
-    best = (-1.0, -1.0)
-    for strength in 10.0 ** np.arange(-5, 1):
-        model = LogisticRegression(C=strength, max_iter=500).fit(scaler.transform(values["train"]), labels["train"])
-        scores = [model.score(scaler.transform(values[name]), labels[name]) for name in ("validation", "test")]
-        best = max(best, (scores[0], scores[1]), key=lambda pair: pair[0])
-    return best[1]
+    found = []
+    for transform in (np.asarray, signed_sqrt):
+        values = {name: transform(features.read(rows).astype(np.float32)) for name, rows in positions.items()}
+        scaler = StandardScaler().fit(values["train"])
+        scaled = {name: scaler.transform(each) for name, each in values.items()}
+        for strength in 10.0 ** np.arange(-5, 2):
+            model = LogisticRegression(C=strength, max_iter=500).fit(scaled["train"], labels["train"])
+            found.append([scores(model.predict_proba(scaled[name]), labels[name]) for name in ("validation", "test")])
+    return min(found, key=lambda pair: float(pair[0][0]))[1]
 
 
-def spread(values: tuple[float, ...]) -> str:
-    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
+def show(compared: dict[tuple[str, str], NDArray[np.float64]]) -> None:
+    """Prints the scores, then the paired differences: the top's minus logistic regression's, mean and standard error.
+
+    Args:
+        compared: by dataset and backbone; (seeds, 2, 2): top or logistic regression, log loss or accuracy.
+    """
+    print("\n| dataset | backbone | log loss | logistic regression | accuracy | logistic regression |")
+    print("|" + 6 * " --- |")
+    for names, values in compared.items():
+        cells = [spread(values[:, who, what]) for what in (0, 1) for who in (0, 1)]
+        print("|", " | ".join([*names, *cells]), "|")
+    print("\n| dataset | backbone | difference of log loss | of accuracy |\n|" + 4 * " --- |")
+    for names, values in compared.items():
+        differences = values[:, 0] - values[:, 1]
+        errors = differences.std(0, ddof=1) / np.sqrt(len(differences))
+        cells = [f"{mean:+.3f} ± {error:.3f}" for mean, error in zip(differences.mean(0), errors, strict=True)]
+        print("|", " | ".join([*names, *cells]), "|", flush=True)
+
+
+def spread(values: NDArray[np.float64]) -> str:
+    """Mean and standard deviation."""
+    return f"{values.mean():.3f} ± {values.std(ddof=1):.3f}"
 
 
 if __name__ == "__main__":

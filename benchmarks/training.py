@@ -2,8 +2,8 @@
 
     python -m benchmarks.training --images 20000
 
-Two tops, on made-up features: the default one of params.yaml on 2,560 features an image (5 KB), and that of the recipe
-animals-bottleneck, [100, 50] on 25,088 (49 KB). Features from disk are in its cache once they have been read.
+Two tops, on made-up features: one without hidden layers, trained by Adam, on 2,560 features an image (5 KB), and that of
+the recipe animals-bottleneck, [100, 50] on 25,088 (49 KB). Features from disk are in its cache once they have been read.
 
 The products are those of an epoch, in float32 and on the same threads: of each batch forward, to the weights'
 gradients, and back to all layers but the first; and forward for the validation images. The three take turns, and
@@ -103,8 +103,8 @@ def main() -> None:
     options = parser.parse_args()
     print("| top | batch | epoch | seconds | of the products' | CPU seconds | of the products' | validation accuracy |")
     print("|" + 8 * " --- |", flush=True)
-    defaults = read_yaml(PARAMS)
-    for top, sections in (("default", defaults), (RECIPE, with_overrides(defaults, settings(RECIPE)))):
+    defaults = with_overrides(read_yaml(PARAMS), {"train.optimiser": "adam"})
+    for top, sections in (("adam", defaults), (RECIPE, with_overrides(defaults, settings(RECIPE)))):
         train = {**sections["train"], "patience": None, "epochs": options.epochs}
         with tempfile.TemporaryDirectory() as folder:
             rows = made_up.features(Path(folder, "f"), options.images, CLASSES, bottleneck=top == RECIPE)

@@ -44,6 +44,12 @@ def make(folder: Path) -> Path:
     return project
 
 
+def train_long(project: Path, epochs: int = 100_000) -> None:
+    """Makes the top a network that is trained for so many epochs: long enough to be watched, or stopped."""
+    for name, value in (("optimiser", "adam"), ("epochs", epochs), ("patience", None)):
+        set_param(project, f"train.{name}", value)
+
+
 class Finished(NamedTuple):
     """A project whose pipeline has run once."""
 

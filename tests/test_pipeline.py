@@ -219,8 +219,7 @@ class TestModels:
         assert stages_run(run(project, "dvc", "repro")) == ["track"]
 
     def test_a_killed_training_goes_on_from_its_last_epochs(self, project: Path) -> None:
-        set_param(project, "train.epochs", 100_000)
-        set_param(project, "train.patience", None)
+        small.train_long(project)
         started = small.start(project, "dvc", "repro")
         small.wait_for(lambda: bool(list(project.glob(".dvc/tmp/bottletop/training/*/state/history.json"))))
         small.kill_stage(started)
@@ -304,8 +303,7 @@ class TestRuns:
         assert found == {"aside": "FINISHED", "queued-3": "FINISHED", "queued-4": "FINISHED"}
 
     def test_one_whose_training_was_killed_is_closed_by_the_next(self, project: Path) -> None:
-        set_param(project, "train.epochs", 100_000)
-        set_param(project, "train.patience", None)
+        small.train_long(project)
         started = small.start(project, "dvc", "repro")
         small.wait_for(lambda: [tracked["epochs"] > 3 for tracked in small.tracked_runs(project)] == [True, True])
         small.kill_stage(started)
@@ -341,8 +339,7 @@ class TestRuns:
         self, project: Path
     ) -> None:
         """As the second ends, DVC removes refs that the first needs to name its commit: `dvc exp save` does it."""
-        set_param(project, "train.epochs", 200)
-        set_param(project, "train.patience", None)
+        small.train_long(project, epochs=200)
         first = small.start(project, "dvc", "exp", "run", "--name", "first", "-S", "train.seed=1")
         small.wait_for(lambda: [tracked["epochs"] > 3 for tracked in small.tracked_runs(project)] == [True, True])
         output = run(project, "dvc", "exp", "run", "--name", "second", "-S", "train.seed=2", check=False)
@@ -387,8 +384,7 @@ class TestMistakes:
         assert "Traceback" not in output
 
     def test_params_edited_while_training_are_not_recorded_as_those_of_the_model(self, project: Path) -> None:
-        set_param(project, "train.epochs", 200)
-        set_param(project, "train.patience", None)
+        small.train_long(project, epochs=200)
         repro = small.start(project, "dvc", "repro")
         small.wait_for(lambda: small.tracked_runs(project)[-1]["epochs"] > 3 and len(small.tracked_runs(project)) == 2)
         set_param(project, "train.epochs", 6)

@@ -125,8 +125,7 @@ def test_the_report_and_the_model_can_be_downloaded_from_the_server(project: Pat
 
 
 def test_epochs_are_seen_on_the_server_while_training_goes_on(project: Path, server: str) -> None:
-    set_param(project, "train.epochs", 100_000)
-    set_param(project, "train.patience", None)
+    small.train_long(project)
     started = small.start(project, "dvc", "repro")
     try:
         small.wait_for(lambda: epochs(server) > 3)
@@ -137,8 +136,7 @@ def test_epochs_are_seen_on_the_server_while_training_goes_on(project: Path, ser
 
 
 def test_a_run_that_a_kill_left_on_the_server_is_closed_by_the_next_training(project: Path, server: str) -> None:
-    set_param(project, "train.epochs", 100_000)
-    set_param(project, "train.patience", None)
+    small.train_long(project)
     started = small.start(project, "dvc", "repro")
     small.wait_for(lambda: epochs(server) > 1)
     small.kill_stage(started)
@@ -177,8 +175,7 @@ def test_training_outlives_a_server_that_dies_and_only_track_is_left_for_when_it
 ) -> None:
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-    set_param(project, "train.epochs", 1500)
-    set_param(project, "train.patience", None)
+    small.train_long(project, epochs=1500)
     with sqlite_server(tmp_path / "server", port) as address:
         training = small.start(project, "dvc", "repro")
         small.wait_for(lambda: epochs(address) > 3)

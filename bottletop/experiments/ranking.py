@@ -1,8 +1,10 @@
 """Ranks configurations on the validation images, and compares the best with the baseline on the test images."""
 
+import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tabulate import tabulate
 
@@ -76,6 +78,22 @@ def verdicts(best: Candidate, other: Candidate) -> Iterator[str]:
             yield f"{dataset}: {error}"
         else:
             yield f"{dataset}: {' against '.join(accuracies)} on {found.images} test images: {_describe(found)}"
+
+
+def without_effect(results: Sequence[tuple[Mapping[str, Any], Experiment]]) -> Iterator[str]:
+    """Yields the swept settings whose values gave the same metrics wherever nothing else differed.
+
+    Args:
+        results: the values of the swept settings, and the experiment with these values.
+    """
+    for name in results[0][0] if results else ():
+        metrics: dict[str, Any] = {}  # of the first experiment, by the values of the other settings
+        others = [json.dumps({key: value for key, value in settings.items() if key != name}) for settings, _ in results]
+        same = [
+            metrics.setdefault(key, run.metrics) == run.metrics for key, (_, run) in zip(others, results, strict=True)
+        ]
+        if all(same) and len(metrics) < len(results):
+            yield name
 
 
 def _outcomes(candidate: Candidate, dataset: str) -> Outcome:

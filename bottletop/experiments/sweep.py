@@ -21,7 +21,7 @@ from bottletop.core.errors import ArtefactError, ParamsError, exit_on_sigterm
 from bottletop.core.parallel import processors
 from bottletop.experiments import refs
 from bottletop.experiments.grid import Point, points, with_overrides
-from bottletop.experiments.ranking import Candidate, scores, table, verdicts
+from bottletop.experiments.ranking import Candidate, scores, table, verdicts, without_effect
 from bottletop.experiments.refs import Experiment
 
 LOGS = Path(".dvc/tmp/bottletop/sweep")
@@ -88,6 +88,10 @@ class Sweep:
         runs = {group[0].name: [run for point in group if (run := self.done(point))] for group in groups}
         return sorted((Candidate(name, found) for name, found in runs.items() if found), key=lambda found: found.rank)
 
+    def without_effect(self, points: Sequence[Point]) -> Iterator[str]:
+        """Yields the settings that made no difference among these points; see `ranking.without_effect`."""
+        return without_effect([(point.overrides, run) for point in points if (run := self.done(point))])
+
     def _run(self, points: Sequence[Point], jobs: int) -> list[Point]:
         failed = []
         for count, (point, seconds) in enumerate(_in_parallel(points, jobs, self._keep_open), start=1):
@@ -120,11 +124,13 @@ def sweep(settings: Sequence[str], *, seeds: int, repeat: int, jobs: int | None)
     with _alone() as keep_open:
         print("baseline: what params.yaml says", flush=True)
         swept = Sweep(jobs, keep_open)
-        grid = [point for point in grid if not swept.is_baseline(point)]
+        everything, grid = grid, [point for point in grid if not swept.is_baseline(point)]
         print(f"sweep: {len(grid)} other experiments, {jobs} at a time, logs in {LOGS}", flush=True)
         failed = swept.run(grid)
         ranked = swept.ranked([[BASELINE], *([point] for point in grid)])
         print_table(ranked)
+        for name in swept.without_effect(everything):
+            print(f"{name} made no difference: with the other settings equal, all its values give the same scores")
         if seeds > 1:
             best = [candidate.name for candidate in ranked if candidate.name != BASELINE.name][:repeat]
             chosen = [BASELINE, *(point for point in grid if point.name in best)]

@@ -27,20 +27,26 @@ class TopParams(Params, frozen=True, kw_only=True):
     dropout: Fraction | tuple[Fraction, ...]  # fraction dropped after hidden layers: one for all, or one for each
     activation: Literal["leaky_relu", "relu", "elu", "gelu", "selu", "silu", "tanh"]
     leaky_slope: Annotated[float, Meta(ge=0, lt=1)]  # slope of leaky_relu below zero
-    optimiser: Literal["adam", "rmsprop", "sgd"]
+    optimiser: Literal["auto", "adam", "rmsprop", "sgd"]  # auto: see `is_regression`; adam for all other models
     learning_rate: Annotated[float, Meta(gt=0, le=1000)]
     epochs: Annotated[int, Meta(ge=1)]  # maximum
     batch_size: Annotated[int, Meta(ge=1)]
     patience: Annotated[int, Meta(ge=1)] | None  # epochs without a lower validation loss before stopping; null: never
     class_weights: Literal["none", "balanced"]  # balanced: weights inversely proportional to class shares
     label_smoothing: Fraction
-    l2: Annotated[float, Meta(ge=0, le=1000)]  # penalty on the kernels of all layers
-    calibrate: bool  # divide the logits by one temperature, fitted on validation
+    # Penalty on the kernels of all layers; auto: by cross-validation for a regression, none for other models.
+    l2: Annotated[float, Meta(ge=0, le=1000)] | Literal["auto"]
+    calibrate: bool  # divide the logits by one temperature
     seed: Annotated[int, Meta(ge=0, lt=2**32)]
 
     def __post_init__(self) -> None:
         if isinstance(self.dropout, tuple) and len(self.dropout) != len(self.hidden):
             raise ValueError(f"dropout needs a value per hidden layer, {len(self.hidden)}, got {len(self.dropout)}")
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the model is a logistic regression, which `linear` fits; Keras trains all others."""
+        return self.model == "top" and not self.hidden and self.optimiser == "auto"
 
     @property
     def layers(self) -> list[tuple[int, float]]:

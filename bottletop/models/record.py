@@ -29,6 +29,8 @@ class TopRecord(Params, frozen=True, kw_only=True):
     split: str  # digest of the split that the model was trained on; see `split.digest`
     best_epoch: int  # counted from 1
     params: TopParams
+    l2: float | None = None  # strength that a regression was fitted with
+    temperature: float | None = None  # that a regression's logits were divided by
     precision: str = "float32"  # of a cnn's convolutions during training; it always predicts in float32
 
 

@@ -33,7 +33,7 @@ def build(
 
 def classifier(values: keras.KerasTensor, classes: int, params: TopParams) -> keras.KerasTensor:
     """Adds dropout, the hidden layers and a softmax: from (n, width) to class probabilities, (n, classes)."""
-    penalty = keras.regularizers.L2(params.l2) if params.l2 else None
+    penalty = keras.regularizers.L2(params.l2) if params.l2 not in (0, "auto") else None
     values = keras.layers.Dropout(params.input_dropout)(values)
     for units, dropout in params.layers:
         values = keras.layers.Dense(units, kernel_regularizer=penalty)(values)

@@ -18,18 +18,19 @@ from bottletop.backbones.weights import Arrays
 from bottletop.core.errors import DataError, ParamsError
 from bottletop.core.files import replacing, sha256_text, write_csv, write_json, write_sums
 from bottletop.core.settings import Params
+from bottletop.models import linear
 from bottletop.models.calibration import best_temperature
 from bottletop.models.epochs import HISTORY, Entry, Epochs, unfinished
 from bottletop.models.examples import Examples, Rows
 from bottletop.models.params import TopParams
 from bottletop.models.record import PREDICTED_SPLITS, TUNED, Probabilities, TopRecord, write_probabilities
+from bottletop.models.standardisation import Standardised
 from bottletop.models.top import build, predict
 from bottletop.models.vectors import FeatureSet
 from bottletop.split import digest
 
 IN_MEMORY_BYTES = 1 << 29  # limit for one split's float16 features; more are read in batches, with the same result
 STEPS_AT_ONCE = 10  # steps per call from Python, whose overhead is half the time of a small top's step
-CONSTANT_VARIANCE = 1e-6  # features with a smaller variance are not scaled up
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,40 @@ class Trained:
 
 
 def train(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], None] = lambda _: None) -> Trained:
-    """Trains a top on the features of the training images and returns it at its best epoch; see `fit`.
+    """Trains a top on the features of the training images: a regression, or a network at its best epoch; see `fit`.
 
     Raises:
         DataError: there is only one class.
         ParamsError: training diverges.
     """
+    if params.is_regression:
+        return _regression(features, params, on_epoch)
 
     def network() -> keras.Model:
-        moments = _moments(features, features.positions("train"), params) if params.standardise else None
-        return build(features.width, len(features.class_names), params, moments)
+        return _network(features, params, Standardised.of(features, params) if params.standardise else None)
 
     model, epochs = fit(features, network, params, on_epoch)
     return finish(model, features, params, epochs)
+
+
+def _regression(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], None]) -> Trained:
+    """Fits a regression, and puts its weights into the network that predicts."""
+    _check_classes(features)
+    standardised = Standardised.of(features, params)
+    fitted = linear.fit(standardised, params, on_epoch)
+    keras.utils.clear_session()  # restart Keras' layer numbering: equal models give equal files
+    model = _network(features, params, standardised if params.standardise else None)
+    offset = 0 if params.standardise else standardised.mean.astype(np.float32) @ fitted.kernel
+    model.get_layer("classes").set_weights([fitted.kernel, fitted.bias - offset])
+    record = msgspec.structs.replace(
+        _record(features, params, len(fitted.history)), l2=fitted.choice.l2, temperature=fitted.choice.temperature
+    )
+    return Trained(model, record, _predicted(model, features), fitted.history)
+
+
+def _network(features: FeatureSet, params: TopParams, standardised: Standardised | None) -> keras.Model:
+    moments = None if standardised is None else (standardised.mean, standardised.variance)
+    return build(features.width, len(features.class_names), params, moments)
 
 
 def fit(
@@ -88,9 +110,7 @@ def fit(
         DataError: there is only one class.
         ParamsError: training diverges.
     """
-    classes = len(examples.class_names)
-    if classes < 2:
-        raise DataError(f"a dataset needs at least two classes, got only {examples.class_names[0]!r}", "add a folder")
+    _check_classes(examples)
     training, validation = examples.positions("train"), examples.positions("validation")
     keras.utils.clear_session()  # restart Keras' layer numbering: equal models give equal files
     keras.utils.set_random_seed(params.seed)
@@ -112,7 +132,7 @@ def fit(
             validation_data=_batches(examples, validation, examples.at_once, None),
             initial_epoch=done,
             epochs=params.epochs,
-            class_weight=_class_weights(examples.labels[training], classes)
+            class_weight=_class_weights(examples.labels[training], len(examples.class_names))
             if params.class_weights == "balanced"
             else None,
             callbacks=[epochs],
@@ -152,17 +172,28 @@ def finish(
         last = model.get_layer("classes")
         temperature = best_temperature(probabilities, examples.labels[validation])
         last.set_weights([values / temperature for values in last.get_weights()])
-    record = TopRecord(
+    record = msgspec.structs.replace(_record(examples, params, epochs.best + 1), precision=precision)
+    return Trained(model, record, _predicted(model, examples), tuple(epochs.history), arrays)
+
+
+def _check_classes(examples: Examples) -> None:
+    if len(examples.class_names) < 2:
+        raise DataError(f"a dataset needs at least two classes, got only {examples.class_names[0]!r}", "add a folder")
+
+
+def _record(examples: Examples, params: TopParams, best_epoch: int) -> TopRecord:
+    return TopRecord(
         class_names=examples.class_names,
         contract=examples.recipe(),
         data_digest=sha256_text(row.id for row in examples.rows),
         split=digest(examples.rows),
-        best_epoch=epochs.best + 1,
+        best_epoch=best_epoch,
         params=params,
-        precision=precision,
     )
-    predicted = {split: predict(model, examples, examples.positions(split)) for split in PREDICTED_SPLITS}
-    return Trained(model, record, predicted, tuple(epochs.history), arrays)
+
+
+def _predicted(model: keras.Model, examples: Examples) -> Probabilities:
+    return {split: predict(model, examples, examples.positions(split)) for split in PREDICTED_SPLITS}
 
 
 def save(folder: Path, history: Path, trained: Trained) -> None:
@@ -227,29 +258,6 @@ def _batches(examples: Examples, rows: Rows, batch_size: int, seed: int | None, 
     return batches.apply(tf.data.experimental.assert_cardinality(math.ceil(len(rows) / batch_size))).prefetch(2)
 
 
-def _moments(features: FeatureSet, rows: Rows, params: TopParams) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Computes mean and variance of each transformed feature, each (width,), in constant memory.
-
-    Features with a variance up to CONSTANT_VARIANCE get a variance of 1. The sums are of differences from the first
-    image (Chan, Golub and LeVeque, 1983), which are float32 and added up in float64. So the variance is not a small
-    difference of large sums, and that of a constant feature is exactly 0.
-    """
-    transform = _signed_sqrt if params.transform == "sqrt" else np.asarray
-    first = transform(features.read(rows[:1]).astype(np.float32))
-    total, squares = np.zeros(features.width), np.zeros(features.width)
-    for start in range(0, len(rows), 128):
-        block = transform(features.read(rows[start : start + 128]).astype(np.float32)) - first
-        total += block.sum(0, dtype=np.float64)
-        squares += np.square(block).sum(0, dtype=np.float64)
-    mean = total / len(rows)
-    variance = squares / len(rows) - mean * mean
-    return first[0] + mean, np.where(variance > CONSTANT_VARIANCE, variance, 1.0)
-
-
-def _signed_sqrt(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.copysign(np.sqrt(np.abs(values)), values)
-
-
 def _class_weights(labels: NDArray[np.int64], classes: int) -> dict[int, float]:
     """Returns weights inversely proportional to the classes' shares; their mean over all images is 1."""
     counts = np.bincount(labels, minlength=classes)
@@ -258,7 +266,7 @@ def _class_weights(labels: NDArray[np.int64], classes: int) -> dict[int, float]:
 
 def _optimiser(params: TopParams) -> keras.optimizers.Optimizer:
     kinds = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
-    return kinds[params.optimiser](params.learning_rate)
+    return kinds["adam" if params.optimiser == "auto" else params.optimiser](params.learning_rate)
 
 
 def _without_traces(saved: Path, path: Path) -> None:

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
-from bottletop.experiments.ranking import Candidate, scores, table, verdicts
+from bottletop.experiments.ranking import Candidate, scores, table, verdicts, without_effect
 
 
 @dataclass(frozen=True)
@@ -99,3 +99,18 @@ def test_seeds_are_averaged_before_they_are_compared():
 def test_models_of_different_splits_are_not_compared():
     [line] = verdicts(Candidate("best", [run(right="111")]), Candidate("other", [run(right="1111")]))
     assert line.startswith("animals: the models were tested on different images")
+
+
+def test_a_setting_whose_values_always_give_the_same_metrics_is_without_effect():
+    results = [({"epochs": epochs, "batch_size": size}, run(epochs / 10)) for epochs in (2, 5) for size in (16, 32)]
+    assert list(without_effect(results)) == ["batch_size"]
+
+
+def test_a_setting_that_changes_one_of_the_experiments_has_an_effect():
+    results = [({"epochs": epochs, "batch_size": size}, run()) for epochs in (2, 5) for size in (16, 32)]
+    results[-1] = (results[-1][0], run(0.1))
+    assert list(without_effect(results)) == []
+
+
+def test_a_setting_with_one_value_is_not_said_to_be_without_effect():
+    assert list(without_effect([({"epochs": 2, "batch_size": size}, run(size / 64)) for size in (16, 32)])) == []

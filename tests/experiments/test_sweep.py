@@ -47,6 +47,8 @@ def test_every_combination_is_one_experiment_and_one_finished_run_and_nothing_is
     assert executed(project, "train") == sorted(expected)
     assert executed(project, "extract") == executed(project, "download") == []
     assert sorted(table(output)) == sorted([*expected, "baseline"])
+    assert "train.batch_size made no difference" in output  # the default top looks at all images in each epoch
+    assert "train.epochs made no difference" not in output
     params = yaml.safe_load(samples.git(project, "show", "HEAD:params.yaml"))["train"]
     assert (params["epochs"], params["batch_size"]) == (5, 32)
 
@@ -61,6 +63,7 @@ def test_an_experiment_that_another_command_has_just_queued_is_left_to_it(projec
 
 
 def test_the_ranking_is_by_validation_and_its_last_line_applies_the_best(project: Path) -> None:
+    set_param(project, "train.optimiser", "adam")
     set_param(project, "train.learning_rate", 1e-7)
     output = run(project, "bottletop", "sweep", "train.learning_rate=1e-6,0.003")
     scores = {}
@@ -144,6 +147,7 @@ def test_a_fresh_project_extracts_once_before_the_sweep(tmp_path: Path) -> None:
 
 
 def test_seeds_repeat_the_best_and_the_baseline_and_test_them_on_the_same_images(project: Path) -> None:
+    set_param(project, "train.optimiser", "adam")
     set_param(project, "train.learning_rate", 1e-7)
     output = run(project, "bottletop", "sweep", "train.learning_rate=1e-6,0.003", "--seeds", "2", "--repeat", "1")
     best = "learning_rate=0.003"

@@ -11,7 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from bottletop.backbones.runtime import keras
 from bottletop.core.errors import ArtefactError, ParamsError
 from bottletop.core.files import SUMS, read_numbers
-from bottletop.models import top, training
+from bottletop.models import standardisation, top, training
 from bottletop.models.calibration import best_temperature
 from bottletop.models.vectors import FeatureSet, open_features
 from tests.tiny import ROOT, feature_folder, simple_params, split_rows, write_features
@@ -57,7 +57,9 @@ def split_scores(trained, features, split):
 
 
 def moments(features, **changes):
-    return training._moments(features, features.positions("train"), simple_params(**changes))
+    return standardisation.moments(
+        features, features.positions("train"), sqrt=simple_params(**changes).transform == "sqrt"
+    )
 
 
 # Training

@@ -1,0 +1,114 @@
+"""The default top: a logistic regression on a dataset's features, which chooses its L2, epochs and temperature."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+from threadpoolctl import threadpool_limits
+
+from bottletop.core.parallel import map_ahead
+from bottletop.core.progress import bar
+from bottletop.models import regression
+from bottletop.models.examples import Rows
+from bottletop.models.params import TopParams
+from bottletop.models.regression import STRENGTHS, Array, Choice, Linear
+from bottletop.models.standardisation import Standardised
+
+Entry = dict[str, float]
+SAMPLE = 4096  # training images from which components, strength, epochs and temperature are found, at most
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A linear top, and how it came about."""
+
+    kernel: Array  # of standardised features, divided by the temperature: (width, classes)
+    bias: Array  # (classes,)
+    choice: Choice
+    history: tuple[Entry, ...]  # an entry per epoch, with the keys in `epochs.HISTORY`; before the temperature
+
+
+def fit(standardised: Standardised, params: TopParams, on_epoch: Callable[[Entry], None] = lambda _: None) -> Fitted:
+    """Fits the top on the training images. Validation images are only scored after each epoch.
+
+    The same inputs give the same bytes with any number of threads: BLAS gets one, because the order of its sums depends
+    on their number, and blocks of images or folds are spread over the others.
+
+    Args:
+        standardised: the features.
+        params: section ``train`` of params.yaml.
+        on_epoch: called after each epoch with its history entry, plus the epoch's number under "epoch".
+    """
+    features = standardised.features
+    training, validation = features.positions("train"), features.positions("validation")
+    history: list[Entry] = []
+    with threadpool_limits(1, "blas"):
+        sample = _sample(training, params.seed)
+        components = regression.principal_components(standardised.read(sample))
+        values = _projected(standardised, training, components)
+        weights = _weights(features.labels[training], params)
+        examples = regression.Examples(values, features.labels[training], weights, len(features.class_names))
+        choice = _choose(examples, np.isin(training, sample), standardised, params)
+        held = _projected(standardised, validation, components), features.labels[validation]
+        with bar("train", " epochs", choice.epochs) as shown:
+
+            def record(linear: Linear) -> None:
+                history.append({**_scores("", linear, *examples[:2]), **_scores("val_", linear, *held)})
+                on_epoch({"epoch": len(history), **history[-1]})
+                shown.update()
+
+            found = regression.fit(examples, choice.l2, choice.epochs, record)
+        kernel = components @ (found.kernel / np.float32(choice.temperature))
+    return Fitted(kernel, found.bias / np.float32(choice.temperature), choice, tuple(history))
+
+
+def _scores(prefix: str, linear: Linear, values: Array, labels: NDArray[np.int64]) -> Entry:
+    logits = linear.logits(values)
+    loss = -log_softmax(logits, 1)[np.arange(len(labels)), labels].mean(dtype=np.float64)
+    return {f"{prefix}loss": float(loss), f"{prefix}accuracy": float((logits.argmax(1) == labels).mean())}
+
+
+def _sample(rows: Rows, seed: int) -> Rows:
+    """Returns at most SAMPLE of the rows, chosen at random, in order."""
+    if len(rows) <= SAMPLE:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, SAMPLE, replace=False))
+
+
+def _projected(standardised: Standardised, rows: Rows, components: Array) -> Array:
+    """Returns the images in the coordinates of the components: float32, (len(rows), components)."""
+    values = np.empty((len(rows), components.shape[1]), np.float32)
+    step = standardised.features.at_once
+
+    def project(start: int) -> None:
+        np.matmul(standardised.read(rows[start : start + step]), components, out=values[start : start + step])
+
+    for _ in map_ahead(project, range(0, len(rows), step), 4):
+        pass
+    return values
+
+
+def _choose(
+    examples: regression.Examples, sampled: NDArray[np.bool_], standardised: Standardised, params: TopParams
+) -> Choice:
+    """Cross-validates on the sample. The fewer images, the stronger L2 must be; the strength is scaled accordingly."""
+    share = sampled.mean()
+    tried = examples.take(sampled)
+    unit = float(np.square(tried.values).sum() / len(tried.values) / standardised.features.width) or 1.0
+    strengths = STRENGTHS * unit if params.l2 == "auto" else np.array([float(params.l2) / share])
+    if params.l2 != "auto" and not params.calibrate:
+        return Choice(float(params.l2), params.epochs, 1.0)
+    names = [standardised.features.rows[row].group for row in standardised.features.positions("train")[sampled]]
+    groups = np.unique(names, return_inverse=True)[1]
+    schedule = regression.Schedule(params.epochs, params.patience, params.seed)
+    found = regression.cross_validate(tried, groups, strengths, schedule)
+    return Choice(float(found.l2 * share), found.epochs, found.temperature if params.calibrate else 1.0)
+
+
+def _weights(labels: NDArray[np.int64], params: TopParams) -> Array:
+    """Returns a weight per image, with a mean of 1: equal ones, or inversely proportional to the share of its class."""
+    counts = np.bincount(labels)
+    balanced = len(labels) / ((counts > 0).sum() * counts[labels])
+    return (balanced if params.class_weights == "balanced" else np.ones(len(labels))).astype(np.float32)
