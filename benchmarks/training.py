@@ -2,8 +2,9 @@
 
     python -m benchmarks.training --images 20000
 
-Two tops, on made-up features: one without hidden layers, trained by Adam, on 2,560 features an image (5 KB), and that of
-the recipe animals-bottleneck, [100, 50] on 25,088 (49 KB). Features from disk are in its cache once they have been read.
+Two tops, on made-up features: one without hidden layers, trained by Adam, on 2,560 features an image (5 KB), and that
+of the recipe animals-bottleneck, [100, 50] on 25,088 (49 KB). Features from disk are in its cache once they have been
+read.
 
 The products are those of an epoch, in float32 and on the same threads: of each batch forward, to the weights'
 gradients, and back to all layers but the first; and forward for the validation images. The three take turns, and
