@@ -23,6 +23,7 @@ from benchmarks.memory import high_water_bytes
 from bottletop.core.paths import Paths
 from bottletop.core.settings import load
 from bottletop.images.index import read_index
+from bottletop.models import linear
 from bottletop.models.params import TopParams
 from bottletop.models.standardisation import signed_sqrt
 from bottletop.models.vectors import FeatureSet, open_features
@@ -84,14 +85,12 @@ def run(project: Path, stage: str, *arguments: str) -> Cost:
 
 def compare(name: str, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Test log loss and accuracy of the default top, and of logistic regression, on the same features and split."""
-    from bottletop.models import training  # TensorFlow's memory would count as that of the stages started before
-
     paths = Paths(name)
     params = load(SplitParams, "split")
     rows = assign_splits(read_index(paths.index), msgspec.structs.replace(params, seed=seed))
     default = load(TopParams, "train")
     features = open_features(paths.features, rows, default.features, default.pooling)
-    trained = training.train(features, msgspec.structs.replace(default, seed=seed))
+    trained = linear.train(features, msgspec.structs.replace(default, seed=seed))
     labels = features.labels[features.positions("test")]
     return scores(trained.probabilities["test"], labels), logistic_regression(features)
 

@@ -111,12 +111,12 @@ def extract() -> Outputs:
 
 def train() -> Outputs:
     """Runs the stage."""
-    from bottletop.models import kinds, training
+    from bottletop.models import kinds
     from bottletop.models.params import TopParams
 
     with elsewhere() as folder:
         trained = kinds.train(load(TopParams, "train"), PATHS, lambda _: None)
-        training.save(folder / "model", folder / "history.csv", trained)
+        trained.save(folder / "model", folder / "history.csv")
         return digests(folder / "model")
 
 

@@ -24,10 +24,10 @@ from bottletop.core.settings import parse, read_yaml
 from bottletop.experiments.grid import with_overrides
 from bottletop.experiments.recipes import settings
 from bottletop.models import cnn, pictures
-from bottletop.models.epochs import Entry
 from bottletop.models.examples import Rows
 from bottletop.models.network_params import AugmentParams, CnnParams
 from bottletop.models.params import TopParams
+from bottletop.models.trained import Entry
 from bottletop.split import SplitRow
 from tests.tiny import image_shards
 

@@ -20,6 +20,7 @@ from bottletop.core.files import read_json
 from bottletop.core.paths import Paths
 from bottletop.core.settings import load
 from bottletop.images.index import read_index
+from bottletop.models import linear
 from bottletop.models.params import TopParams
 from bottletop.models.vectors import open_features
 from bottletop.split import SplitParams, assign_splits
@@ -55,14 +56,12 @@ def main(scratch: Path) -> None:
 
 def test_accuracy(name: str, seed: int) -> tuple[float, int]:
     """Of the default top, and of how many images."""
-    from bottletop.models import top, training  # TensorFlow is not needed before
-
     params, default = load(SplitParams, "split"), load(TopParams, "train")
     rows = assign_splits(read_index(Paths(name).index), msgspec.structs.replace(params, seed=seed))
     features = open_features(Paths(name).features, rows, default.features, default.pooling)
-    trained = training.train(features, msgspec.structs.replace(default, seed=seed))
+    trained = linear.train(features, msgspec.structs.replace(default, seed=seed))
     test = features.positions("test")
-    predicted = top.predict(trained.model, features, test).argmax(1)
+    predicted = trained.probabilities["test"].argmax(1)
     return float((predicted == features.labels[test]).mean()), len(test)
 
 

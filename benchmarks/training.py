@@ -30,8 +30,8 @@ from bottletop.core.settings import parse, read_yaml
 from bottletop.experiments.grid import with_overrides
 from bottletop.experiments.recipes import settings
 from bottletop.models import training
-from bottletop.models.epochs import Entry
 from bottletop.models.params import TopParams
+from bottletop.models.trained import Entry
 from bottletop.models.vectors import FeatureSet, open_features
 
 CLASSES = 101

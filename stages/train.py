@@ -20,10 +20,10 @@ def run(params: TopParams, paths: Paths) -> None:
         unedited("train", "cnn", "finetune", "augment"),
         unedited(f"datasets.{paths.dataset}.image_side_px", path=CATALOGUE),
     ):
-        from bottletop.models import kinds, training  # imports TensorFlow while the watcher imports MLflow
+        from bottletop.models import kinds  # imports while the watcher imports MLflow
 
         watcher.opened()
-        training.save(paths.model, paths.history, kinds.train(params, paths, watcher.log_epoch))
+        kinds.train(params, paths, watcher.log_epoch).save(paths.model, paths.history)
         watcher.trained(file_digest(paths.model / "top.keras"))
 
 

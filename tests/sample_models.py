@@ -84,7 +84,7 @@ def _save(folder: Path, model: keras.Model, contract: dict[str, Any], params: To
         params=params,
     )
     history = ({"loss": 1.0, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5},)
-    training.save(folder / "flowers", folder / "history.csv", training.Trained(model, record, {}, history))
+    training.Network(record, {}, history, model).save(folder / "flowers", folder / "history.csv")
 
 
 @cache

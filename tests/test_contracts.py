@@ -206,7 +206,7 @@ class TestMlflow:
 
 class TestKeras:
     def test_the_keras_file(self, tmp_path):
-        """models/training.py rewrites it, so that equal models give equal files."""
+        """models/keras_file.py rewrites it, so that equal models give equal files."""
         inputs = keras.Input((2,))
         keras.Model(inputs, keras.layers.Dense(1, name="classes")(inputs)).save(tmp_path / "a.keras")
         with zipfile.ZipFile(tmp_path / "a.keras") as archive:

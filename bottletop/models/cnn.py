@@ -12,12 +12,12 @@ from bottletop.backbones.extractor import best_precision
 from bottletop.backbones.runtime import keras
 from bottletop.core.errors import ParamsError
 from bottletop.models import augmentation
-from bottletop.models.epochs import Entry
 from bottletop.models.network_params import AugmentParams, CnnParams
 from bottletop.models.params import TopParams
 from bottletop.models.pictures import PictureSet
 from bottletop.models.top import classifier
-from bottletop.models.training import Trained, finish, fit
+from bottletop.models.trained import Entry
+from bottletop.models.training import Network, finish, fit
 
 
 def train(
@@ -26,7 +26,7 @@ def train(
     augment: AugmentParams,
     train: TopParams,
     on_epoch: Callable[[Entry], None] = lambda _: None,
-) -> Trained:
+) -> Network:
     """Trains a network on the training images and returns it at its best epoch; see `training.fit`.
 
     Raises:

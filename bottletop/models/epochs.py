@@ -15,9 +15,8 @@ from bottletop.backbones.runtime import keras
 from bottletop.core.files import read_json, replacing, sha256_text, write_json
 from bottletop.core.paths import repository
 from bottletop.core.progress import bar
+from bottletop.models.trained import HISTORY, Entry
 
-Entry = dict[str, float]
-HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
 WINGS = ("backbones", "images", "models")  # packages whose code determines the model
 SAVE_EVERY_S = 10.0  # minimum time between saves: a kill loses at most this much, plus the interrupted epoch
 WEEK_S = 7 * 24 * 3600

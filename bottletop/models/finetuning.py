@@ -13,12 +13,12 @@ from bottletop.backbones.runtime import keras
 from bottletop.backbones.weights import Arrays, digest
 from bottletop.core.errors import ParamsError
 from bottletop.models import augmentation
-from bottletop.models.epochs import Entry
 from bottletop.models.examples import Examples, Rows
 from bottletop.models.network_params import AugmentParams, FinetuneParams
 from bottletop.models.params import TopParams
 from bottletop.models.pictures import PictureSet
-from bottletop.models.training import Trained, finish, fit
+from bottletop.models.trained import Entry
+from bottletop.models.training import Network, finish, fit
 from bottletop.models.training import train as train_top
 from bottletop.models.vectors import FeatureSet, vectors
 
@@ -33,7 +33,7 @@ def train(
     augment: AugmentParams,
     train: TopParams,
     on_epoch: Callable[[Entry], None] = lambda _: None,
-) -> Trained:
+) -> Network:
     """Trains a top, then the top and the backbone's last layers; returns the best epoch of both phases.
 
     The history is the top's up to its best epoch, followed by that of fine-tuning. See `training.fit`.

@@ -7,12 +7,11 @@ from bottletop.core.catalogue import image_side_px
 from bottletop.core.paths import Paths, weights_file
 from bottletop.core.settings import load
 from bottletop.images.index import Index, read_index
-from bottletop.models import cnn, finetuning, training
-from bottletop.models.epochs import Entry
+from bottletop.models import linear
 from bottletop.models.network_params import AugmentParams, CnnParams, FinetuneParams
 from bottletop.models.params import TopParams
 from bottletop.models.pictures import PictureSet, open_pictures
-from bottletop.models.training import Trained
+from bottletop.models.trained import Entry, Trained
 from bottletop.models.vectors import FeatureSet, open_features
 from bottletop.split import read_split
 
@@ -25,6 +24,10 @@ def train(params: TopParams, paths: Paths, on_epoch: Callable[[Entry], None]) ->
         DataError: there is only one class.
         ParamsError: a setting is wrong, or training diverges.
     """
+    if params.is_regression:
+        return linear.train(_features(params, paths), params, on_epoch)
+    from bottletop.models import cnn, finetuning, training  # a regression does not wait for TensorFlow's import
+
     if params.model == "top":
         return training.train(_features(params, paths), params, on_epoch)
     augment = load(AugmentParams, "augment")

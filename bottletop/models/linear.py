@@ -2,32 +2,78 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from threadpoolctl import threadpool_limits
 
 from bottletop.core.parallel import map_ahead
 from bottletop.core.progress import bar
-from bottletop.models import regression
+from bottletop.models import keras_file, regression
 from bottletop.models.examples import Rows
 from bottletop.models.params import TopParams
+from bottletop.models.record import PREDICTED_SPLITS
 from bottletop.models.regression import STRENGTHS, Array, Choice, Linear
-from bottletop.models.standardisation import Standardised
+from bottletop.models.standardisation import Standardised, signed_sqrt
+from bottletop.models.trained import Entry, Trained, check_classes, record
+from bottletop.models.vectors import FeatureSet
 
-Entry = dict[str, float]
 SAMPLE = 4096  # training images from which components, strength, epochs and temperature are found, at most
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A linear top, and how it came about."""
+class Regression(Trained):
+    """A logistic regression that takes features as they were extracted."""
 
-    kernel: Array  # of standardised features, divided by the temperature: (width, classes)
+    kernel: Array  # (width, classes)
     bias: Array  # (classes,)
+    sqrt: bool  # whether the features' signed square roots are taken first
+
+    def write(self, folder: Path) -> None:
+        """Writes the network with a layer for the square roots, if they are taken, and a dense layer."""
+        keras_file.write_linear(folder / "top.keras", self.kernel, self.bias, sqrt=self.sqrt)
+
+
+def train(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], None] = lambda _: None) -> Regression:
+    """Fits a regression, and predicts the validation and test images; see `fit`.
+
+    Raises:
+        DataError: there is only one class.
+    """
+    check_classes(features)
+    standardised = Standardised.of(features, params)
+    fitted = fit(standardised, params, on_epoch)
+    kernel = fitted.kernel / np.sqrt(standardised.variance)[:, None]
+    weights = kernel.astype(np.float32), (fitted.bias - standardised.mean @ kernel).astype(np.float32)
+    probabilities = {split: predict(features, split, *weights, sqrt=standardised.sqrt) for split in PREDICTED_SPLITS}
+    choice = {"l2": fitted.choice.l2, "temperature": fitted.choice.temperature}
+    found = msgspec.structs.replace(record(features, params, len(fitted.history)), **choice)
+    return Regression(found, probabilities, fitted.history, *weights, standardised.sqrt)
+
+
+def predict(features: FeatureSet, split: str, kernel: Array, bias: Array, *, sqrt: bool) -> Array:
+    """Computes the class probabilities of a split's images: float32, (n, classes)."""
+    rows = features.positions(split)
+    result = np.empty((len(rows), len(bias)), np.float32)
+    with threadpool_limits(1, "blas"):
+        for start in range(0, len(rows), features.at_once):
+            block = slice(start, start + features.at_once)
+            values = features.read(rows[block]).astype(np.float32)
+            result[block] = softmax((signed_sqrt(values) if sqrt else values) @ kernel + bias, axis=1)
+    return result
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A linear classifier of standardised features, and how it came about."""
+
+    kernel: Array  # divided by the temperature: (width, classes)
+    bias: Array  # divided by the temperature: (classes,)
     choice: Choice
-    history: tuple[Entry, ...]  # an entry per epoch, with the keys in `epochs.HISTORY`; before the temperature
+    history: tuple[Entry, ...]  # an entry per epoch, with the keys in HISTORY; before the temperature
 
 
 def fit(standardised: Standardised, params: TopParams, on_epoch: Callable[[Entry], None] = lambda _: None) -> Fitted:

@@ -1,9 +1,7 @@
 """Trains a model, chooses the epoch with the lowest validation loss, and saves reproducible files."""
 
 import itertools
-import json
 import math
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +13,17 @@ from numpy.typing import NDArray
 from bottletop.backbones import weights
 from bottletop.backbones.runtime import keras, tf
 from bottletop.backbones.weights import Arrays
-from bottletop.core.errors import DataError, ParamsError
-from bottletop.core.files import replacing, sha256_text, write_csv, write_json, write_sums
+from bottletop.core.errors import ParamsError
 from bottletop.core.settings import Params
-from bottletop.models import linear
+from bottletop.models import keras_file
 from bottletop.models.calibration import best_temperature
-from bottletop.models.epochs import HISTORY, Entry, Epochs, unfinished
+from bottletop.models.epochs import Epochs, unfinished
 from bottletop.models.examples import Examples, Rows
 from bottletop.models.params import TopParams
-from bottletop.models.record import PREDICTED_SPLITS, TUNED, Probabilities, TopRecord, write_probabilities
+from bottletop.models.record import PREDICTED_SPLITS, TUNED
 from bottletop.models.standardisation import Standardised
 from bottletop.models.top import build, predict
+from bottletop.models.trained import Entry, Trained, check_classes, record
 from bottletop.models.vectors import FeatureSet
 from bottletop.split import digest
 
@@ -34,51 +32,39 @@ STEPS_AT_ONCE = 10  # steps per call from Python, whose overhead is half the tim
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A model at its best epoch, with its record, predictions and history."""
+class Network(Trained):
+    """A network at its best epoch."""
 
     model: keras.Model  # from examples, (n, *shape), to probabilities, float32, (n, classes)
-    record: TopRecord
-    probabilities: Probabilities
-    history: tuple[dict[str, float], ...]  # one entry per epoch, with the keys in HISTORY
     arrays: Arrays | None = None  # weights of a fine-tuned backbone
 
+    def write(self, folder: Path) -> None:
+        """Writes the network without the optimiser's state, which is up to twice the size of the weights."""
+        saved = folder / "saved.keras"
+        keras.Model(self.model.input, self.model.output, name=self.model.name).save(saved)
+        keras_file.write(folder / "top.keras", keras_file.read(saved))
+        saved.unlink()
+        if self.arrays is not None:
+            weights.save(folder / TUNED, self.arrays)
 
-def train(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], None] = lambda _: None) -> Trained:
-    """Trains a top on the features of the training images: a regression, or a network at its best epoch; see `fit`.
+
+def train(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], None] = lambda _: None) -> Network:
+    """Trains a top on the features of the training images; see `fit`.
 
     Raises:
         DataError: there is only one class.
         ParamsError: training diverges.
     """
-    if params.is_regression:
-        return _regression(features, params, on_epoch)
 
     def network() -> keras.Model:
-        return _network(features, params, Standardised.of(features, params) if params.standardise else None)
+        if not params.standardise:
+            return build(features.width, len(features.class_names), params, None)
+        standardised = Standardised.of(features, params)
+        moments = standardised.mean, standardised.variance
+        return build(features.width, len(features.class_names), params, moments)
 
     model, epochs = fit(features, network, params, on_epoch)
     return finish(model, features, params, epochs)
-
-
-def _regression(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], None]) -> Trained:
-    """Fits a regression, and puts its weights into the network that predicts."""
-    _check_classes(features)
-    standardised = Standardised.of(features, params)
-    fitted = linear.fit(standardised, params, on_epoch)
-    keras.utils.clear_session()  # restart Keras' layer numbering: equal models give equal files
-    model = _network(features, params, standardised if params.standardise else None)
-    offset = 0 if params.standardise else standardised.mean.astype(np.float32) @ fitted.kernel
-    model.get_layer("classes").set_weights([fitted.kernel, fitted.bias - offset])
-    record = msgspec.structs.replace(
-        _record(features, params, len(fitted.history)), l2=fitted.choice.l2, temperature=fitted.choice.temperature
-    )
-    return Trained(model, record, _predicted(model, features), fitted.history)
-
-
-def _network(features: FeatureSet, params: TopParams, standardised: Standardised | None) -> keras.Model:
-    moments = None if standardised is None else (standardised.mean, standardised.variance)
-    return build(features.width, len(features.class_names), params, moments)
 
 
 def fit(
@@ -110,7 +96,7 @@ def fit(
         DataError: there is only one class.
         ParamsError: training diverges.
     """
-    _check_classes(examples)
+    check_classes(examples)
     training, validation = examples.positions("train"), examples.positions("validation")
     keras.utils.clear_session()  # restart Keras' layer numbering: equal models give equal files
     keras.utils.set_random_seed(params.seed)
@@ -155,7 +141,7 @@ def finish(
     arrays: Arrays | None = None,
     *,
     precision: str = "float32",
-) -> Trained:
+) -> Network:
     """Calibrates the model that `fit` returned, and predicts the validation and test images.
 
     Args:
@@ -172,54 +158,9 @@ def finish(
         last = model.get_layer("classes")
         temperature = best_temperature(probabilities, examples.labels[validation])
         last.set_weights([values / temperature for values in last.get_weights()])
-    record = msgspec.structs.replace(_record(examples, params, epochs.best + 1), precision=precision)
-    return Trained(model, record, _predicted(model, examples), tuple(epochs.history), arrays)
-
-
-def _check_classes(examples: Examples) -> None:
-    if len(examples.class_names) < 2:
-        raise DataError(f"a dataset needs at least two classes, got only {examples.class_names[0]!r}", "add a folder")
-
-
-def _record(examples: Examples, params: TopParams, best_epoch: int) -> TopRecord:
-    return TopRecord(
-        class_names=examples.class_names,
-        contract=examples.recipe(),
-        data_digest=sha256_text(row.id for row in examples.rows),
-        split=digest(examples.rows),
-        best_epoch=best_epoch,
-        params=params,
-    )
-
-
-def _predicted(model: keras.Model, examples: Examples) -> Probabilities:
-    return {split: predict(model, examples, examples.positions(split)) for split in PREDICTED_SPLITS}
-
-
-def save(folder: Path, history: Path, trained: Trained) -> None:
-    """Writes the model, its record, probabilities and history. Their bytes depend only on the training's inputs.
-
-    The folder also gets a copy of the history: `dvc push` skips files kept in git, and DVC's run cache needs the
-    content to restore the stage on another machine.
-
-    Args:
-        folder: where the model goes; it is replaced as a whole.
-        history: CSV file for the history.
-        trained: what to save.
-    """
-    rows = [[epoch, *(entry[name] for name in HISTORY)] for epoch, entry in enumerate(trained.history, 1)]
-    with replacing(folder) as staging:
-        staging.mkdir()
-        network = trained.model  # saved without the optimiser's state, up to twice the size of the weights
-        keras.Model(network.input, network.output, name=network.name).save(staging / "saved.keras")
-        _without_traces(staging / "saved.keras", staging / "top.keras")
-        write_json(staging / "top.json", msgspec.to_builtins(trained.record))
-        write_probabilities(staging, trained.probabilities)
-        if trained.arrays is not None:
-            weights.save(staging / TUNED, trained.arrays)
-        write_csv(staging / "history.csv", ("epoch", *HISTORY), rows)
-        write_sums(staging, sorted(path.name for path in staging.iterdir()))
-    write_csv(history, ("epoch", *HISTORY), rows)
+    found = msgspec.structs.replace(record(examples, params, epochs.best + 1), precision=precision)
+    predicted = {split: predict(model, examples, examples.positions(split)) for split in PREDICTED_SPLITS}
+    return Network(found, predicted, tuple(epochs.history), model, arrays)
 
 
 def _batches(examples: Examples, rows: Rows, batch_size: int, seed: int | None, done: int = 0) -> tf.data.Dataset:
@@ -267,19 +208,3 @@ def _class_weights(labels: NDArray[np.int64], classes: int) -> dict[int, float]:
 def _optimiser(params: TopParams) -> keras.optimizers.Optimizer:
     kinds = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
     return kinds["adam" if params.optimiser == "auto" else params.optimiser](params.learning_rate)
-
-
-def _without_traces(saved: Path, path: Path) -> None:
-    """Rewrites a .keras file so that equal models give equal files, and removes the original.
-
-    The time of saving, memory addresses and the times in the zip archive are left out.
-    """
-    traces = ("date_saved", "shared_object_id")
-    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(path, "w") as new:
-        for name in sorted(old.namelist()):
-            data = old.read(name)
-            if name.endswith(".json"):
-                kept = json.loads(data, object_hook=lambda item: {k: v for k, v in item.items() if k not in traces})
-                data = json.dumps(kept).encode()
-            new.writestr(zipfile.ZipInfo(name), data)
-    saved.unlink()

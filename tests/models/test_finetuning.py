@@ -68,7 +68,7 @@ def test_layers_before_the_named_one_stay_as_they_are_and_the_others_learn(tuned
 
 def test_what_is_saved_is_the_top_beside_the_backbone_that_it_was_trained_with(tuned, pictures, tmp_path):
     found = tuned[0]
-    training.save(tmp_path / "model", tmp_path / "history.csv", found)
+    found.save(tmp_path / "model", tmp_path / "history.csv")
     model, record = top.load(tmp_path / "model")
     arrays = weights.load(tmp_path / "model" / TUNED)
     assert record.contract["weights_digest"] == weights.digest(arrays)

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from bottletop.core.errors import DataError, ParamsError
-from bottletop.models import linear, top, training
+from bottletop.models import linear, top
 from bottletop.models.standardisation import Standardised
 from bottletop.models.vectors import open_features
 from tests.tiny import ROOT, feature_folder, split_rows, top_params, write_features
@@ -39,7 +39,7 @@ def fit(features, **changes):
 def test_the_default_top_is_a_regression_and_tells_easy_classes_apart(easy):
     params = top_params()
     assert params.is_regression
-    trained = training.train(easy, params)
+    trained = linear.train(easy, params)
     test = easy.positions("test")
     assert (trained.probabilities["test"].argmax(1) == easy.labels[test]).all()
     assert trained.record.best_epoch == len(trained.history) <= params.epochs
@@ -60,8 +60,30 @@ def test_the_saved_model_is_scikit_learns_logistic_regression(hard, standardise,
     values = Standardised.of(hard, params).read(np.arange(len(hard.rows)))
     theirs = LogisticRegression(C=1 / (2 * 0.01 * len(rows)), tol=1e-8, max_iter=1000)
     theirs.fit(values[rows], hard.labels[rows])
-    trained = training.train(hard, params)
+    trained = linear.train(hard, params)
     np.testing.assert_allclose(trained.probabilities["test"], theirs.predict_proba(values[test]), atol=0.02)
+
+
+def test_the_saved_regression_predicts_what_training_predicted(hard, tmp_path):
+    found = linear.train(hard, top_params())
+    found.save(tmp_path / "model", tmp_path / "history.csv")
+    model, record = top.load(tmp_path / "model")
+    assert record == found.record
+    for split, probabilities in found.probabilities.items():
+        np.testing.assert_allclose(top.predict(model, hard, hard.positions(split)), probabilities, rtol=1e-4, atol=1e-7)
+
+
+def test_a_regression_is_trained_and_saved_without_tensorflow(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from bottletop.models import linear; from tests import tiny;"
+        "from bottletop.models.vectors import open_features; folder = Path(sys.argv[1]);"
+        "features = open_features(folder / 'f', tiny.feature_folder(folder / 'f'), 'pooled', 'flatten');"
+        "linear.train(features, tiny.top_params()).save(folder / 'model', folder / 'history.csv');"
+        "print({'keras', 'tensorflow'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+    assert (tmp_path / "model/top.keras").exists()
 
 
 def test_validation_and_test_images_have_no_influence(easy):
@@ -111,8 +133,8 @@ def test_balanced_class_weights_make_a_rare_class_count_as_much_as_a_frequent_on
     features = opened(tmp_path / "features", rows)
     found = {}
     for kind in ("none", "balanced"):
-        model = training.train(features, top_params(class_weights=kind, calibrate=False, l2=0.1)).model
-        found[kind] = top.predict(model, features, features.positions("train"))[:, 1].mean()
+        model = linear.train(features, top_params(class_weights=kind, calibrate=False, l2=0.1))
+        found[kind] = linear.predict(features, "train", model.kernel, model.bias, sqrt=True)[:, 1].mean()
     assert found == pytest.approx({"none": 0.1, "balanced": 0.5}, abs=0.06)
 
 
@@ -123,20 +145,20 @@ def test_features_that_never_vary_do_not_matter(tmp_path):
     values[:, 1], values[:, 2], values[:, 3] = 0, 1000, 20_000
     write_features(tmp_path / "features", rows, values[:, None, None], values)
     features = opened(tmp_path / "features", rows)
-    probabilities = training.train(features, top_params()).probabilities["test"]
+    probabilities = linear.train(features, top_params()).probabilities["test"]
     assert (probabilities.argmax(1) == features.labels[features.positions("test")]).all()
 
 
 def test_nothing_that_varies_leaves_the_shares_of_the_classes(tmp_path):
     rows = split_rows(["a"] * 40 + ["b"] * 20)
     write_features(tmp_path / "features", rows, np.ones((60, 1, 1, 4)), np.ones((60, 4)))
-    probabilities = training.train(opened(tmp_path / "features", rows), top_params()).probabilities["test"]
+    probabilities = linear.train(opened(tmp_path / "features", rows), top_params()).probabilities["test"]
     assert probabilities[0] == pytest.approx([2 / 3, 1 / 3], abs=0.05)
 
 
 def test_one_class_is_refused(tmp_path):
     with pytest.raises(DataError, match="at least two classes"):
-        training.train(opened(tmp_path / "f", feature_folder(tmp_path / "f", classes=1)), top_params())
+        linear.train(opened(tmp_path / "f", feature_folder(tmp_path / "f", classes=1)), top_params())
 
 
 def test_strengths_out_of_bounds_are_refused():

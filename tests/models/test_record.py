@@ -6,7 +6,6 @@ import pytest
 
 from bottletop.core.errors import ArtefactError
 from bottletop.core.files import SUMS
-from bottletop.models import training
 from bottletop.models.record import read_probabilities, read_record
 from tests.models.test_training import easy, trained  # noqa: F401 (fixtures)
 from tests.tiny import ROOT
@@ -14,7 +13,7 @@ from tests.tiny import ROOT
 
 @pytest.fixture
 def folder(easy, trained, tmp_path):  # noqa: F811
-    training.save(tmp_path / "digits", tmp_path / "history.csv", trained)
+    trained.save(tmp_path / "digits", tmp_path / "history.csv")
     return tmp_path / "digits"
 
 

@@ -85,7 +85,7 @@ def test_every_optimiser_learns(easy, optimiser):
 def test_the_same_inputs_give_the_same_files_byte_for_byte(easy, memory, tmp_path):
     for name in ("one", "two"):
         found = training.train(easy, simple_params(epochs=3, input_dropout=0.2, calibrate=True))
-        training.save(tmp_path / name / "model", tmp_path / name / "history.csv", found)
+        found.save(tmp_path / name / "model", tmp_path / name / "history.csv")
     inside = ["SHA256SUMS", "history.csv", "probabilities.npz", "top.json", "top.keras"]
     assert sorted(path.name for path in (tmp_path / "one/model").iterdir()) == inside
     files = ("history.csv", *(f"model/{name}" for name in inside))
@@ -101,7 +101,7 @@ def test_two_processes_give_the_same_top_byte_for_byte(easy, tmp_path):
         "from tests import tiny; from tests.models import test_training;"
         "features = test_training.opened(Path(sys.argv[1]), tiny.feature_folder(Path(sys.argv[2], 'unused')));"
         "trained = training.train(features, tiny.simple_params(epochs=1));"
-        "training.save(Path(sys.argv[2], 'model'), Path(sys.argv[2], 'history.csv'), trained)"
+        "trained.save(Path(sys.argv[2], 'model'), Path(sys.argv[2], 'history.csv'))"
     )
     for name in ("one", "two"):
         subprocess.run([sys.executable, "-c", code, str(easy.folder), str(tmp_path / name)], cwd=ROOT, check=True)
@@ -110,7 +110,7 @@ def test_two_processes_give_the_same_top_byte_for_byte(easy, tmp_path):
 
 
 def test_a_saved_top_needs_no_class_of_ours_and_holds_no_optimiser(easy, trained, tmp_path):
-    training.save(tmp_path / "model", tmp_path / "history.csv", trained)
+    trained.save(tmp_path / "model", tmp_path / "history.csv")
     with zipfile.ZipFile(tmp_path / "model/top.keras") as file:
         config = file.read("config.json").decode()
     assert "Dropout" in config
@@ -136,9 +136,9 @@ def test_best_epochs_weights_are_what_is_saved(noise, memory, tmp_path):
     best = int(np.argmin(losses))
     assert best < 11  # or the last epoch would do as well
     assert found.record.best_epoch == best + 1
-    training.save(tmp_path / "model", tmp_path / "history.csv", found)
+    found.save(tmp_path / "model", tmp_path / "history.csv")
     model, _ = top.load(tmp_path / "model")
-    accuracy, loss = split_scores(training.Trained(model, found.record, {}, ()), noise, "validation")
+    accuracy, loss = split_scores(training.Network(found.record, {}, (), model), noise, "validation")
     assert (accuracy, loss) == pytest.approx((found.history[best]["val_accuracy"], losses[best]), rel=1e-5)
 
 
@@ -321,7 +321,7 @@ def test_calibration_divides_the_last_layer_by_the_temperature_that_suits_valida
 
 
 def test_a_saved_top_predicts_as_before(easy, trained, tmp_path):
-    training.save(tmp_path / "model", tmp_path / "history.csv", trained)
+    trained.save(tmp_path / "model", tmp_path / "history.csv")
     model, record = top.load(tmp_path / "model")
     assert record == trained.record
     rows = np.arange(len(easy.rows))
@@ -335,7 +335,7 @@ def test_the_record_says_what_the_top_expects(easy, trained):
 
 
 def test_the_history_has_a_row_per_epoch(trained, tmp_path):
-    training.save(tmp_path / "model", tmp_path / "history.csv", trained)
+    trained.save(tmp_path / "model", tmp_path / "history.csv")
     rows = read_numbers(tmp_path / "history.csv")
     assert [row.pop("epoch") for row in rows] == [1, 2, 3, 4]
     assert rows == list(trained.history)
@@ -355,7 +355,7 @@ def test_the_history_has_a_row_per_epoch(trained, tmp_path):
     ids=["no model", "not a model", "half a model", "no record", "not JSON", "another record"],
 )
 def test_a_model_that_cannot_be_read_says_which_stage_makes_it(trained, tmp_path, damage):
-    training.save(tmp_path / "digits", tmp_path / "history.csv", trained)
+    trained.save(tmp_path / "digits", tmp_path / "history.csv")
     (tmp_path / "digits" / SUMS).unlink()  # earlier versions wrote none
     damage(tmp_path / "digits")
     with pytest.raises(ArtefactError, match="dvc repro train@digits"):
@@ -364,7 +364,7 @@ def test_a_model_that_cannot_be_read_says_which_stage_makes_it(trained, tmp_path
 
 @pytest.mark.parametrize("name", ["top.keras", "top.json"])
 def test_a_model_that_was_changed_is_refused(trained, tmp_path, name):
-    training.save(tmp_path / "digits", tmp_path / "history.csv", trained)
+    trained.save(tmp_path / "digits", tmp_path / "history.csv")
     data = bytearray((tmp_path / "digits" / name).read_bytes())
     data[len(data) // 2] ^= 1
     (tmp_path / "digits" / name).write_bytes(data)
@@ -373,7 +373,7 @@ def test_a_model_that_was_changed_is_refused(trained, tmp_path, name):
 
 
 def test_code_in_a_model_file_is_never_run(trained, tmp_path):
-    training.save(tmp_path / "model", tmp_path / "history.csv", trained)
+    trained.save(tmp_path / "model", tmp_path / "history.csv")
     (tmp_path / "model" / SUMS).unlink()  # an attacker writes fitting checksums, or none
     spy = str(tmp_path / "was run")
     inputs = keras.Input((12,))
@@ -389,7 +389,7 @@ def test_code_in_a_model_file_is_never_run(trained, tmp_path):
 
 
 def test_the_record_is_json_that_people_can_read(trained, tmp_path):
-    training.save(tmp_path / "model", tmp_path / "history.csv", trained)
+    trained.save(tmp_path / "model", tmp_path / "history.csv")
     record = json.loads((tmp_path / "model/top.json").read_text())
     assert record["class_names"] == ["class 0", "class 1", "class 2"]
     assert record["params"]["hidden"] == [16]
