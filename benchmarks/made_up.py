@@ -32,7 +32,7 @@ def features(folder: Path, images: int, classes: int, *, bottleneck: bool, signa
         SplitRow(id_, label, f"{label}-000.tar", id_[:16], SPLITS[position % len(SPLITS)], f"{label}/{id_}.jpg")
         for number, label in enumerate(f"class {number:03}" for number in range(classes))
         for position in range(len(range(number, images, classes)))
-        for id_ in [f"{number:08x}{position:056x}"]
+        for id_ in [f"{number:08x}{position:08x}".ljust(64, "0")]
     ]
 
     def computed(count: int) -> Iterator[reuse.Row]:
