@@ -16,7 +16,6 @@ from bottletop.core.files import write_text
 from bottletop.core.paths import CATALOGUE, PARAMS, repository
 from bottletop.core.settings import parse, parse_yaml, read_yaml
 from bottletop.download.guess import Guess, contact_sheet, look
-from bottletop.download.records import split_of
 
 SHEETS = Path("data/contact-sheets")
 ARCHIVE_ENDINGS = re.compile(r"(\.tar)?\.(zip|tar|tgz|gz|bz2|xz|zst|parquet)$", re.IGNORECASE)
@@ -43,7 +42,7 @@ def add(path: Path, name: str | None, *, activate: bool) -> None:
     name = name or re.sub(r"[^\w-]+", "-", ARCHIVE_ENDINGS.sub("", path.resolve().name)).strip("-")
     _check_name(name)
     guess = look(path)
-    entry = {"title": name, "image_side_px": "auto", "source": {**_place(path), "images": guess.images}}
+    entry = {"title": name, "image_side_px": "auto", "source": {**_place(path), **guess.source}}
     catalogue = with_entry(CATALOGUE.read_text(encoding="utf-8"), name, entry)
     params = with_active(PARAMS.read_text(encoding="utf-8"), name) if activate else None
     parse(Dataset, parse_yaml(catalogue)["datasets"][name], f"datasets.{name}", CATALOGUE)
@@ -61,7 +60,7 @@ def add(path: Path, name: str | None, *, activate: bool) -> None:
 
 def describe(guess: Guess) -> str:
     """Returns what was understood, in lines: classes and counts, splits, groups, and what is left out."""
-    counts = Counter(guess.found.values())
+    counts = Counter((labelled.split, labelled.label) for labelled in guess.found.values())
     splits = [split for split in ("train", "validation", "test", "") if any(split == each for each, _ in counts)]
     labels = sorted({label for _, label in counts})
     rows = [[label, *(counts[split, label] for split in splits)] for label in labels]
@@ -70,11 +69,12 @@ def describe(guess: Guess) -> str:
     lines = [f"{len(guess.found):,} images of {len(labels)} classes", textwrap.indent(table, "  ")]
     if len(rows) > SHOWN_CLASSES:
         lines.append(f"  … and {len(rows) - SHOWN_CLASSES} more classes")
-    lines.append(f'  images: "{guess.images}"')
-    lists = [name for name in guess.left_out if name.endswith(".txt") and split_of(name)]
-    hint = f" (or does {lists[0]} list one? then set test_list)" if lists else ""
-    lines.append(f"  splits: {', '.join(filter(None, splits)) or 'none; dvc repro draws them, see params.yaml'}{hint}")
-    lines.append("  groups: names tell none; dvc repro finds copies, and keeps them in one split")
+    lines += [f"  {line}" for line in yaml.safe_dump(guess.source, sort_keys=False, allow_unicode=True).splitlines()]
+    lines.append(f"  splits: {', '.join(filter(None, splits)) or 'none; dvc repro draws them, see params.yaml'}")
+    groups = {labelled.group for labelled in guess.found.values() if labelled.group}
+    told = f"{len(groups):,}, none of them in two splits" if groups else "none are told"
+    lines.append(f"  groups: {told}; dvc repro finds copies, and keeps them in one split")
+    lines += [f"  {note}" for note in guess.notes]
     if guess.left_out:
         few = ", ".join(guess.left_out[:3])
         lines.append(f"  left out: {len(guess.left_out):,} other files, such as {few}")

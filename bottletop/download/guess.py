@@ -1,26 +1,35 @@
-"""Guesses how a folder or archive of images is laid out, by looking at the names in it."""
+"""Guesses how a folder or archive of images is laid out, by looking at its names, tables and lists."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from posixpath import dirname, splitext  # a path object for each of a million names takes minutes
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from msgspec.structs import asdict
 from PIL import Image, ImageDraw, ImageFont
 
+from bottletop.core.catalogue import Source
 from bottletop.core.errors import DataError
 from bottletop.core.files import replacing
+from bottletop.core.paths import CATALOGUE
+from bottletop.core.settings import parse
 from bottletop.download.archives import MAX_MEMBER_BYTES, Member, members
+from bottletop.download.columns import MIN_IMAGES, guess_labels
 from bottletop.download.containers import opened
 from bottletop.download.kinds import is_hidden, is_image
-from bottletop.download.records import split_of
+from bottletop.download.layout import Labelled, Layout, known_split, members_to_read
+from bottletop.download.matching import MIN_MATCHING, Names, match_list, match_table
+from bottletop.download.tables import read_list, read_table
 from bottletop.images.decoding import decode
 
-TABLES = (".csv", ".tsv", ".mat", ".parquet", ".json")
-BY_HAND = "describe it by hand: the top of datasets.yaml says how"
+TABLES = (".csv", ".tsv")
+LISTS = (".txt", ".lst")
+MAX_TEXT_BYTES = 64 << 20  # of a table or list; larger ones are not looked into
+MAX_FOLDERS = 20  # that may be those whose images a table is about
+BY_HAND = "describe it by hand: docs/datasets.md has an example for each layout"
 SEPARATORS = "_.- "  # between class and number in the name of a file
-MIN_IMAGES = 2  # per class, on average: if file names give fewer, they do not begin with a class
 THUMBNAIL_PX = 96
 SHEET_ROWS, SHEET_COLUMNS = 30, 8
 
@@ -28,43 +37,47 @@ SHEET_ROWS, SHEET_COLUMNS = 30, 8
 class Guess(NamedTuple):
     """What was understood of a folder or archive."""
 
-    images: str  # the pattern for `images` in datasets.yaml
-    found: dict[str, tuple[str, str]]  # split, or an empty string, and class of each image, by name
+    source: dict[str, Any]  # the keys of `source` in datasets.yaml that say what the files are: images, labels, …
+    found: dict[str, Labelled]  # class, official split and group of each image, by name
     left_out: list[str]  # the names of all other files
+    notes: list[str]  # what is likely, but for the user to decide
 
 
 def look(path: Path) -> Guess:
-    """Guesses the layout from the names of all files.
+    """Guesses the layout from the names of all files, tables of labels and lists of splits.
 
-    Classes may be folders or the beginnings of file names; splits may be folders; all may lie in further folders. Where
-    images lie at several depths, the guess is about the depth that has most of them.
+    Classes may be folders, the beginnings of file names, or a column of a table; splits may be folders, a column or
+    lists; all may lie in further folders. Where images lie at several depths, the guess from names is about the depth
+    that has most of them. A table is taken unless each class by the names is of one class in the table.
 
     Raises:
-        DataError: there are no images, or the names do not tell the classes; the message says what is there.
+        DataError: there are no images, or it is not clear what their classes are; the message says what is there.
     """
-    names = [member.name for member in _members(path)]
-    by_depth = defaultdict(list)
-    for name in names:
-        if is_image(name) and not is_hidden(name):
-            by_depth[name.count("/")].append(name)
-    if not by_depth:
+    names, texts = _read(path)
+    images = [name for name in names if is_image(name) and not is_hidden(name)]
+    if not images:
         raise DataError(f"{path} has no images among its {len(names)} files{_such_as(names)}", BY_HAND)
-    images = max(by_depth.values(), key=lambda each: (len(each), -each[0].count("/")))
-    folders = list(zip(*(name.split("/")[:-1] for name in images), strict=True))
-    kinds = _kinds(folders)
-    splits = _splits(folders[kinds.index("{split}")]) if "{split}" in kinds else [""] * len(images)
-    levels = [position for position, kind in enumerate(kinds) if kind == "{label}"]
-    if len(levels) > 1:
-        raise DataError(f"{path}: {_choices(kinds, levels, folders)}", BY_HAND)
-    taken = set(images)
-    others = [name for name in names if name not in taken]
-    if levels:
-        labels: Sequence[str] = folders[levels[0]]
-        file = _file_pattern(images, others)
-    else:
-        labels, file = _labels_of_files(path, images, names)
-    found = dict(zip(images, zip(splits, labels, strict=True), strict=True))
-    return Guess("/".join([*kinds, file]), found, others)
+    reasons = []
+    by_names: dict[str, Labelled] = {}
+    source: dict[str, Any] = {}
+    try:
+        source = {"images": _pattern(images, names)}
+        by_names = _placed(source, names, texts)
+    except DataError as error:
+        reasons.append(str(error))
+    folders = [""] if by_names else _folders(images)
+    for file in (name for name in texts if name.lower().endswith(TABLES)):
+        try:
+            source = _with_table(file, texts[file], images, folders, by_names)
+            break
+        except DataError as error:
+            reasons.append(str(error))
+    if not source:
+        listed = "".join(f"\n  {reason}" for reason in reasons)
+        raise DataError(f"{path}: it is not clear what the classes of its {len(images)} images are:{listed}", BY_HAND)
+    lists = _lists(source, names, texts)
+    found = _placed(source | lists, names, texts)
+    return Guess(source | lists, found, [name for name in names if name not in found], [])
 
 
 def contact_sheet(path: Path, guess: Guess, file: Path) -> None:
@@ -76,8 +89,8 @@ def contact_sheet(path: Path, guess: Guess, file: Path) -> None:
         file: the PNG.
     """
     by_label = defaultdict(list)
-    for name, (_, label) in guess.found.items():
-        by_label[label].append(name)
+    for name, labelled in guess.found.items():
+        by_label[labelled.label].append(name)
     labels = sorted(by_label)[:SHEET_ROWS]
     side = THUMBNAIL_PX + 4
     sheet = Image.new("RGB", ((SHEET_COLUMNS + 2) * side, len(labels) * side), "white")
@@ -116,9 +129,126 @@ def _members(path: Path) -> Iterator[Member]:
     return opened(path) or members(path)
 
 
-def _splits(folders: Sequence[str]) -> list[str]:
-    known = {folder: split_of(folder) for folder in set(folders)}
-    return [known[folder] for folder in folders]
+def _read(path: Path) -> tuple[list[str], dict[str, bytes]]:
+    """Returns the names of all files, and the bytes of those that may be tables of labels or lists of splits."""
+    names, texts = [], {}
+    for member in _members(path):
+        names.append(member.name)
+        stem, ending = splitext(member.name.rpartition("/")[2])
+        wanted = ending.lower() in TABLES or (ending.lower() in LISTS and known_split(stem) is not None)
+        if wanted and not member.problem and not is_hidden(member.name) and member.size <= MAX_TEXT_BYTES:
+            texts[member.name] = member.read()
+    return names, texts
+
+
+def _placed(source: Mapping[str, Any], names: Sequence[str], texts: Mapping[str, bytes]) -> dict[str, Labelled]:
+    """Returns the images that an entry takes, as `download` does, by name."""
+    read = parse(Source, {"folder": ".", **source}, "source", CATALOGUE)
+    layout = Layout(read, names, {file: texts[file] for file in members_to_read(read)})
+    placed = ((name, layout.place(name)) for name in names)
+    return {name: labelled for name, labelled in placed if isinstance(labelled, Labelled)}
+
+
+def _with_table(
+    file: str, data: bytes, images: Sequence[str], folders: Sequence[str], by_names: Mapping[str, Labelled]
+) -> dict[str, Any]:
+    """Returns what an entry says about a table and the folder of its images.
+
+    Args:
+        file: the table's name.
+        data: the table's bytes.
+        images: the names of all images.
+        folders: those that may have the images; an empty string is all of them.
+        by_names: what names alone tell of the images, if they tell a class.
+
+    Raises:
+        DataError: it is no table of classes of the images, or their names tell the same or more.
+    """
+    failure = DataError(f"{file} is about no folder's images")
+    for folder in folders:
+        within = [name for name in images if name.startswith(folder)]
+        found = Names((name, None) for name in within)
+        try:
+            labels = guess_labels(file, data, found)
+            rows = match_table(file, read_table(labels, data), found).rows
+        except DataError as error:
+            failure = failure if folder else error
+            continue
+        if len(rows) < MIN_MATCHING * len(within):
+            failure = DataError(f"{file} has a class for {len(rows)} of {len(within)} images only")
+            continue
+        _check_adds(file, by_names, {name: row.label for name, row in rows.items()})
+        labels_entry = {key: value for key, value in asdict(labels).items() if value not in (None, False)}
+        return {**({"images": f"{folder}**"} if folder else {}), "labels": labels_entry}
+    raise failure
+
+
+def _check_adds(file: str, by_names: Mapping[str, Labelled], labels: Mapping[str, str]) -> None:
+    """Raises a DataError if each class by the names is of one class in the table."""
+    in_table = defaultdict(set)
+    for name, labelled in by_names.items():
+        if name in labels:
+            in_table[labelled.label].add(labels[name])
+    if in_table and all(len(each) == 1 for each in in_table.values()):
+        raise DataError(f"{file} tells no more than the names")
+
+
+def _folders(images: Sequence[str]) -> list[str]:
+    """Returns an empty string and, unless they are many, all folders of images, with a slash; training comes first.
+
+    In the folder of the test there may be images of the same names, about which the table says nothing.
+    """
+    around = {f"{parent}/" for name in set(map(dirname, images)) for parent in PurePosixPath(name, "x").parents}
+    around.discard("./")
+    if len(around) > MAX_FOLDERS:
+        return [""]
+    return ["", *sorted(around, key=lambda folder: (known_split(folder) != "train", folder))]
+
+
+def _lists(source: Mapping[str, Any], names: Sequence[str], texts: Mapping[str, bytes]) -> dict[str, Any]:
+    """Returns `split_lists` with a list for each split, if there are any and nothing else tells the split.
+
+    Of several lists for a split, such as train1.txt to train10.txt, the first is taken.
+    """
+    placed = _placed(source, names, texts)
+    if any(labelled.split for labelled in placed.values()):
+        return {}
+    images = Names((name, None) for name in placed)
+    lists: dict[str, str] = {}
+    for file in sorted(texts, key=lambda name: (len(name), name)):
+        split = known_split(PurePosixPath(file).stem)
+        if not file.lower().endswith(LISTS) or split is None or split in lists:
+            continue
+        try:
+            match_list(file, read_list(file, texts[file]), images)
+        except DataError:
+            continue
+        lists[split] = file
+    if lists.keys() <= {"train"}:
+        return {}
+    try:
+        _placed({**source, "split_lists": lists}, names, texts)
+    except DataError:  # an image is in two of them
+        return {}
+    return {"split_lists": lists}
+
+
+def _pattern(images: Sequence[str], names: Sequence[str]) -> str:
+    """Returns the pattern by which the names of the images tell the classes.
+
+    Raises:
+        DataError: they tell none, or several folders may be the classes.
+    """
+    by_depth = defaultdict(list)
+    for name in images:
+        by_depth[name.count("/")].append(name)
+    images = max(by_depth.values(), key=lambda each: (len(each), -each[0].count("/")))
+    folders = list(zip(*(name.split("/")[:-1] for name in images), strict=True))
+    kinds = _kinds(folders)
+    levels = [position for position, kind in enumerate(kinds) if kind == "{label}"]
+    if len(levels) > 1:
+        raise DataError(_choices(kinds, levels, folders))
+    return "/".join([*kinds, _file_pattern(images, names) if levels else _pattern_of_files(images)])
 
 
 def _kinds(folders: list[tuple[str, ...]]) -> list[str]:
@@ -136,7 +266,7 @@ def _kinds(folders: list[tuple[str, ...]]) -> list[str]:
         elif any(len(set(zip(level, other, strict=True))) == len(values) == len(set(other)) for other in seen):
             kinds.append("*")  # it repeats another level, as in train/train/cat or cat/cat_photos
         else:
-            is_split = all(map(split_of, values)) and "{split}" not in kinds
+            is_split = all(map(known_split, values)) and "{split}" not in kinds
             kinds.append("{split}" if is_split else "{label}")
             seen.append(level)
     return kinds
@@ -152,18 +282,18 @@ def _choices(kinds: list[str], levels: list[int], folders: list[tuple[str, ...]]
     return f"{len(levels)} levels of folders could be the classes:{''.join(lines)}\n"
 
 
-def _file_pattern(images: list[str], others: list[str]) -> str:
+def _file_pattern(images: Sequence[str], names: Sequence[str]) -> str:
     """Returns ``*``, or such as ``*.jpg`` where other files lie beside images that all end so."""
     endings = {splitext(name)[1] for name in images}
-    beside = {dirname(name) for name in images} & {dirname(name) for name in others}
+    beside = set(map(dirname, images)) & set(map(dirname, set(names).difference(images)))
     return f"*{endings.pop()}" if beside and len(endings) == 1 else "*"
 
 
-def _labels_of_files(path: Path, images: list[str], names: list[str]) -> tuple[list[str], str]:
-    """Returns the class of each image from the beginning of its name, and the pattern of the names.
+def _pattern_of_files(images: Sequence[str]) -> str:
+    """Returns the pattern of file names that begin with the class.
 
     Raises:
-        DataError: the names do not begin with a class.
+        DataError: they do not.
     """
     files = [PurePosixPath(name) for name in images]
     for separator in SEPARATORS:
@@ -175,14 +305,8 @@ def _labels_of_files(path: Path, images: list[str], names: list[str]) -> tuple[l
             and len({file.suffix for file in files}) == 1
         ):
             rest = "{number}" if all(rest.isdecimal() for _, _, rest in parts) else "*"
-            return [label for label, _, _ in parts], f"{{label}}{separator}{rest}{files[0].suffix}"
-    tables = [name for name in names if name.lower().endswith(TABLES)]
-    hint = f"; a table may tell the classes{_such_as(tables)}" if tables else ""
-    raise DataError(
-        f"{path}: {len(images)} images{_such_as(images)} lie in no folders of classes, "
-        f"and their names do not begin with one{hint}",
-        BY_HAND,
-    )
+            return f"{{label}}{separator}{rest}{files[0].suffix}"
+    raise DataError(f"images{_such_as(images)} lie in no folders of classes, and their names do not begin with one")
 
 
 def _such_as(names: Sequence[str]) -> str:

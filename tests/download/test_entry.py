@@ -43,9 +43,9 @@ def test_a_folder_is_described_and_its_entry_written(repository, capsys):
         "  -------  -------  ------",
         "  cat            2       2",
         "  dog            2       2",
-        '  images: "{split}/{label}/*"',
+        "  images: '{split}/{label}/*'",
         "  splits: train, test",
-        "  groups: names tell none; dvc repro finds copies, and keeps them in one split",
+        "  groups: none are told; dvc repro finds copies, and keeps them in one split",
         "  left out: 1 other files, such as readme.txt",
         "  contact sheet: data/contact-sheets/pets.png",
         "datasets.yaml now has pets; edit its title, homepage and licence there",
@@ -73,12 +73,6 @@ def test_the_entry_of_files_named_by_class_gives_the_classes_that_were_counted(r
     main(["add", "pets"])
     unpack(dataset("pets").source, DownloadParams(max_rejected=0), repository / "out")
     assert {row.label for row in read_index(repository / "out/index.csv")} == {"cat", "great_pyrenees"}
-
-
-def test_lists_of_splits_are_named(repository, capsys):
-    write_folder(repository / "pets", {f"images/{label}/1.jpg": jpeg(1) for label in "ab"} | {"meta/test.txt": b"a/1"})
-    main(["add", "pets"])
-    assert "draws them, see params.yaml (or does meta/test.txt list one? then set test_list)" in capsys.readouterr().out
 
 
 def test_a_name_that_is_a_number_stays_text(repository):

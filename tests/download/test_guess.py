@@ -33,8 +33,8 @@ def guess(tmp_path):
 @pytest.mark.parametrize(("write", "name"), [(write_folder, "a"), (write_zip, "a.zip"), (write_tar, "a.tar.gz")])
 def test_folders_of_classes(tmp_path, write, name):
     found = look(write(tmp_path / name, files("{label}/{n}.jpg")))
-    assert found.images == "{label}/*"
-    assert Counter(found.found.values()) == {("", "cat"): 3, ("", "dog"): 3}
+    assert found.source["images"] == "{label}/*"
+    assert Counter(each[1::-1] for each in found.found.values()) == {("", "cat"): 3, ("", "dog"): 3}
     assert found.left_out == []
 
 
@@ -52,19 +52,19 @@ def test_folders_of_classes(tmp_path, write, name):
 )
 def test_splits_and_further_folders(guess, names, images):
     found = guess(files(names, split=["train", "validation", "test"]))
-    assert found.images == images
-    assert Counter(found.found.values()) == {
+    assert found.source["images"] == images
+    assert Counter(each[1::-1] for each in found.found.values()) == {
         (split, label): 3 for split in ("train", "validation", "test") for label in ("cat", "dog")
     }
 
 
 def test_other_names_of_splits_are_told_as_what_they_mean(guess):
     found = guess(files("{split}/{label}/{n}.jpg", split=["Training", "val", "Testing"]))
-    assert {split for split, _ in found.found.values()} == {"train", "validation", "test"}
+    assert {each.split for each in found.found.values()} == {"train", "validation", "test"}
 
 
 def test_a_folder_of_the_training_images_alone_is_no_split(guess):
-    assert guess(files("train/{label}/{n}.jpg")).images == "train/{label}/*"
+    assert guess(files("train/{label}/{n}.jpg")).source["images"] == "train/{label}/*"
 
 
 @pytest.mark.parametrize(
@@ -77,20 +77,20 @@ def test_a_folder_of_the_training_images_alone_is_no_split(guess):
 )
 def test_file_names_that_begin_with_the_class(guess, names, images, labels):
     found = guess(files(names, label=labels))
-    assert found.images == images
-    assert Counter(label for _, label in found.found.values()) == dict.fromkeys(labels, 3)
+    assert found.source["images"] == images
+    assert Counter(each.label for each in found.found.values()) == dict.fromkeys(labels, 3)
 
 
 def test_where_the_images_are_repeated_further_down_the_upper_ones_are_taken(guess):
     images = files("{split}/{label}/{n}.jpg", split=["train", "test"])
     found = guess(images | {f"data/{name}": data for name, data in images.items()})
-    assert (found.images, len(found.found), len(found.left_out)) == ("{split}/{label}/*", 12, 12)
+    assert (found.source["images"], len(found.found), len(found.left_out)) == ("{split}/{label}/*", 12, 12)
     assert found.left_out[0] == "data/test/cat/0.jpg"
 
 
 def test_other_files_beside_the_images_are_left_out_by_their_ending(guess):
     found = guess(files("{label}/{n}.jpg") | {"cat/Thumbs.db": b"", "readme.txt": b""})
-    assert found.images == "{label}/*.jpg"
+    assert found.source["images"] == "{label}/*.jpg"
     assert sorted(found.left_out) == ["cat/Thumbs.db", "readme.txt"]
 
 
@@ -114,7 +114,7 @@ def test_cifar_has_two_levels_that_could_be_classes_and_both_are_shown(guess):
 
 def test_numbered_images_without_folders_are_not_understood_and_tables_are_named(guess):
     with pytest.raises(
-        DataError, match=r"20 images, such as 0\.jpg, .* a table may tell the classes, such as train\.csv"
+        DataError, match=r"(?s)its 20 images are:\n  images, such as 0\.jpg, .*\n  train\.csv has no rows"
     ):
         guess({f"{number}.jpg": IMAGE for number in range(20)} | {"train.csv": b"id,label"})
 
