@@ -103,9 +103,10 @@ def _only_class(file: str, image: Column, columns: Columns) -> Column:
     ]
     if len(found) == 1:
         return found[0]
+    example = f"labels: {{file: {file}, image: {image}, label: {next(iter(found or columns), 'NAME')}}}"
     raise DataError(
         f"{file}: its column {image} names the images, but it is not clear which is the class: "
-        f"{_listed(found or columns)}"
+        f"{_listed(found or columns)}; name it, such as {example}"
     )
 
 

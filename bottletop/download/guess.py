@@ -16,7 +16,7 @@ from bottletop.core.files import replacing
 from bottletop.core.paths import CATALOGUE
 from bottletop.core.settings import parse
 from bottletop.download.archives import MAX_MEMBER_BYTES, Member, members
-from bottletop.download.columns import MIN_IMAGES, guess_labels
+from bottletop.download.columns import MIN_GROUPS, MIN_IMAGES, guess_labels
 from bottletop.download.containers import opened
 from bottletop.download.kinds import is_hidden, is_image
 from bottletop.download.layout import Labelled, Layout, known_split, members_to_read
@@ -27,6 +27,7 @@ from bottletop.images.decoding import decode
 TABLES = (".csv", ".tsv")
 LISTS = (".txt", ".lst")
 MAX_TEXT_BYTES = 64 << 20  # of a table or list; larger ones are not looked into
+SHOWN_TABLES = 3  # of those that were not used
 MAX_FOLDERS = 20  # that may be those whose images a table is about
 BY_HAND = "describe it by hand: docs/datasets.md has an example for each layout"
 SEPARATORS = "_.- "  # between class and number in the name of a file
@@ -57,12 +58,13 @@ def look(path: Path) -> Guess:
     images = [name for name in names if is_image(name) and not is_hidden(name)]
     if not images:
         raise DataError(f"{path} has no images among its {len(names)} files{_such_as(names)}", BY_HAND)
-    reasons = []
-    by_names: dict[str, Labelled] = {}
     source: dict[str, Any] = {}
+    by_names: dict[str, Labelled] = {}
+    reasons, notes = [], []
     try:
-        source = {"images": _pattern(images, names)}
-        by_names = _placed(source, names, texts)
+        pattern = _pattern(images, names)
+        by_names = _placed({"images": pattern}, names, texts)
+        source = {"images": pattern}
     except DataError as error:
         reasons.append(str(error))
     folders = [""] if by_names else _folders(images)
@@ -71,13 +73,14 @@ def look(path: Path) -> Guess:
             source = _with_table(file, texts[file], images, folders, by_names)
             break
         except DataError as error:
+            notes.append(f"not used: {error}")
             reasons.append(str(error))
     if not source:
-        listed = "".join(f"\n  {reason}" for reason in reasons)
-        raise DataError(f"{path}: it is not clear what the classes of its {len(images)} images are:{listed}", BY_HAND)
-    lists = _lists(source, names, texts)
-    found = _placed(source | lists, names, texts)
-    return Guess(source | lists, found, [name for name in names if name not in found], [])
+        raise _unclear(path, names, images, reasons)
+    source |= _lists(source, names, texts)
+    found = _placed(source, names, texts)
+    notes = [*notes[:SHOWN_TABLES], *_groups_in_names(source, found), *_splits_as_classes(found)]
+    return Guess(source, found, [name for name in names if name not in found], notes)
 
 
 def contact_sheet(path: Path, guess: Guess, file: Path) -> None:
@@ -127,6 +130,18 @@ def _small(member: Member) -> Image.Image | str:
 
 def _members(path: Path) -> Iterator[Member]:
     return opened(path) or members(path)
+
+
+def _unclear(path: Path, names: Sequence[str], images: Sequence[str], reasons: Sequence[str]) -> DataError:
+    """Returns the error that says what is there, and why none of it tells the classes."""
+    taken = set(images)
+    others = [name for name in names if name not in taken and not is_hidden(name)]
+    what = [*reasons, *([f"other files: {len(others)}{_such_as(others)}"] if others else [])]
+    listed = "".join(f"\n  {each}" for each in what)
+    return DataError(
+        f"{path}: it is not clear what the classes of its {len(images)} images are:{listed}\n",
+        BY_HAND,
+    )
 
 
 def _read(path: Path) -> tuple[list[str], dict[str, bytes]]:
@@ -233,6 +248,33 @@ def _lists(source: Mapping[str, Any], names: Sequence[str], texts: Mapping[str, 
     return {"split_lists": lists}
 
 
+def _groups_in_names(source: Mapping[str, Any], found: Mapping[str, Labelled]) -> list[str]:
+    """Returns a note if the names in each folder of a class begin with several texts that repeat, as camera7_0001."""
+    folders, _, file = source.get("images", "").rpartition("/")
+    if "labels" in source or not file.startswith("*"):
+        return []
+    for separator in SEPARATORS:
+        groups = defaultdict(set)
+        parts = {name: PurePosixPath(name).stem.rpartition(separator) for name in found}
+        for name, (group, _, _) in parts.items():
+            groups[found[name].label].add(group)
+        repeated = len(set().union(*groups.values())) <= len(found) / MIN_IMAGES
+        numbered = all(group and number.isdecimal() for group, _, number in parts.values())
+        if repeated and numbered and min(map(len, groups.values())) >= MIN_GROUPS:
+            name, (group, _, _) = next(iter(parts.items()))
+            pattern = f"{folders}/{{group}}{separator}{{number}}{file[1:] or '.*'}"
+            return [
+                f"is each of {group} and the like, as in {name}, one animal, camera or patient? "
+                f'then set images: "{pattern}"'
+            ]
+    return []
+
+
+def _splits_as_classes(found: Mapping[str, Labelled]) -> list[str]:
+    labels = sorted({labelled.label for labelled in found.values() if known_split(labelled.label)})
+    return [f"taken as a class, although it may be a split: {', '.join(labels)}"] if labels else []
+
+
 def _pattern(images: Sequence[str], names: Sequence[str]) -> str:
     """Returns the pattern by which the names of the images tell the classes.
 
@@ -247,7 +289,7 @@ def _pattern(images: Sequence[str], names: Sequence[str]) -> str:
     kinds = _kinds(folders)
     levels = [position for position, kind in enumerate(kinds) if kind == "{label}"]
     if len(levels) > 1:
-        raise DataError(_choices(kinds, levels, folders))
+        raise DataError(_choices(kinds, levels, folders) + _unknown_splits(kinds, levels, folders))
     return "/".join([*kinds, _file_pattern(images, names) if levels else _pattern_of_files(images)])
 
 
@@ -279,7 +321,22 @@ def _choices(kinds: list[str], levels: list[int], folders: list[tuple[str, ...]]
         pattern = [*("*" if kind == "{label}" and i != level else kind for i, kind in enumerate(kinds)), "*"]
         values = sorted(set(folders[level]))
         lines.append(f'\n  images: "{"/".join(pattern)}" has {len(values)} classes{_such_as(values)}')
-    return f"{len(levels)} levels of folders could be the classes:{''.join(lines)}\n"
+    return f"{len(levels)} levels of folders could be the classes:{''.join(lines)}"
+
+
+def _unknown_splits(kinds: list[str], levels: list[int], folders: list[tuple[str, ...]]) -> str:
+    """Returns what to write if a level of folders has splits, of which some have names that are not known."""
+    for level in levels:
+        known = {split: name for name in set(folders[level]) if (split := known_split(name))}
+        unknown = sorted(name for name in set(folders[level]) if known_split(name) is None)
+        if known:
+            meaning = "validation" if "test" in known else "test"
+            pattern = "/".join([*kinds[:level], "{split}", *kinds[level + 1 :], "*"])
+            return (
+                f"\n  or are {', '.join(unknown)} splits, as {', '.join(sorted(known.values()))}? then "
+                f'images: "{pattern}" and splits: {{{meaning}: [{", ".join(unknown)}]}}'
+            )
+    return ""
 
 
 def _file_pattern(images: Sequence[str], names: Sequence[str]) -> str:

@@ -1,12 +1,15 @@
 """What `bottletop add` writes about replicas of public datasets, unpacked and split by what it wrote."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bottletop.cli import main
-from bottletop.core.catalogue import dataset
+from bottletop.core.catalogue import Source, dataset
+from bottletop.core.settings import parse
 from bottletop.download.archives import members
 from bottletop.download.unpacking import DownloadParams, unpack
 from bottletop.images.index import read_index
@@ -145,3 +148,38 @@ def test_what_is_unclear_about_a_table_is_said_with_its_columns(home, header, ro
     files = photos() | {"a.csv": table(header, lambda n: row.format(n=n, m=n % 2))}
     with pytest.raises(SystemExit, match=f"a.csv: .*{message}"):
         add(files, home)
+
+
+# What is suggested
+
+
+@pytest.mark.parametrize(
+    ("names", "suggested"),
+    [
+        ("{label}/cam{place}_{n}.jpg", r'images: "(?P<images>.*)"'),
+        ("{place}/{label}/{n}.jpg", r'images: "(?P<images>[^"]*)" and splits: (?P<splits>\{.*\})'),
+    ],
+)
+def test_the_suggested_lines_can_be_written_into_the_entry(home, capsys, names, suggested):
+    places = ("train", "holdout", "holdout2")
+    write_folder(
+        home / "photos",
+        {
+            names.format(label=label, place=place, n=n): jpeg(10 * len(place) + n + (label == "a"))
+            for label in "ab"
+            for place in places
+            for n in range(4)
+        },
+    )
+    try:
+        main(["add", "photos"])
+        said = capsys.readouterr().out
+    except SystemExit as error:
+        said = str(error)
+    lines = re.search(suggested, said).groupdict()
+    source = {key: yaml.safe_load(value) if key == "splits" else value for key, value in lines.items()}
+    unpack(
+        parse(Source, {"folder": "photos", **source}, "source", Path("x")), DownloadParams(max_rejected=0), home / "out"
+    )
+    rows = read_index(home / "out/index.csv")
+    assert (len(rows), {row.label for row in rows}) == (24, {"a", "b"})

@@ -109,7 +109,51 @@ def test_cifar_has_two_levels_that_could_be_classes_and_both_are_shown(guess):
     assert 'images: "{split}/*/{label}/*" has 3 classes, such as shark, trout, tulip' in str(error.value)
 
 
+# What is only said
+
+
+@pytest.mark.parametrize(
+    ("names", "images"),
+    [
+        ({"badger/cam{g}_{n}.jpg", "fox/cam{g}_{n}.jpg"}, "{label}/{group}_{number}.*"),
+        ({"badger/cam{g}-{n}.jpg", "fox/cam{g}-{n}.jpg", "fox/{g}.txt"}, "{label}/{group}-{number}.jpg"),
+    ],
+)
+def test_groups_in_names_are_suggested_but_not_taken(guess, names, images):
+    found = guess({name.format(g=group, n=n): IMAGE for name in names for group in "123" for n in range(3)})
+    assert {each.group for each in found.found.values()} == {""}
+    assert found.notes == [
+        "is each of cam1 and the like, as in badger/cam1"
+        f'{images[15]}0.jpg, one animal, camera or patient? then set images: "{images}"'
+    ]
+
+
+@pytest.mark.parametrize("names", ["{label}/IMG_{n}.jpg", "{label}/{label}_{n}.jpg", "{label}/{n}.jpg"])
+def test_names_of_a_single_beginning_suggest_no_groups(guess, names):
+    assert guess(files(names)).notes == []
+
+
+def test_a_class_that_has_the_name_of_a_split_is_said(guess):
+    assert guess(files("{label}/{n}.jpg", label=["train", "holdout"])).notes == [
+        "taken as a class, although it may be a split: train"
+    ]
+
+
 # What is not understood
+
+
+@pytest.mark.parametrize(
+    ("splits", "entry"),
+    [
+        (["train", "holdout"], "{test: [holdout]}"),
+        (["train", "test", "late"], "{validation: [late]}"),
+    ],
+)
+def test_a_split_of_an_unknown_name_is_shown_with_what_to_write(guess, splits, entry):
+    with pytest.raises(DataError) as error:
+        guess(files("data/{split}/{label}/{n}.jpg", split=splits))
+    assert f"{splits[-1]} splits, as " in str(error.value)
+    assert f'images: "data/{{split}}/{{label}}/*" and splits: {entry}' in str(error.value)
 
 
 def test_numbered_images_without_folders_are_not_understood_and_tables_are_named(guess):
@@ -117,6 +161,13 @@ def test_numbered_images_without_folders_are_not_understood_and_tables_are_named
         DataError, match=r"(?s)its 20 images are:\n  images, such as 0\.jpg, .*\n  train\.csv has no rows"
     ):
         guess({f"{number}.jpg": IMAGE for number in range(20)} | {"train.csv": b"id,label"})
+
+
+def test_other_files_are_named_where_nothing_tells_the_classes(guess):
+    with pytest.raises(
+        DataError, match=r"(?s)its 20 images are:\n.*\n  other files: 1, such as labels\.mat\n.*datasets\.md"
+    ):
+        guess({f"{number}.jpg": IMAGE for number in range(20)} | {"labels.mat": b""})
 
 
 def test_a_place_without_images_tells_what_is_there(guess):
