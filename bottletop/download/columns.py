@@ -46,6 +46,12 @@ def guess_labels(file: str, data: bytes, images: Names) -> Labels:
     return Labels(file=file, image=image, label=label, one_hot=one_hot, split=split)
 
 
+def names_class(labels: Mapping[str, object]) -> bool:
+    """Returns whether the table's own names tell the class, rather than its values alone."""
+    label = labels.get("label")
+    return label is None or bool(_words(str(label)) & set(CLASS_WORDS))
+
+
 def _read(file: str, data: bytes, images: Names) -> Columns:
     """Returns the cells of each column, by its name, or by its number if the first line names an image."""
     table = read_cells(file, data)

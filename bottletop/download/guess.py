@@ -16,7 +16,7 @@ from bottletop.core.files import replacing
 from bottletop.core.paths import CATALOGUE
 from bottletop.core.settings import parse
 from bottletop.download.archives import MAX_MEMBER_BYTES, Member, members
-from bottletop.download.columns import MIN_GROUPS, MIN_IMAGES, guess_labels
+from bottletop.download.columns import MIN_GROUPS, MIN_IMAGES, guess_labels, names_class
 from bottletop.download.containers import opened
 from bottletop.download.kinds import is_hidden, is_image
 from bottletop.download.layout import Labelled, Layout, known_split, members_to_read
@@ -27,7 +27,8 @@ from bottletop.images.decoding import decode
 TABLES = (".csv", ".tsv")
 LISTS = (".txt", ".lst")
 MAX_TEXT_BYTES = 64 << 20  # of a table or list; larger ones are not looked into
-SHOWN_TABLES = 3  # of those that were not used
+MAX_TABLES = 10
+SHOWN_TABLES = 3  # of those that are not used
 MAX_FOLDERS = 20  # that may be those whose images a table is about
 BY_HAND = "describe it by hand: docs/datasets.md has an example for each layout"
 SEPARATORS = "_.- "  # between class and number in the name of a file
@@ -68,13 +69,16 @@ def look(path: Path) -> Guess:
     except DataError as error:
         reasons.append(str(error))
     folders = [""] if by_names else _folders(images)
-    for file in (name for name in texts if name.lower().endswith(TABLES)):
+    fitting = []
+    for file in _tables(texts):
         try:
-            source = _with_table(file, texts[file], images, folders, by_names)
-            break
+            fitting.append(_with_table(file, texts[file], images, folders, by_names))
         except DataError as error:
             notes.append(f"not used: {error}")
             reasons.append(str(error))
+    fitting.sort(key=lambda each: not names_class(each["labels"]))
+    notes += [f"not used: {each['labels']['file']}, whose classes would be another" for each in fitting[1:]]
+    source = fitting[0] if fitting else source
     if not source:
         raise _unclear(path, names, images, reasons)
     source |= _lists(source, names, texts)
@@ -139,7 +143,7 @@ def _unclear(path: Path, names: Sequence[str], images: Sequence[str], reasons: S
     what = [*reasons, *([f"other files: {len(others)}{_such_as(others)}"] if others else [])]
     listed = "".join(f"\n  {each}" for each in what)
     return DataError(
-        f"{path}: it is not clear what the classes of its {len(images)} images are:{listed}\n",
+        f"{path}: it is not clear what the classes of its {len(images)} images are:{listed}",
         BY_HAND,
     )
 
@@ -154,6 +158,12 @@ def _read(path: Path) -> tuple[list[str], dict[str, bytes]]:
         if wanted and not member.problem and not is_hidden(member.name) and member.size <= MAX_TEXT_BYTES:
             texts[member.name] = member.read()
     return names, texts
+
+
+def _tables(texts: Mapping[str, bytes]) -> list[str]:
+    """Returns the names of the largest tables: some datasets have a small one for each image."""
+    tables = [name for name in texts if name.lower().endswith(TABLES)]
+    return sorted(tables, key=lambda name: -len(texts[name]))[:MAX_TABLES]
 
 
 def _placed(source: Mapping[str, Any], names: Sequence[str], texts: Mapping[str, bytes]) -> dict[str, Labelled]:
@@ -245,7 +255,7 @@ def _lists(source: Mapping[str, Any], names: Sequence[str], texts: Mapping[str, 
         _placed({**source, "split_lists": lists}, names, texts)
     except DataError:  # an image is in two of them
         return {}
-    return {"split_lists": lists}
+    return {"split_lists": {split: lists[split] for split in ("train", "validation", "test") if split in lists}}
 
 
 def _groups_in_names(source: Mapping[str, Any], found: Mapping[str, Labelled]) -> list[str]:
@@ -363,7 +373,16 @@ def _pattern_of_files(images: Sequence[str]) -> str:
         ):
             rest = "{number}" if all(rest.isdecimal() for _, _, rest in parts) else "*"
             return f"{{label}}{separator}{rest}{files[0].suffix}"
-    raise DataError(f"images{_such_as(images)} lie in no folders of classes, and their names do not begin with one")
+    hint = ""
+    ends = {
+        (name.removesuffix(file.suffix).rstrip("0123456789"), file.suffix)
+        for name, file in zip(images, files, strict=True)
+    }
+    if len(ends) == 1:
+        hint = f'; if the numbers tell it, set images: "{"{number}".join(ends.pop())}" and numbered'
+    raise DataError(
+        f"images{_such_as(images)} lie in no folders of classes, and their names do not begin with one{hint}"
+    )
 
 
 def _such_as(names: Sequence[str]) -> str:

@@ -150,6 +150,16 @@ def test_what_is_unclear_about_a_table_is_said_with_its_columns(home, header, ro
         add(files, home)
 
 
+def test_of_several_tables_the_one_whose_column_is_called_a_class_is_taken(home, capsys):
+    files = {
+        "about.csv": table("image,age,sex", lambda n: f"{n},{20.5 + n},{'male' if n % 3 else 'female'}"),
+        "classes.csv": table("image,diagnosis", lambda n: f"{n},{'ab'[n % 2]}"),
+    }
+    source, _ = add(photos() | files, home)
+    assert source.labels.file == "classes.csv"
+    assert "not used: about.csv, whose classes would be another" in capsys.readouterr().out
+
+
 # What is suggested
 
 

@@ -163,9 +163,14 @@ def test_numbered_images_without_folders_are_not_understood_and_tables_are_named
         guess({f"{number}.jpg": IMAGE for number in range(20)} | {"train.csv": b"id,label"})
 
 
+def test_numbered_images_are_shown_with_what_to_write(guess):
+    with pytest.raises(DataError, match=r'set images: "jpg/image_{number}\.jpg" and numbered'):
+        guess({f"jpg/image_{number:04}.jpg": IMAGE for number in range(20)})
+
+
 def test_other_files_are_named_where_nothing_tells_the_classes(guess):
     with pytest.raises(
-        DataError, match=r"(?s)its 20 images are:\n.*\n  other files: 1, such as labels\.mat\n.*datasets\.md"
+        DataError, match=r"(?s)its 20 images are:\n.*\n  other files: 1, such as labels\.mat: .*datasets\.md"
     ):
         guess({f"{number}.jpg": IMAGE for number in range(20)} | {"labels.mat": b""})
 
