@@ -3,6 +3,7 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bottletop.core.catalogue import Column, Labels
 from bottletop.core.errors import DataError
@@ -50,6 +51,20 @@ def names_class(labels: Mapping[str, object]) -> bool:
     """Returns whether the table's own names tell the class, rather than its values alone."""
     label = labels.get("label")
     return label is None or bool(_words(str(label)) & set(CLASS_WORDS))
+
+
+def unused_group(labels: Mapping[str, Any], data: bytes) -> list[str]:
+    """Returns a note if the table has a column whose name tells groups, but which `guess_labels` left out.
+
+    Args:
+        labels: the columns, as in an entry.
+        data: bytes of the table.
+    """
+    names = [name for name in read_cells(labels["file"], data)[0] if _words(name) & set(GROUP_WORDS)]
+    if "group" in labels or isinstance(labels["image"], int) or not names or names[0] == labels["image"]:
+        return []
+    why = f"a class has fewer than {MIN_GROUPS} of its values"
+    return [f"not used: the column {names[0]}, because {why}; if it tells groups, set group: {names[0]} in labels"]
 
 
 def _read(file: str, data: bytes, images: Names) -> Columns:

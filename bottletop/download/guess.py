@@ -16,7 +16,7 @@ from bottletop.core.files import replacing
 from bottletop.core.paths import CATALOGUE
 from bottletop.core.settings import parse
 from bottletop.download.archives import MAX_MEMBER_BYTES, Member, members
-from bottletop.download.columns import MIN_GROUPS, MIN_IMAGES, guess_labels, names_class
+from bottletop.download.columns import MIN_GROUPS, MIN_IMAGES, guess_labels, names_class, unused_group
 from bottletop.download.containers import opened
 from bottletop.download.kinds import is_hidden, is_image
 from bottletop.download.layout import Labelled, Layout, known_split, members_to_read
@@ -28,7 +28,7 @@ TABLES = (".csv", ".tsv")
 LISTS = (".txt", ".lst")
 MAX_TEXT_BYTES = 64 << 20  # of a table or list; larger ones are not looked into
 MAX_TABLES = 10
-SHOWN_TABLES = 3  # of those that are not used
+SHOWN_NOTES = 3  # about what is not used
 MAX_FOLDERS = 20  # that may be those whose images a table is about
 BY_HAND = "describe it by hand: docs/datasets.md has an example for each layout"
 SEPARATORS = "_.- "  # between class and number in the name of a file
@@ -61,29 +61,25 @@ def look(path: Path) -> Guess:
         raise DataError(f"{path} has no images among its {len(names)} files{_such_as(names)}", BY_HAND)
     source: dict[str, Any] = {}
     by_names: dict[str, Labelled] = {}
-    reasons, notes = [], []
+    reasons = []
     try:
         pattern = _pattern(images, names)
         by_names = _placed({"images": pattern}, names, texts)
         source = {"images": pattern}
     except DataError as error:
         reasons.append(str(error))
-    folders = [""] if by_names else _folders(images)
-    fitting = []
-    for file in _tables(texts):
-        try:
-            fitting.append(_with_table(file, texts[file], images, folders, by_names))
-        except DataError as error:
-            notes.append(f"not used: {error}")
-            reasons.append(str(error))
-    fitting.sort(key=lambda each: not names_class(each["labels"]))
+    fitting, failures = _fitting_tables(texts, images, by_names)
+    reasons += failures
+    notes = [f"not used: {failure}" for failure in failures]
     notes += [f"not used: {each['labels']['file']}, whose classes would be another" for each in fitting[1:]]
-    source = fitting[0] if fitting else source
+    if fitting:
+        source = fitting[0]
+        notes = [*unused_group(source["labels"], texts[source["labels"]["file"]]), *notes]
     if not source:
         raise _unclear(path, names, images, reasons)
     source |= _lists(source, names, texts)
     found = _placed(source, names, texts)
-    notes = [*notes[:SHOWN_TABLES], *_groups_in_names(source, found), *_splits_as_classes(found)]
+    notes = [*notes[:SHOWN_NOTES], *_groups_in_names(source, found), *_splits_as_classes(found)]
     return Guess(source, found, [name for name in names if name not in found], notes)
 
 
@@ -160,10 +156,22 @@ def _read(path: Path) -> tuple[list[str], dict[str, bytes]]:
     return names, texts
 
 
-def _tables(texts: Mapping[str, bytes]) -> list[str]:
-    """Returns the names of the largest tables: some datasets have a small one for each image."""
+def _fitting_tables(
+    texts: Mapping[str, bytes], images: Sequence[str], by_names: Mapping[str, Labelled]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Returns what an entry says about each table that tells the classes, the best first, and why others do not.
+
+    Only the largest tables are tried: some datasets have a small one for each image.
+    """
+    folders = [""] if by_names else _folders(images)
     tables = [name for name in texts if name.lower().endswith(TABLES)]
-    return sorted(tables, key=lambda name: -len(texts[name]))[:MAX_TABLES]
+    fitting, failures = [], []
+    for file in sorted(tables, key=lambda name: -len(texts[name]))[:MAX_TABLES]:
+        try:
+            fitting.append(_with_table(file, texts[file], images, folders, by_names))
+        except DataError as error:
+            failures.append(str(error))
+    return sorted(fitting, key=lambda each: not names_class(each["labels"])), failures
 
 
 def _placed(source: Mapping[str, Any], names: Sequence[str], texts: Mapping[str, bytes]) -> dict[str, Labelled]:

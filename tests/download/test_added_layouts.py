@@ -115,10 +115,11 @@ def test_a_table_in_an_archive_about_the_images_of_one_folder(home):
     assert {Path(row.source).parent.name for row in read_index(home / "out/index.csv")} == {"train"}
 
 
-def test_a_column_named_as_a_group_that_cannot_be_divided_is_no_group(home):
+def test_a_column_named_as_a_group_that_cannot_be_divided_is_no_group_and_said(home, capsys):
     rows = table("image,label,camera", lambda n: f"{n},{'ab'[n % 2]},{n % 2}")
     source, _ = add(photos() | {"a.csv": rows}, home)
     assert source.labels.group is None
+    assert "not used: the column camera, because a class has fewer than 3 of its values" in capsys.readouterr().out
 
 
 def test_folders_of_classes_are_kept_beside_a_table_that_tells_no_more(home):
