@@ -8,7 +8,7 @@ PORT ?= 5000
 FEATURES := tests/backbones/test_extractor.py tests/inference/test_export.py # what TensorFlow computes: it reads both variables
 
 .DEFAULT_GOAL := help
-.PHONY: help install run results sweep recipe experiments ui test test-processors test-slow test-servers test-all bench bench-full lint format lock clean
+.PHONY: help install run results sweep recipe experiments ui test test-processors test-slow test-servers test-all test-faults bench bench-full lint format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ test-servers: install ## run the tests against real servers and in a browser
 
 test-all: install ## run every test
 	pytest -n 2 --dist loadscope --timeout 900
+
+test-faults: install ## flip bits in files below data/, and see that none changes a result in silence (ROUNDS=200)
+	python -m benchmarks.faults $(or $(ROUNDS),200)
 
 bench: install ## measure speed and memory, write benchmarks/RESULTS.md (a quarter of an hour)
 	python -m benchmarks.report

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottletop.backbones.runtime import keras
+from bottletop.core.errors import ArtefactError
 from bottletop.core.files import verified
 from bottletop.models.examples import Examples, Rows
 from bottletop.models.params import TopParams
@@ -66,5 +67,7 @@ def load(folder: Path) -> tuple[keras.Model, TopRecord]:
     record = read_record(folder)
     try:
         return keras.saving.load_model(verified(folder / "top.keras"), safe_mode=True), record
-    except (OSError, ValueError) as error:
+    except ArtefactError:
+        raise
+    except Exception as error:  # Keras, h5py and zipfile raise errors of their own for damaged files
         raise unreadable(folder, error) from error
