@@ -77,8 +77,10 @@ def look(path: Path) -> Guess:
         notes = [*unused_group(source["labels"], texts[source["labels"]["file"]]), *notes]
     if not source:
         raise _unclear(path, names, images, reasons)
-    source |= _lists(source, names, texts)
-    found = _placed(source, names, texts)
+    found = _placed(source, names, texts) if fitting else by_names
+    if lists := _lists(source, found, names, texts):
+        source |= lists
+        found = _placed(source, names, texts)
     notes = [*notes[:SHOWN_NOTES], *_groups_in_names(source, found), *_splits_as_classes(found)]
     return Guess(source, found, [name for name in names if name not in found], notes)
 
@@ -238,19 +240,21 @@ def _folders(images: Sequence[str]) -> list[str]:
     return ["", *sorted(around, key=lambda folder: (known_split(folder) != "train", folder))]
 
 
-def _lists(source: Mapping[str, Any], names: Sequence[str], texts: Mapping[str, bytes]) -> dict[str, Any]:
+def _lists(
+    source: Mapping[str, Any], placed: Mapping[str, Labelled], names: Sequence[str], texts: Mapping[str, bytes]
+) -> dict[str, Any]:
     """Returns `split_lists` with a list for each split, if there are any and nothing else tells the split.
 
     Of several lists for a split, such as train1.txt to train10.txt, the first is taken.
     """
-    placed = _placed(source, names, texts)
     if any(labelled.split for labelled in placed.values()):
         return {}
-    images = Names((name, None) for name in placed)
+    found = [file for file in texts if file.lower().endswith(LISTS)]
+    images = Names((name, None) for name in (placed if found else ()))
     lists: dict[str, str] = {}
-    for file in sorted(texts, key=lambda name: (len(name), name)):
+    for file in sorted(found, key=lambda name: (len(name), name)):
         split = known_split(PurePosixPath(file).stem)
-        if not file.lower().endswith(LISTS) or split is None or split in lists:
+        if split is None or split in lists:
             continue
         try:
             match_list(file, read_list(file, texts[file]), images)
