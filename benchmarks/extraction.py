@@ -5,6 +5,7 @@ and warm beforehand. Prints a Markdown table. Give it other numbers of rounds an
 bfloat16 is left out where the processor does not compute in it.
 """
 
+import hashlib
 import json
 import os
 import subprocess
@@ -21,7 +22,6 @@ from benchmarks import samples
 from bottletop.backbones import extractor
 from bottletop.backbones.extractor import Extractor
 from bottletop.backbones.weights import Arrays, save
-from bottletop.core.files import sha256_text
 from bottletop.core.paths import CATALOGUE
 from bottletop.core.settings import load
 from bottletop.download.shards import ShardWriter
@@ -83,7 +83,7 @@ def photos(scratch: Path, count: int) -> list[ImageRow]:
             name = Path(member.name).name
             (scratch / "files" / "flowers" / name).write_bytes(data)
             shard, offset = writer.add("flowers", name, data)
-            id_ = sha256_text([name])
+            id_ = hashlib.sha256(data).hexdigest()
             rows.append(ImageRow(id_, "flowers", shard, offset, len(data), 0, 0, "RGB", "", id_, "", name))
     writer.finish()
     return rows

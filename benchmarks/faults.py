@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from tabulate import tabulate
@@ -140,15 +141,8 @@ def predict() -> Outputs:
 @contextmanager
 def elsewhere() -> Iterator[Path]:
     """Yields a folder for outputs that is the main repository meanwhile, so that nothing is found in the real one."""
-    root = os.environ.get("DVC_ROOT")
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["DVC_ROOT"] = folder
-        try:
-            yield Path(folder)
-        finally:
-            os.environ.pop("DVC_ROOT")
-            if root is not None:
-                os.environ["DVC_ROOT"] = root
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, DVC_ROOT=folder):
+        yield Path(folder)
 
 
 def digests(folder: Path) -> Outputs:

@@ -58,8 +58,9 @@ def manifest(
     """Of features that no backbone has computed; the rows come shard by shard."""
     shards = {}
     for shard, group in groupby(rows, key=lambda row: row.shard):
-        ids = [row.id for row in rows if row.shard == shard]
-        shards[stem(shard)] = ShardShape(label=next(group).label, rows=len(ids), ids_sha256=sha256_text(ids))
+        here = list(group)
+        ids = sha256_text(row.id for row in here)
+        shards[stem(shard)] = ShardShape(label=here[0].label, rows=len(here), ids_sha256=ids)
     return Manifest(
         backbone="vgg16",
         weights_digest="0" * 64,

@@ -8,6 +8,7 @@ image, 49 KB: 101,000 images need 5 GB in the temporary folder (TMPDIR). Images 
 """
 
 import argparse
+import hashlib
 import itertools
 import multiprocessing
 import os
@@ -47,7 +48,6 @@ def unpack(archive: Path, folder: Path) -> None:
 
 def extract(folder: Path, photos: int) -> None:
     from bottletop.backbones.extractor import Extractor, best_engine
-    from bottletop.core.files import sha256_text
     from bottletop.download.shards import ShardWriter
     from bottletop.features import extraction
     from bottletop.features.manifest import ExtractParams
@@ -56,11 +56,12 @@ def extract(folder: Path, photos: int) -> None:
 
     os.environ["DVC_ROOT"] = str(folder)  # nothing is found again
     (folder / "tars").mkdir()
-    writer, data = ShardWriter(folder / "tars"), made_up.picture(np.random.default_rng(0), 4000, 3000)
+    writer, photo = ShardWriter(folder / "tars"), made_up.picture(np.random.default_rng(0), 4000, 3000)
     rows = []
     for number in range(photos):
+        data = photo[:2] + b"\xff\xfe\0\6%04d" % number + photo[2:]  # a comment makes each photo another
         shard, offset = writer.add("large", f"{number}.jpg", data)
-        id_ = sha256_text([str(number)])
+        id_ = hashlib.sha256(data).hexdigest()
         rows.append(ImageRow(id_, "large", shard, offset, len(data), 4000, 3000, "RGB", "", id_, "", f"{number}.jpg"))
     writer.finish()
     params = ExtractParams(backbone="vgg16", image_side_px=224, precision="auto", bottleneck=True)

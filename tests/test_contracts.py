@@ -155,7 +155,7 @@ class TestMlflow:
         """doctor/store.py compares it with the schema that the installed MLflow would make."""
         uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
         mlflow.MlflowClient(uri).search_experiments()
-        assert list(store._schema(uri)) == []
+        assert list(store._schema(uri, tmp_path / "mlflow.db")) == []
 
     @pytest.mark.parametrize(("table", "column"), [(SqlExperiment, "artifact_location"), (SqlRun, "artifact_uri")])
     def test_tables_with_the_paths_of_artefacts(self, table, column):

@@ -41,5 +41,5 @@ def load(path: Path) -> Arrays:
             return {name: stored[name] for name in stored.files}
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} is missing", f"run dvc repro weights, or dvc pull {path}") from error
-    except (OSError, ValueError, EOFError, BadZipFile, NotImplementedError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, RuntimeError) as error:  # the last: a feature zipfile lacks
         raise ArtefactError(f"{path} can't be read ({error})", RESTORE) from error

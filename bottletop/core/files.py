@@ -141,7 +141,7 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
 
 def write_sums(folder: Path, names: Iterable[str]) -> None:
     """Writes the SHA-256 of some files of a folder to `SUMS`, for `verified`."""
-    write_text(folder / SUMS, "".join(f"{file_digest(folder / name)}  {name}\n" for name in names))
+    write_text(folder / SUMS, "".join(f"{_sum(folder / name)}\n" for name in names))
 
 
 def verified(path: Path) -> Path:
@@ -154,10 +154,14 @@ def verified(path: Path) -> Path:
         ArtefactError: the file's SHA-256 is not the one in the `SUMS` beside it.
     """
     sums = path.with_name(SUMS)
-    line = f"{file_digest(path)}  {path.name}" if path.exists() else ""
-    if line and sums.exists() and line.encode() not in sums.read_bytes().splitlines():
+    if path.exists() and sums.exists() and _sum(path).encode() not in sums.read_bytes().splitlines():
         raise ArtefactError(f"{path} was changed after it was written: its SHA-256 is not the one in {sums}", RESTORE)
     return path
+
+
+def _sum(path: Path) -> str:
+    """Returns a file's line of `SUMS`."""
+    return f"{file_digest(path)}  {path.name}"
 
 
 def files_below(root: Path) -> Iterator[Path]:

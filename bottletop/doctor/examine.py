@@ -8,7 +8,7 @@ from functools import partial
 from bottletop.core.addresses import masked
 from bottletop.core.errors import BottletopError
 from bottletop.doctor import cache, hashes, leftovers, project, remote, store
-from bottletop.doctor.findings import Finding, Level, problem
+from bottletop.doctor.findings import Finding, Level, hide_passwords, problem
 
 Check = Callable[[], Iterator[Finding]]
 CHECKS: dict[str, Check] = {
@@ -76,4 +76,4 @@ def _print(name: str, findings: list[Finding]) -> None:
         text = " ".join(finding.text.split())
         print(f"{level}{name:<{NAME_WIDTH}}{masked(text)}", flush=True)
         if finding.fix:
-            print(f"{'':{LEVEL_WIDTH + NAME_WIDTH}}fix: {masked(finding.fix)}", flush=True)
+            print(f"{'':{LEVEL_WIDTH + NAME_WIDTH}}fix: {hide_passwords(finding.fix)}", flush=True)

@@ -1,5 +1,6 @@
 """A finding of `bottletop doctor`: its level, its text, and the command that fixes it."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -34,6 +35,11 @@ def warning(text: str, fix: str) -> Finding:
 def problem(text: str, fix: str) -> Finding:
     """Something that is wrong, and sets the exit code to 1."""
     return Finding("problem", text, fix)
+
+
+def hide_passwords(command: str) -> str:
+    """Replaces the passwords in a command's addresses: ``user:***@``. The rest stays, so that it can be pasted."""
+    return re.sub(r"(://[^/:@\s]*:)[^/@\s]+@", r"\1***@", command)
 
 
 def some(names: Iterable[object], most: int = 3) -> str:

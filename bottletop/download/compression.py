@@ -14,6 +14,7 @@ from backports.zstd import tarfile
 BUFFER_BYTES = 1 << 16  # read at once; tarfile copies the rest of this buffer at each header
 MAX_XZ_BYTES = 1 << 29  # memory for one xz file; xz -9 needs 65 MiB
 
+PAGE_STARTS = (b"<!doctype html", b"<html", b"<head", b"<script")  # of web pages, in lower case
 ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _GZIP = b"\x1f\x8b"
 _ZSTD = (b"\x28\xb5\x2f\xfd", *(bytes([0x50 + n]) + b"\x2a\x4d\x18" for n in range(16)))  # the latter begin a comment
@@ -64,7 +65,7 @@ def looks_like(start: bytes) -> str:
     if not start:
         return "empty"
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<script", b"<!--")):
+    if text.startswith((*PAGE_STARTS, b"<!--")):
         return "a web page, perhaps one that asks for a login"
     if start.startswith((_GZIP, b"BZh", b"\xfd7zXZ\x00", *_ZSTD)):
         return "a single compressed file, with no tar in it"

@@ -15,12 +15,12 @@ from bottletop.core.files import file_digest
 from bottletop.core.http_client import Answer, NoAnswerError, get
 from bottletop.core.paths import user_cache
 from bottletop.core.progress import bar
+from bottletop.download.compression import PAGE_STARTS
 
 ATTEMPTS = 5  # in a row, without progress
 PROGRESS_BYTES = 1 << 16  # an attempt that brings less is one without progress
 BUSY = (429, 500, 502, 503, 504)  # HTTP statuses after which another attempt may succeed
 RESERVE_BYTES = 100_000_000  # stay free on the disk, for other programs
-PAGE_STARTS = (b"<!doctype html", b"<html", b"<head", b"<script")
 
 
 def fetch(urls: Sequence[str], checksum: str | None) -> Path:

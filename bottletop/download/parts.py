@@ -22,7 +22,8 @@ class Parts:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._archives: dict[Part, Path] = {}
+        self._paths: dict[Part, Path] = {}
+        self._plain: set[Part] = set()  # hold images, no files of many images: finding that out lists all names
 
     def members(self) -> Iterator[tuple[int, Member]]:
         """Yields the number of each member's part, from 0, and the member; each call begins again.
@@ -37,22 +38,27 @@ class Parts:
             if part not in loose:
                 found = self._part(part)
             elif part is loose[0]:  # files that hold many images are read together, as IDX has its labels apart
-                found = images({_name(each): self._archive(each) for each in loose}) or iter(())
+                found = images({_name(each): self._path(each) for each in loose}) or iter(())
             else:
                 continue
             for member in found:
                 yield number, member._replace(name=f"{part.under.strip('/')}/{member.name}".lstrip("/"))
 
     def _part(self, part: Part) -> Iterator[Member]:
-        path = self._archive(part) if part.folder is None else local_path(part.folder)
+        path = self._path(part)
         if PurePosixPath(_name(part)).suffix.lower() in TABLE_SUFFIXES:
             return iter([Member(_name(part), path.stat().st_size, path.read_bytes)])
-        return opened(path) or members(path)
+        if part not in self._plain:
+            found = opened(path)
+            if found is not None:
+                return found
+            self._plain.add(part)
+        return members(path)
 
-    def _archive(self, part: Part) -> Path:
-        if part not in self._archives:
-            self._archives[part] = _archive(part)
-        return self._archives[part]
+    def _path(self, part: Part) -> Path:
+        if part not in self._paths:
+            self._paths[part] = _archive(part) if part.folder is None else local_path(part.folder)
+        return self._paths[part]
 
 
 def _name(part: Part) -> str:

@@ -16,7 +16,7 @@ from bottletop.backbones import efficientnet_lite0, torch_files
 from bottletop.backbones.weights import Arrays, digest, load
 from bottletop.core.addresses import masked
 from bottletop.core.catalogue import local_path
-from bottletop.core.errors import BottletopError, DataError
+from bottletop.core.errors import ArtefactError, BottletopError, DataError
 from bottletop.core.files import replacing
 from bottletop.core.paths import user_cache
 from bottletop.core.settings import Params
@@ -115,8 +115,8 @@ def _from_file(path: Path, backbone: str) -> Arrays:
         return tensorflow_engine.read_weights(backbone, path)
     try:
         arrays = load(path)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"not an .npz file of arrays: {error}") from error
+    except ArtefactError as error:
+        raise DataError(f"not an .npz file of arrays: {error.problem}") from error
     tensorflow_engine.require_match(backbone, arrays)
     return arrays
 

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottletop.backbones.runtime import keras
-from bottletop.core.errors import ArtefactError
 from bottletop.core.files import verified
 from bottletop.models.examples import Examples, Rows
 from bottletop.models.params import TopParams
@@ -64,10 +63,8 @@ def load(folder: Path) -> tuple[keras.Model, TopRecord]:
     Raises:
         ArtefactError: a file is missing or damaged.
     """
-    record = read_record(folder)
+    record, path = read_record(folder), verified(folder / "top.keras")
     try:
-        return keras.saving.load_model(verified(folder / "top.keras"), safe_mode=True), record
-    except ArtefactError:
-        raise
+        return keras.saving.load_model(path, safe_mode=True), record
     except Exception as error:  # Keras, h5py and zipfile raise errors of their own for damaged files
         raise unreadable(folder, error) from error

@@ -44,7 +44,7 @@ class FeatureSet(Examples):
         """Returns the features at these positions, in this order: float16, (len(rows), width).
 
         Raises:
-            ArtefactError: a feature file ends too early.
+            ArtefactError: a feature file ends too early, or was changed since it was extracted.
         """
         # In blocks: before pooling, maps take many times the memory of their vectors.
         blocks = np.split(rows, range(self.at_once, len(rows), self.at_once))
@@ -66,12 +66,12 @@ class FeatureSet(Examples):
         for shard in np.unique(which).tolist():
             here = np.flatnonzero(which == shard)
             self._files[shard].read_into(values, here, rows[here] - self._starts[shard])
-        for position, row in enumerate(rows.tolist()):
-            if not self._verified[row]:
-                if zlib.crc32(values[position]) != self._checksums[row]:
-                    changed = f"the features of {self.rows[row].source} in {self.folder}"
-                    raise ArtefactError(f"{changed} are no longer those that were extracted", RESTORE)
-                self._verified[row] = True
+        for position in np.flatnonzero(~self._verified[rows]).tolist():
+            row = rows[position]
+            if zlib.crc32(values[position]) != self._checksums[row]:
+                changed = f"the features of {self.rows[row].source} in {self.folder}"
+                raise ArtefactError(f"{changed} are no longer those that were extracted", RESTORE)
+        self._verified[rows] = True
         return values
 
     @functools.cached_property

@@ -73,14 +73,14 @@ from bottletop.backbones.weights import load
 import stages.extract
 params = ExtractParams(backbone="vgg16", image_side_px=32, precision="float32", bottleneck=True)
 extractor = Extractor("vgg16", load(Path("weights.npz")), 32, NCNN)
-extract(read_index(Path("index.csv")), Path("images"), extractor, params, Path("features"))
+extract(read_index(Path("images/index.csv")), Path("images"), extractor, params, Path("features"))
 print(sorted({name.split(".")[0] for name in sys.modules} & {"tensorflow", "keras", "pandas", "mlflow"}))
 """
 
 
 def test_extraction_imports_none_of_the_large_libraries(tmp_path, monkeypatch):
     save(tmp_path / "weights.npz", random_weights())
-    write_index(tmp_path / "index.csv", image_shards(tmp_path / "images", pictures("dog", 3)))
+    write_index(tmp_path / "images/index.csv", image_shards(tmp_path / "images", pictures("dog", 3)))
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     done = subprocess.run([sys.executable, "-c", EXTRACTION], cwd=tmp_path, capture_output=True, text=True, check=True)

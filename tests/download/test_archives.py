@@ -267,6 +267,7 @@ def test_a_member_that_is_compressed_in_an_unknown_way_is_refused_with_what_to_d
         (b"Not found", "text"),
         (bytes(range(256)) * 8, "of no known kind"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # bytes of archives hold the time
 )
 def test_what_is_no_archive_is_refused_as_what_it_looks_like(tmp_path, data, what):
     path = tmp_path / "a.tar.gz"

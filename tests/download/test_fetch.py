@@ -23,6 +23,7 @@ from bottletop.core.files import file_digest
 from bottletop.download import fetch as module
 from bottletop.download.fetch import fetch, verify
 from tests import web
+from tests.memory import peak_kb
 
 pytestmark = pytest.mark.server
 
@@ -663,12 +664,9 @@ def test_a_large_download_takes_little_memory(cache, tmp_path):
         for _ in range(300):
             request.wfile.write(bytes(1_000_000))
 
-    code = "import resource, sys; from bottletop.download.fetch import fetch; fetch(sys.argv[1:], None); "
-    code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    code = "import sys; from bottletop.download.fetch import fetch; fetch(sys.argv[1:], None)"
     with web.serving(large) as address:
-        command = [sys.executable, "-c", code, f"{address}/photos.zip"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert int(done.stdout.splitlines()[-1]) < 200_000  # kB
+        assert peak_kb(code, f"{address}/photos.zip")[1] < 200_000
 
 
 # Full disks and several processes

@@ -120,7 +120,7 @@ def test_a_killed_watcher_is_mentioned_and_does_not_stop_training(capsys):
 def test_a_store_that_cannot_be_reached_is_named_before_any_training(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     with (
-        pytest.raises(ArtefactError, match=r"the MLflow store http://127.0.0.1:9 failed .*") as raised,
+        pytest.raises(ArtefactError, match=r"the MLflow store http://\*\*\*@127.0.0.1:9 failed .*") as raised,
         Watcher("watched") as watcher,
     ):
         watcher.opened()
