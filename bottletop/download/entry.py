@@ -15,10 +15,12 @@ from bottletop.core.errors import DataError, ParamsError
 from bottletop.core.files import write_text
 from bottletop.core.paths import CATALOGUE, PARAMS, repository
 from bottletop.core.settings import parse, parse_yaml, read_yaml
-from bottletop.download.guess import Guess, contact_sheet, look
+from bottletop.download.guess import ARCHIVE_ENDINGS, Guess, files_of, look
+from bottletop.download.kinds import is_companion, is_hidden, is_image
+from bottletop.download.naming import such_as
+from bottletop.download.sheet import contact_sheet
 
 SHEETS = Path("data/contact-sheets")
-ARCHIVE_ENDINGS = re.compile(r"(\.tar)?\.(zip|tar|tgz|gz|bz2|xz|zst|parquet)$", re.IGNORECASE)
 SHOWN_CLASSES = 30
 
 
@@ -39,6 +41,8 @@ def add(path: Path, name: str | None, *, activate: bool) -> None:
             "download it first" if path.parts[0] in ("http:", "https:") else "give the path of a folder or an archive"
         )
         raise DataError(f"{path} is missing", where)
+    if path.is_file() and (is_image(path.name) or is_companion(path.name)):
+        raise DataError(f"{path} is no folder or archive of images", "give the folder that the images are in")
     name = name or re.sub(r"[^\w-]+", "-", ARCHIVE_ENDINGS.sub("", path.resolve().name)).strip("-")
     _check_name(name)
     guess = look(path)
@@ -47,7 +51,7 @@ def add(path: Path, name: str | None, *, activate: bool) -> None:
     params = with_active(PARAMS.read_text(encoding="utf-8"), name) if activate else None
     parse(Dataset, parse_yaml(catalogue)["datasets"][name], f"datasets.{name}", CATALOGUE)
     sheet = SHEETS / f"{name}.png"
-    contact_sheet(path, guess, sheet)
+    contact_sheet(files_of(path), guess.found, sheet)
     print(f"{path}: {describe(guess)}\n  contact sheet: {sheet}")
     write_text(CATALOGUE, catalogue)
     print(f"{CATALOGUE} now has {name}; edit its title, homepage and licence there")
@@ -75,9 +79,10 @@ def describe(guess: Guess) -> str:
     told = f"{len(groups):,}, none of them in two splits" if groups else "none are told"
     lines.append(f"  groups: {told}; dvc repro finds copies, and keeps them in one split")
     lines += [f"  {note}" for note in guess.notes]
-    if guess.left_out:
-        few = ", ".join(guess.left_out[:3])
-        lines.append(f"  left out: {len(guess.left_out):,} other files, such as {few}")
+    images = [name for name in guess.left_out if is_image(name) and not is_hidden(name)]
+    for names, what in ((images, "images"), (sorted(set(guess.left_out).difference(images)), "other files")):
+        if names:
+            lines.append(f"  {what} left out: {len(names):,}{such_as(names)}")
     return "\n".join(lines)
 
 

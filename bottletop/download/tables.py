@@ -86,7 +86,7 @@ def read_text(name: str, data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{name}, a list or table of the dataset, is not UTF-8 text") from error
+        raise DataError(f"{name}, a list or table of the dataset, is not UTF-8 text", "save it as UTF-8") from error
 
 
 def _rows(labels: Labels, header: Sequence[str], table: Sequence[Sequence[str]]) -> list[Row]:

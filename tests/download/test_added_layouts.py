@@ -142,13 +142,147 @@ def test_folders_that_mix_the_classes_of_a_table_are_no_classes(home):
     [
         ("id,sex,place", "{n},{m},{n}", "names the images, but it is not clear which is the class: sex, place"),
         ("id,sex,place", "{n},m{m},x{m}", "it is not clear which is the class: sex, place"),
-        ("id,label", "x{n},{m}", "none of its columns names the images: id, label"),
+        ("id,label", "x{n},{m}", "none of its columns names the images: id, label; its first row is x0, 0"),
+        ("id,species,breed", "{n},s{m},b{k}", "it is not clear which is the class: species, breed"),
+        ("id,kind,indoor,outdoor", "{n},k{k},{m},{w}", "not clear which is the class: kind, indoor, outdoor"),
     ],
 )
 def test_what_is_unclear_about_a_table_is_said_with_its_columns(home, header, row, message):
-    files = photos() | {"a.csv": table(header, lambda n: row.format(n=n, m=n % 2))}
+    files = photos() | {"a.csv": table(header, lambda n: row.format(n=n, m=n % 2, w=1 - n % 2, k=n % 4))}
     with pytest.raises(SystemExit, match=f"a.csv: .*{message}"):
         add(files, home)
+
+
+def test_a_class_column_with_empty_cells_is_not_replaced_by_another_column(home):
+    rows = table("id,label,sex", lambda n: f"{n},{'ab'[n % 2] if n % 8 else ''},{'mf'[n % 2]}")
+    with pytest.raises(SystemExit, match=r"a\.csv: its column label is empty in some rows"):
+        add(photos() | {"a.csv": rows}, home)
+
+
+def test_a_table_in_another_encoding_is_named(home):
+    with pytest.raises(SystemExit, match=r"a\.csv, a list or table of the dataset, is not UTF-8 text"):
+        add(photos() | {"a.csv": table("id,label", lambda n: f"{n},é{n % 2}").decode().encode("latin-1")}, home)
+
+
+def test_of_a_number_and_a_name_of_the_class_the_name_is_taken(home):
+    rows = table("id,label,label_name", lambda n: f"{n},{n % 2},{'ab'[n % 2]}")
+    assert add(photos() | {"a.csv": rows}, home)[0].labels.label == "label_name"
+
+
+def test_a_column_called_animal_may_be_the_class(home):
+    assert (
+        add(photos() | {"a.csv": table("id,animal", lambda n: f"{n},{'ab'[n % 2]}")}, home)[0].labels.label == "animal"
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "group"),
+    [("age_group,patient_weight", None), ("lesion_id,patientId", "patientId"), ("Camera No,animal_id", "Camera No")],
+)
+def test_of_columns_that_tell_groups_the_widest_is_taken_and_other_facts_are_no_groups(home, columns, group):
+    rows = table(f"id,label,{columns}", lambda n: f"{n},{'ab'[n % 2]},{n // 4},{n // 4}")
+    assert add(photos() | {"a.csv": rows}, home)[0].labels.group == group
+
+
+def test_a_table_may_have_several_rows_about_an_image(home):
+    rows = table("id,label,box", lambda n: f"{n},{'ab'[n % 2]},1\n{n},{'ab'[n % 2]},2")
+    assert len(add(photos() | {"a.csv": rows}, home)[1]) == 24
+
+
+def test_a_text_of_names_and_classes_is_a_table_and_not_also_the_list_of_a_split(home):
+    rows = table("", lambda n: f"val/{n}.jpg {n % 2}")
+    source, found = add(photos("val/{n}.jpg") | {"val.txt": rows, "readme.txt": b"about val/1.jpg\n"}, home)
+    assert written(source.labels) == {"file": "val.txt", "image": 1, "label": 2}
+    assert Counter((row.label, row.official) for row in found) == {("0", ""): 12, ("1", ""): 12}
+
+
+def test_folders_of_splits_stay_splits_if_a_table_tells_the_classes(home):
+    files = {f"{'test' if n % 4 == 3 else 'train'}/{n}.jpg": jpeg(n) for n in range(24)}
+    source, found = add(files | {"a.csv": table("id,label", lambda n: f"{n},{'ab'[n // 12]}")}, home)
+    assert (source.images, source.labels.label) == ("{split}/*", "label")
+    assert Counter(row.official for row in found) == {"train": 18, "test": 6}
+
+
+def test_a_column_that_may_tell_the_split_is_said(home, capsys):
+    add(photos() | {"a.csv": table("id,label,is_test", lambda n: f"{n},{'ab'[n % 2]},{int(n > 19)}")}, home)
+    assert "not used: the column is_test; if it tells the split, write train" in capsys.readouterr().out
+
+
+def test_a_table_about_other_images_is_said(home, capsys):
+    tables = {
+        f"{part}.csv": table("id,label", lambda n, part=part: f"{part}/{n},{'ab'[n % 2]}") for part in ("train", "test")
+    }
+    source, _ = add(photos("train/{n}.jpg") | photos("test/{n}.png") | tables, home)
+    assert source.labels.file == "train.csv"
+    assert "not used: test.csv, which is about other images" in capsys.readouterr().out
+
+
+# Tables beside folders of classes
+
+
+def classes() -> dict[str, bytes]:
+    return {f"{'ab'[n % 2]}/{n}.jpg": jpeg(n) for n in range(24)}
+
+
+def test_a_table_that_adds_the_split_or_groups_to_folders_of_classes_is_taken(home):
+    rows = table("id,label,part,patient", lambda n: f"{n},{'ab'[n % 2]},{'train' if n < 16 else 'test'},{n // 4}")
+    source, found = add(classes() | {"a.csv": rows}, home)
+    assert written(source.labels) == {
+        "file": "a.csv",
+        "image": "id",
+        "label": "label",
+        "split": "part",
+        "group": "patient",
+    }
+    assert Counter(row.official for row in found) == {"train": 16, "test": 8}
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "message"),
+    [
+        (
+            "id,label",
+            "{n},{w}",
+            r"a.csv contradicts the names: it says b of a/\d+.jpg; to believe it, set labels: {file:",
+        ),
+        ("id,label", "x{n},{w}", "a.csv: none of its columns names the images"),
+        ("id,patient", "{n},{p}", "a.csv has no column of classes, only id, patient"),
+    ],
+)
+def test_folders_of_classes_are_kept_and_it_is_said_why(home, capsys, header, row, message):
+    rows = table(header, lambda n: row.format(n=n, w="aabb"[n % 4], p=n // 2))
+    source, found = add(classes() | {"a.csv": rows}, home)
+    assert source.labels is None
+    assert all(row.label == row.source[0] for row in found)
+    assert re.search(f"not used: {message}", capsys.readouterr().out)
+
+
+def test_a_split_in_a_table_of_coarser_classes_is_said(home, capsys):
+    rows = table("id,label,part", lambda n: f"{n},{'pet' if n % 4 < 2 else 'bird'},{'train' if n < 16 else 'test'}")
+    add({f"{n % 4}/{n}.jpg": jpeg(n) for n in range(24)} | {"a.csv": rows}, home)
+    assert "a.csv has fewer classes than the names; to use its part, write the classes of" in capsys.readouterr().out
+
+
+# Lists of splits
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ({"test.txt": range(16, 30)}, "6 of 14 lines of test.txt mean no image"),
+        ({"train.txt": range(18), "test.txt": range(16, 24)}, "is in the lists of two splits, train and test"),
+        ({"train.txt": range(18)}, "train.txt, as there is no list for the test or validation"),
+        ({"test.txt": range(24)}, "test.txt, which would leave no images for training"),
+    ],
+)
+def test_a_list_of_a_split_that_does_not_fit_is_said(home, capsys, lists, message):
+    texts = {name: "\n".join(f"{'ab'[n % 2]}/{n}" for n in numbers).encode() for name, numbers in lists.items()}
+    source, found = add(classes() | texts, home)
+    assert (source.lists, {row.official for row in found}) == ({}, {""})
+    assert re.search(f"not used: .*{message}", capsys.readouterr().out)
+
+
+# Several tables
 
 
 def test_of_several_tables_the_one_whose_column_is_called_a_class_is_taken(home, capsys):
@@ -158,7 +292,7 @@ def test_of_several_tables_the_one_whose_column_is_called_a_class_is_taken(home,
     }
     source, _ = add(photos() | files, home)
     assert source.labels.file == "classes.csv"
-    assert "not used: about.csv, whose classes would be another" in capsys.readouterr().out
+    assert "not used: about.csv, whose classes would be others" in capsys.readouterr().out
 
 
 # What is suggested

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from bottletop.core.errors import DataError
-from bottletop.download.guess import contact_sheet, look
+from bottletop.download.guess import files_of, look
+from bottletop.download.sheet import contact_sheet
 from tests.pictures import jpeg, write_folder, write_tar, write_zip
 
 IMAGE = jpeg(1)
@@ -94,12 +95,18 @@ def test_other_files_beside_the_images_are_left_out_by_their_ending(guess):
     assert sorted(found.left_out) == ["cat/Thumbs.db", "readme.txt"]
 
 
+def test_images_in_folders_within_those_of_classes_are_taken_and_said(guess):
+    found = guess(files("{label}/{n}.jpg") | {"cat/2024/9.jpg": IMAGE})
+    assert (found.source["images"], len(found.found)) == ("{label}/**/*", 7)
+    assert found.notes == ["1 of these images lie in folders within those of classes, such as cat/2024/9.jpg"]
+
+
 def test_cifar_has_two_levels_that_could_be_classes_and_both_are_shown(guess):
     record = bytes(3072)
     with pytest.raises(DataError) as error:
         guess(
             {
-                "train.bin": bytes([0, 0]) + record + bytes([0, 1]) + record + bytes([1, 2]) + record,
+                "train.bin": b"".join(bytes([fine // 2, fine]) + record for fine in (0, 1, 2, 0, 1, 2)),
                 "test.bin": bytes([0, 0]) + record,
                 "coarse_label_names.txt": b"fish\nflowers\n",
                 "fine_label_names.txt": b"shark\ntrout\ntulip\n",
@@ -142,6 +149,19 @@ def test_a_class_that_has_the_name_of_a_split_is_said(guess):
 # What is not understood
 
 
+def test_folders_of_one_image_each_are_no_classes(guess):
+    with pytest.raises(DataError, match=r"such as P0/a\.jpg, .* lie in no folders of classes with 2 images or more"):
+        guess({f"P{number}/a.jpg": IMAGE for number in range(9)})
+
+
+def test_texts_about_one_image_each_are_no_tables(guess):
+    """As YOLO's, which have a box in each line."""
+    boxes = {f"labels/{number}.txt": b"0 0.5 0.5 0.2 0.2\n1 0.1 0.1 0.2 0.2\n" for number in range(200)}
+    with pytest.raises(DataError) as error:
+        guess({f"images/{number}.jpg": IMAGE for number in range(20)} | boxes)
+    assert str(error.value).count("\n") <= 7
+
+
 @pytest.mark.parametrize(
     ("splits", "entry"),
     [
@@ -158,7 +178,7 @@ def test_a_split_of_an_unknown_name_is_shown_with_what_to_write(guess, splits, e
 
 def test_numbered_images_without_folders_are_not_understood_and_tables_are_named(guess):
     with pytest.raises(
-        DataError, match=r"(?s)its 20 images are:\n  images, such as 0\.jpg, .*\n  train\.csv has no rows"
+        DataError, match=r"(?s)its 20 images are: .*\n  images, such as 0\.jpg, .*\n  train\.csv has no rows"
     ):
         guess({f"{number}.jpg": IMAGE for number in range(20)} | {"train.csv": b"id,label"})
 
@@ -170,7 +190,7 @@ def test_numbered_images_are_shown_with_what_to_write(guess):
 
 def test_other_files_are_named_where_nothing_tells_the_classes(guess):
     with pytest.raises(
-        DataError, match=r"(?s)its 20 images are:\n.*\n  other files: 1, such as labels\.mat: .*datasets\.md"
+        DataError, match=r"(?s)its 20 images are: .*datasets\.md.*\n  other files: 1, such as labels\.mat"
     ):
         guess({f"{number}.jpg": IMAGE for number in range(20)} | {"labels.mat": b""})
 
@@ -190,7 +210,7 @@ def test_the_contact_sheet_has_a_row_of_images_for_each_class(tmp_path):
         for number in range(9):
             image.save(tmp_path / "photos" / label / f"{number}.png")
     (tmp_path / "photos/dog/0.png").write_bytes(b"?")
-    contact_sheet(tmp_path / "photos", look(tmp_path / "photos"), tmp_path / "sheet.png")
+    contact_sheet(files_of(tmp_path / "photos"), look(tmp_path / "photos").found, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as opened:
         sheet = np.asarray(opened)
     assert sheet.shape == (200, 1000, 3)
