@@ -41,6 +41,7 @@ class Guess(NamedTuple):
     found: dict[str, Labelled]  # class, official split and group of each image, by name
     left_out: list[str]  # the names of all other files
     notes: list[str]  # what is likely, but for the user to decide
+    is_named: bool = False  # whether a table calls one of its columns the class
 
 
 class _Files(NamedTuple):
@@ -49,15 +50,6 @@ class _Files(NamedTuple):
     images: list[str]
     others: list[str]
     texts: dict[str, bytes]  # those of the others that may be tables of classes or lists of splits
-
-
-class _Table(NamedTuple):
-    """A table that tells the classes."""
-
-    source: dict[str, Any]  # what an entry says about it
-    labels: dict[str, str]  # class of each image that has one, by name
-    is_named: bool  # whether it calls a column the class
-    notes: list[str]
 
 
 def look(path: Path) -> Guess:
@@ -76,19 +68,16 @@ def look(path: Path) -> Guess:
         fix = "add one of its archives, or unpack them first" if packed else "give the folder that the images are in"
         raise DataError(f"{path} has no images among its {len(files.others)} files{such_as(files.others)}", fix)
     by_names, why_not = _by_names(files)
-    tables, failures = _tables(files, by_names)
-    if tables:
-        source, notes = tables[0].source, [*tables[0].notes, *_beside(tables[0], tables[1:], by_names)]
-    elif by_names:
-        source, notes = by_names.source, by_names.notes
-    else:
+    by_tables, failures = _by_tables(files, by_names)
+    if not by_names and not by_tables:
         raise _unclear(path, files, [*why_not, *failures.values()])
-    lists, unused = _lists(source, files)
-    source = source | lists
-    failures = {file: why for file, why in failures.items() if file not in lists.get("split_lists", {}).values()}
-    found = _placed(source, files)
-    notes += [f"not used: {why}" for why in [*failures.values(), *unused][:SHOWN_NOTES]]
-    return Guess(source, found, [name for name in (*files.images, *files.others) if name not in found], notes)
+    guesses = [*by_tables, *([by_names] if by_names else [])]
+    guess, unused = _with_lists(guesses[0], files)
+    lists = guess.source.get("split_lists", {}).values()
+    failures = {file: why for file, why in failures.items() if file not in lists}
+    reasons = [*_instead(guess, guesses[1:]), *[*failures.values(), *unused][:SHOWN_NOTES]]
+    left_out = [name for name in (*files.images, *files.others) if name not in guess.found]
+    return guess._replace(left_out=left_out, notes=[*guess.notes, *(f"not used: {reason}" for reason in reasons)])
 
 
 def files_of(path: Path) -> Iterator[Member]:
@@ -136,28 +125,27 @@ def _placed(source: Mapping[str, Any], files: _Files) -> dict[str, Labelled]:
     return {name: labelled for name, labelled in placed if isinstance(labelled, Labelled)}
 
 
-def _tables(files: _Files, by_names: Guess | None) -> tuple[list[_Table], dict[str, str]]:
-    """Returns the tables that tell the classes, the best first, and why the others do not, by file.
+def _by_tables(files: _Files, by_names: Guess | None) -> tuple[list[Guess], dict[str, str]]:
+    """Returns what tables of classes tell, the best first, and why others do not, by file.
 
     Only the largest are tried: some datasets have a small one for each image.
     """
-    images = Names((name, None) for name in files.images)
+    images = Names((name, None) for name in (files.images if files.texts else []))
     candidates = [
         file
         for file, data in files.texts.items()
         if file.lower().endswith(TABLES) or _lists_columns(file, data, images)
     ]
-    tables, failures = [], {}
+    guesses, failures = [], {}
     for file in sorted(candidates, key=lambda file: -len(files.texts[file]))[:MAX_TABLES]:
         try:
-            table = _table(file, files, [""] if by_names else _folders(files.images))
+            guess = _by_table(file, files, [""] if by_names else _folders(files.images))
             if by_names:
-                _check_adds(file, table, by_names)
-            _placed(table.source, files)
-            tables.append(table)
+                _check_adds(file, guess, by_names)
+            guesses.append(guess)
         except DataError as error:
             failures[file] = error.problem
-    return sorted(tables, key=lambda table: not table.is_named), failures
+    return sorted(guesses, key=lambda guess: not guess.is_named), failures
 
 
 def _lists_columns(file: str, data: bytes, images: Names) -> bool:
@@ -169,7 +157,7 @@ def _lists_columns(file: str, data: bytes, images: Names) -> bool:
     return len(rows) >= MIN_IMAGES and any(len(row) > 1 and any(map(images.named, row)) for row in rows[:2])
 
 
-def _table(file: str, files: _Files, folders: Sequence[str]) -> _Table:
+def _by_table(file: str, files: _Files, folders: Sequence[str]) -> Guess:
     """Returns what a table tells about the images of the first folder that it fits.
 
     Args:
@@ -183,40 +171,41 @@ def _table(file: str, files: _Files, folders: Sequence[str]) -> _Table:
     failures = []
     for folder in folders:
         try:
-            return _table_about(folder, file, files)
+            return _by_table_of_folder(folder, file, files)
         except DataError as error:
             failures.append(error)
     raise failures[0]
 
 
-def _table_about(folder: str, file: str, files: _Files) -> _Table:
+def _by_table_of_folder(folder: str, file: str, files: _Files) -> Guess:
     images = [name for name in files.images if name.startswith(folder)]
     names = Names((name, None) for name in images)
     guess = guess_labels(file, files.texts[file], names)
     rows = match_table(file, read_table(guess.labels, files.texts[file]), names).rows
-    labels = {name: row.label for name, row in rows.items() if row.label}
-    if len(labels) < MIN_MATCHING * len(images):
-        without = next(name for name in images if name not in labels)
+    with_class = {name for name, row in rows.items() if row.label}
+    if len(with_class) < MIN_MATCHING * len(images):
+        without = next(name for name in images if name not in with_class)
         raise DataError(
-            f"{file} has a class for {len(labels)} of {len(images)} images, but not for {without} and the like; if "
+            f"{file} has a class for {len(with_class)} of {len(images)} images, but not for {without} and the like; if "
             "other tables have those, join all into one, with a column for the split"
         )
     pattern = (split_pattern(images) if guess.labels.split is None else None) or (f"{folder}**" if folder else None)
     columns = {key: value for key, value in asdict(guess.labels).items() if value not in (None, False)}
     source = {**({"images": pattern} if pattern else {}), "labels": columns}
-    return _Table(source, labels, guess.is_named, guess.notes)
+    return Guess(source, _placed(source, files), [], guess.notes, guess.is_named)
 
 
-def _check_adds(file: str, table: _Table, by_names: Guess) -> None:
+def _check_adds(file: str, by_table: Guess, by_names: Guess) -> None:
     """Checks that a table tells more than the names of images do, and does not contradict them.
 
     Raises:
         DataError: each class by the names is of one class in the table, which adds no groups or splits either; or a
             class has the same name in both, but other images.
     """
-    pairs = {(each.label, table.labels[name]): name for name, each in by_names.found.items() if name in table.labels}
+    in_both = [name for name in by_names.found if name in by_table.found]
+    pairs = {(by_names.found[name].label, by_table.found[name].label): name for name in in_both}
     of_names, of_table = {label for label, _ in pairs}, {label for _, label in pairs}
-    labels = table.source["labels"]
+    labels = by_table.source["labels"]
     splits_in_names = any(each.split for each in by_names.found.values())
     adds = [labels[key] for key in ("split", "group") if key in labels and not (key == "split" and splits_in_names)]
     if len(pairs) == len(of_names) and len(of_table) < len(of_names):
@@ -232,21 +221,19 @@ def _check_adds(file: str, table: _Table, by_names: Guess) -> None:
         )
 
 
-def _beside(table: _Table, others: Sequence[_Table], by_names: Guess | None) -> list[str]:
-    """Returns notes about what could be taken instead of a table."""
+def _instead(guess: Guess, others: Sequence[Guess]) -> list[str]:
+    """Returns what else could tell the classes."""
     notes = []
-    if by_names:
-        labels = sorted({each.label for each in by_names.found.values()})
-        if not set(labels) <= set(table.labels.values()):
-            pattern = _in_one_line(by_names.source["images"])
-            notes.append(f"not used: names, by which the classes would be {', '.join(labels[:3])}: images: {pattern}")
     for other in others:
-        about = (
-            "whose classes would be others"
-            if other.labels.keys() & table.labels.keys()
-            else "which is about other images"
-        )
-        notes.append(f"not used: {other.source['labels']['file']}, {about}")
+        labels = sorted({each.label for each in other.found.values()})
+        if "labels" not in other.source:
+            if not set(labels) <= {each.label for each in guess.found.values()}:
+                pattern = _in_one_line(other.source["images"])
+                notes.append(f"names, by which the classes would be {', '.join(labels[:3])}: images: {pattern}")
+        elif other.found.keys() & guess.found.keys():
+            notes.append(f"{other.source['labels']['file']}, by which the classes would be {', '.join(labels[:3])}")
+        else:
+            notes.append(f"{other.source['labels']['file']}, which is about other images")
     return notes
 
 
@@ -262,38 +249,48 @@ def _folders(images: Sequence[str]) -> list[str]:
     return ["", *sorted(around, key=lambda folder: (known_split(folder) != "train", folder))]
 
 
-def _lists(source: Mapping[str, Any], files: _Files) -> tuple[dict[str, Any], list[str]]:
-    """Returns `split_lists` with a list for each split that has one, and why other lists are not used.
+def _with_lists(guess: Guess, files: _Files) -> tuple[Guess, list[str]]:
+    """Adds `split_lists` to a guess if there are lists of splits, and nothing else tells the split.
 
-    Of several lists for a split, such as train1.txt to train10.txt, the first is taken. Nothing is returned where a
-    table or folders tell the split.
+    Returns:
+        The guess, and why lists are not used.
     """
-    found = _placed(source, files)
-    table = source.get("labels", {}).get("file")
+    if any(each.split for each in guess.found.values()):
+        return guess, []
+    lists, unused = _lists(guess, files)
+    if not lists:
+        return guess, unused
+    if not lists.keys() - {"train"}:
+        return guess, [*unused, f"{lists['train']}, as there is no list for the test or validation"]
+    source = {**guess.source, "split_lists": lists}
+    try:
+        found = _placed(source, files)
+    except DataError as error:  # an image is in two of them
+        return guess, [*unused, error.problem]
+    if not any(each.split == "train" for each in found.values()):
+        return guess, [*unused, f"{', '.join(lists.values())}, which would leave no images for training"]
+    return guess._replace(source=source, found=found), unused
+
+
+def _lists(guess: Guess, files: _Files) -> tuple[dict[str, str], list[str]]:
+    """Returns the list of each split that has one, and why other texts with the name of a split are no lists.
+
+    Of several lists for a split, such as train1.txt to train10.txt, the first is taken.
+    """
+    table = guess.source.get("labels", {}).get("file")
     texts = [file for file in files.texts if file.lower().endswith(TEXTS) and file != table]
-    named = [(known_split(PurePosixPath(file).stem), file) for file in texts]
-    if any(each.split for each in found.values()) or not any(split for split, _ in named):
-        return {}, []
-    images = Names((name, None) for name in found)
+    named = [(split, file) for file in texts if (split := known_split(PurePosixPath(file).stem))]
+    images = Names((name, None) for name in (guess.found if named else []))
     lists: dict[str, str] = {}
     unused = []
     for split, file in sorted(named, key=lambda each: (len(each[1]), each[1])):
-        if split is not None and split not in lists:
+        if split not in lists:
             try:
                 match_list(file, read_list(file, files.texts[file]), images)
                 lists[split] = file
             except DataError as error:
                 unused.append(error.problem)
-    if not lists.keys() - {"train"}:
-        return {}, [*unused, *(f"{file}, as there is no list for the test or validation" for file in lists.values())]
-    ordered = {"split_lists": {split: lists[split] for split in ("train", "validation", "test") if split in lists}}
-    try:
-        listed = _placed({**source, **ordered}, files)
-    except DataError as error:  # an image is in two of them
-        return {}, [*unused, error.problem]
-    if not any(each.split == "train" for each in listed.values()):
-        return {}, [*unused, f"{', '.join(lists.values())}, which would leave no images for training"]
-    return ordered, unused
+    return {split: lists[split] for split in ("train", "validation", "test") if split in lists}, unused
 
 
 def _unclear(path: Path, files: _Files, reasons: Sequence[str]) -> DataError:

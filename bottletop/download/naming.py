@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 from posixpath import dirname, splitext  # a path object for each of a million names takes minutes
 
 from bottletop.core.errors import DataError
@@ -58,13 +57,14 @@ def suggested_groups(pattern: str, found: Mapping[str, Labelled]) -> list[str]:
     if not file.startswith("*"):
         return []
     for separator in SEPARATORS:
-        parts = {name: PurePosixPath(name).stem.rpartition(separator) for name in found}
+        parts = {name: _stem(name).rpartition(separator) for name in found}
+        if not all(group and number.isdecimal() for group, _, number in parts.values()):
+            continue
         groups = defaultdict(set)
         for name, (group, _, _) in parts.items():
             groups[found[name].label].add(group)
-        numbered = all(group and number.isdecimal() for group, _, number in parts.values())
         repeated = len(set().union(*groups.values())) <= len(found) / MIN_IMAGES
-        if numbered and repeated and min(map(len, groups.values())) >= MIN_GROUPS:
+        if repeated and min(map(len, groups.values())) >= MIN_GROUPS:
             name, (group, _, _) = next(iter(parts.items()))
             suggested = f"{folders}/{{group}}{separator}{{number}}{file[1:] or '.*'}"
             return [
@@ -128,9 +128,12 @@ def _any_file(images: Sequence[str], others: Sequence[str]) -> str:
 
 def _adds_only_images(wide: str, narrow: str, images: Sequence[str]) -> bool:
     """Returns whether the wide pattern finds more images than the narrow one, but no other classes or splits."""
-    found = [{name: match for name in images if (match := Pattern(text).match(name))} for text in (wide, narrow)]
-    wider, narrower = ({(match.label, match.split) for match in each.values()} for each in found)
-    return len(found[0]) > len(found[1]) and wider == narrower
+    found = []
+    for pattern in (Pattern(wide), Pattern(narrow)):
+        matches = [match for name in images if (match := pattern.match(name)) is not None]
+        found.append((len(matches), {(match.label, match.split) for match in matches}))
+    (more, wide_classes), (fewer, narrow_classes) = found
+    return more > fewer and wide_classes == narrow_classes
 
 
 def _class_in_file(images: Sequence[str]) -> str:
@@ -139,18 +142,23 @@ def _class_in_file(images: Sequence[str]) -> str:
     Raises:
         DataError: they do not.
     """
-    files = [PurePosixPath(name) for name in images]
-    endings = {file.suffix for file in files}
+    stems = list(map(_stem, images))
+    endings = {splitext(name)[1] for name in images}
     for separator in SEPARATORS:
-        parts = [file.stem.rpartition(separator) for file in files]
+        parts = [stem.rpartition(separator) for stem in stems]
         labels = {label for label, _, _ in parts}
         if "" not in labels and 2 <= len(labels) <= len(images) / MIN_IMAGES and len(endings) == 1:
             rest = "{number}" if all(rest.isdecimal() for _, _, rest in parts) else "*"
-            return f"{{label}}{separator}{rest}{files[0].suffix}"
+            return f"{{label}}{separator}{rest}{endings.pop()}"
     raise DataError(
         f"images{such_as(images)} lie in no folders of classes with {MIN_IMAGES} images or more, and the names of "
         f"files do not begin with a class{_numbers(images)}"
     )
+
+
+def _stem(name: str) -> str:
+    """Returns a file's name without folders and ending."""
+    return splitext(name.rpartition("/")[2])[0]
 
 
 def _numbers(images: Sequence[str]) -> str:

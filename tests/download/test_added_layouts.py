@@ -292,7 +292,7 @@ def test_of_several_tables_the_one_whose_column_is_called_a_class_is_taken(home,
     }
     source, _ = add(photos() | files, home)
     assert source.labels.file == "classes.csv"
-    assert "not used: about.csv, whose classes would be others" in capsys.readouterr().out
+    assert "not used: about.csv, by which the classes would be female, male" in capsys.readouterr().out
 
 
 # What is suggested
