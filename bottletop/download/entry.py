@@ -76,8 +76,8 @@ def describe(guess: Guess) -> str:
     lines += [f"  {line}" for line in yaml.safe_dump(guess.source, sort_keys=False, allow_unicode=True).splitlines()]
     lines.append(f"  splits: {', '.join(filter(None, splits)) or 'none; dvc repro draws them, see params.yaml'}")
     groups = {labelled.group for labelled in guess.found.values() if labelled.group}
-    told = f"{len(groups):,}, none of them in two splits" if groups else "none are told"
-    lines.append(f"  groups: {told}; dvc repro finds copies, and keeps them in one split")
+    told = f"{len(groups):,}" if groups else "none are told"
+    lines.append(f"  groups: {told}; dvc repro finds copies too, and keeps each group in one split")
     lines += [f"  {note}" for note in guess.notes]
     images = [name for name in guess.left_out if is_image(name) and not is_hidden(name)]
     for names, what in ((images, "images"), (sorted(set(guess.left_out).difference(images)), "other files")):

@@ -144,7 +144,7 @@ def _by_tables(files: _Files, by_names: Guess | None) -> tuple[list[Guess], dict
                 _check_adds(file, guess, by_names)
             guesses.append(guess)
         except DataError as error:
-            failures[file] = error.problem
+            failures[file] = error.problem if file in error.problem else f"{file}: {error.problem}"
     return sorted(guesses, key=lambda guess: not guess.is_named), failures
 
 
@@ -212,7 +212,7 @@ def _check_adds(file: str, by_table: Guess, by_names: Guess) -> None:
         fix = f"; to use its {' and '.join(map(str, adds))}, write the classes of the names into it" if adds else ""
         raise DataError(f"{file} has fewer classes than the names{fix}")
     if len(pairs) == len(of_names) and not adds:
-        raise DataError(f"{file} tells no more than the names")
+        raise DataError("; ".join([f"{file} tells no more than the names", *by_table.notes]))
     if len(pairs) > len(of_names) and of_names & of_table:
         other = next(each for each in pairs if each[0] != each[1])
         raise DataError(

@@ -246,15 +246,22 @@ def test_a_table_that_adds_the_split_or_groups_to_folders_of_classes_is_taken(ho
             r"a.csv contradicts the names: it says b of a/\d+.jpg; to believe it, set labels: {file:",
         ),
         ("id,label", "x{n},{w}", "a.csv: none of its columns names the images"),
+        ("id,label,fold", "{n},{v},{n}", "a.csv tells no more than the names; not used: the column fold; if it tells"),
         ("id,patient", "{n},{p}", "a.csv has no column of classes, only id, patient"),
     ],
 )
 def test_folders_of_classes_are_kept_and_it_is_said_why(home, capsys, header, row, message):
-    rows = table(header, lambda n: row.format(n=n, w="aabb"[n % 4], p=n // 2))
+    rows = table(header, lambda n: row.format(n=n, v="ab"[n % 2], w="aabb"[n % 4], p=n // 2))
     source, found = add(classes() | {"a.csv": rows}, home)
     assert source.labels is None
     assert all(row.label == row.source[0] for row in found)
     assert re.search(f"not used: {message}", capsys.readouterr().out)
+
+
+def test_a_table_whose_names_are_not_clear_is_named(home, capsys):
+    files = {f"{label}/{n}.jpg": jpeg(n + 99 * (label == "a")) for label in "ab" for n in range(12)}
+    add(files | {"a.csv": table("id,label", lambda n: f"{n % 12},{'ab'[n // 12]}")}, home)
+    assert re.search(r"not used: a\.csv: '0' may be a/0\.jpg or b/0\.jpg", capsys.readouterr().out)
 
 
 def test_a_split_in_a_table_of_coarser_classes_is_said(home, capsys):

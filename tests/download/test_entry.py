@@ -45,7 +45,7 @@ def test_a_folder_is_described_and_its_entry_written(repository, capsys):
         "  dog            2       2",
         "  images: '{split}/{label}/*'",
         "  splits: train, test",
-        "  groups: none are told; dvc repro finds copies, and keeps them in one split",
+        "  groups: none are told; dvc repro finds copies too, and keeps each group in one split",
         "  images left out: 1, such as more/1.jpg",
         "  other files left out: 2, such as readme.txt, test/cat/._1.jpg",
         "  contact sheet: data/contact-sheets/pets.png",
