@@ -106,13 +106,12 @@ def _by_names(files: _Files) -> tuple[Guess | None, list[str]]:
         found = _placed(source, files)
     except DataError as error:
         return None, [error.problem]
-    splits = sorted({each.label for each in found.values() if known_split(each.label)})
-    deeper = [name for name in found if "/**/" in source["images"] and name.count("/") >= source["images"].count("/")]
-    notes = [
-        *suggested_groups(source["images"], found),
-        *([f"taken as a class, although it may be a split: {', '.join(splits)}"] if splits else []),
-        *([f"{len(deeper)} of these images lie in folders within those of classes{such_as(deeper)}"] if deeper else []),
-    ]
+    notes = suggested_groups(source["images"], found)
+    if splits := sorted({each.label for each in found.values() if known_split(each.label)}):
+        notes.append(f"taken as a class, although it may be a split: {', '.join(splits)}")
+    if "/**/" in source["images"]:
+        deeper = [name for name in found if name.count("/") >= source["images"].count("/")]
+        notes.append(f"{len(deeper)} of these images lie in folders within those of classes{such_as(deeper)}")
     return Guess(source, found, [], notes), []
 
 
@@ -130,7 +129,9 @@ def _by_tables(files: _Files, by_names: Guess | None) -> tuple[list[Guess], dict
 
     Only the largest are tried: some datasets have a small one for each image.
     """
-    images = Names((name, None) for name in (files.images if files.texts else []))
+    if not files.texts:
+        return [], {}
+    images = Names((name, None) for name in files.images)
     candidates = [
         file
         for file, data in files.texts.items()
@@ -178,6 +179,7 @@ def _by_table(file: str, files: _Files, folders: Sequence[str]) -> Guess:
 
 
 def _by_table_of_folder(folder: str, file: str, files: _Files) -> Guess:
+    """Does for the images of one folder what `_by_table` does for the first that fits."""
     images = [name for name in files.images if name.startswith(folder)]
     names = Names((name, None) for name in images)
     guess = guess_labels(file, files.texts[file], names)
