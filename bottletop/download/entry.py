@@ -15,11 +15,12 @@ from bottletop.core.errors import DataError, ParamsError
 from bottletop.core.files import write_text
 from bottletop.core.paths import CATALOGUE, PARAMS, repository
 from bottletop.core.settings import parse, parse_yaml, read_yaml
-from bottletop.download.guess import Guess, contact_sheet, look
-from bottletop.download.records import split_of
+from bottletop.download.guess import ARCHIVE_ENDINGS, Guess, files_of, look
+from bottletop.download.kinds import is_companion, is_hidden, is_image
+from bottletop.download.naming import such_as
+from bottletop.download.sheet import contact_sheet
 
 SHEETS = Path("data/contact-sheets")
-ARCHIVE_ENDINGS = re.compile(r"(\.tar)?\.(zip|tar|tgz|gz|bz2|xz|zst|parquet)$", re.IGNORECASE)
 SHOWN_CLASSES = 30
 
 
@@ -40,15 +41,17 @@ def add(path: Path, name: str | None, *, activate: bool) -> None:
             "download it first" if path.parts[0] in ("http:", "https:") else "give the path of a folder or an archive"
         )
         raise DataError(f"{path} is missing", where)
+    if path.is_file() and (is_image(path.name) or is_companion(path.name)):
+        raise DataError(f"{path} is no folder or archive of images", "give the folder that the images are in")
     name = name or re.sub(r"[^\w-]+", "-", ARCHIVE_ENDINGS.sub("", path.resolve().name)).strip("-")
     _check_name(name)
     guess = look(path)
-    entry = {"title": name, "image_side_px": "auto", "source": {**_place(path), "images": guess.images}}
+    entry = {"title": name, "image_side_px": "auto", "source": {**_place(path), **guess.source}}
     catalogue = with_entry(CATALOGUE.read_text(encoding="utf-8"), name, entry)
     params = with_active(PARAMS.read_text(encoding="utf-8"), name) if activate else None
     parse(Dataset, parse_yaml(catalogue)["datasets"][name], f"datasets.{name}", CATALOGUE)
     sheet = SHEETS / f"{name}.png"
-    contact_sheet(path, guess, sheet)
+    contact_sheet(files_of(path), guess.found, sheet)
     print(f"{path}: {describe(guess)}\n  contact sheet: {sheet}")
     write_text(CATALOGUE, catalogue)
     print(f"{CATALOGUE} now has {name}; edit its title, homepage and licence there")
@@ -61,7 +64,7 @@ def add(path: Path, name: str | None, *, activate: bool) -> None:
 
 def describe(guess: Guess) -> str:
     """Returns what was understood, in lines: classes and counts, splits, groups, and what is left out."""
-    counts = Counter(guess.found.values())
+    counts = Counter((labelled.split, labelled.label) for labelled in guess.found.values())
     splits = [split for split in ("train", "validation", "test", "") if any(split == each for each, _ in counts)]
     labels = sorted({label for _, label in counts})
     rows = [[label, *(counts[split, label] for split in splits)] for label in labels]
@@ -70,14 +73,16 @@ def describe(guess: Guess) -> str:
     lines = [f"{len(guess.found):,} images of {len(labels)} classes", textwrap.indent(table, "  ")]
     if len(rows) > SHOWN_CLASSES:
         lines.append(f"  … and {len(rows) - SHOWN_CLASSES} more classes")
-    lines.append(f'  images: "{guess.images}"')
-    lists = [name for name in guess.left_out if name.endswith(".txt") and split_of(name)]
-    hint = f" (or does {lists[0]} list one? then set test_list)" if lists else ""
-    lines.append(f"  splits: {', '.join(filter(None, splits)) or 'none; dvc repro draws them, see params.yaml'}{hint}")
-    lines.append("  groups: names tell none; dvc repro finds copies, and keeps them in one split")
-    if guess.left_out:
-        few = ", ".join(guess.left_out[:3])
-        lines.append(f"  left out: {len(guess.left_out):,} other files, such as {few}")
+    lines += [f"  {line}" for line in yaml.safe_dump(guess.source, sort_keys=False, allow_unicode=True).splitlines()]
+    lines.append(f"  splits: {', '.join(filter(None, splits)) or 'none; dvc repro draws them, see params.yaml'}")
+    groups = {labelled.group for labelled in guess.found.values() if labelled.group}
+    told = f"{len(groups):,}" if groups else "none are told"
+    lines.append(f"  groups: {told}; dvc repro finds copies too, and keeps each group in one split")
+    lines += [f"  {note}" for note in guess.notes]
+    images = [name for name in guess.left_out if is_image(name) and not is_hidden(name)]
+    for names, what in ((images, "images"), (sorted(set(guess.left_out).difference(images)), "other files")):
+        if names:
+            lines.append(f"  {what} left out: {len(names):,}{such_as(names)}")
     return "\n".join(lines)
 
 

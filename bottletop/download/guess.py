@@ -1,189 +1,312 @@
-"""Guesses how a folder or archive of images is laid out, by looking at the names in it."""
+"""Guesses how a folder or archive of images is laid out, by looking at its names, tables and lists."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import islice
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from posixpath import dirname, splitext  # a path object for each of a million names takes minutes
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from PIL import Image, ImageDraw, ImageFont
+import yaml
+from msgspec.structs import asdict
 
+from bottletop.core.catalogue import Source
 from bottletop.core.errors import DataError
-from bottletop.core.files import replacing
-from bottletop.download.archives import MAX_MEMBER_BYTES, Member, members
+from bottletop.core.paths import CATALOGUE
+from bottletop.core.settings import parse
+from bottletop.download.archives import Member, members
+from bottletop.download.columns import guess_labels
 from bottletop.download.containers import opened
 from bottletop.download.kinds import is_hidden, is_image
-from bottletop.download.records import split_of
-from bottletop.images.decoding import decode
+from bottletop.download.layout import Labelled, Layout, known_split, members_to_read
+from bottletop.download.matching import MIN_MATCHING, Names, match_list, match_table
+from bottletop.download.naming import MIN_IMAGES, guess_pattern, split_pattern, such_as, suggested_groups
+from bottletop.download.tables import read_cells, read_list, read_table
 
-TABLES = (".csv", ".tsv", ".mat", ".parquet", ".json")
-BY_HAND = "describe it by hand: the top of datasets.yaml says how"
-SEPARATORS = "_.- "  # between class and number in the name of a file
-MIN_IMAGES = 2  # per class, on average: if file names give fewer, they do not begin with a class
-THUMBNAIL_PX = 96
-SHEET_ROWS, SHEET_COLUMNS = 30, 8
+TABLES = (".csv", ".tsv")
+ARCHIVE_ENDINGS = re.compile(r"(\.tar)?\.(zip|tar|tgz|gz|bz2|xz|zst|parquet)$", re.IGNORECASE)
+TEXTS = (".txt", ".lst")  # may be a table, a list of a split, or neither
+MAX_TEXT_BYTES = 64 << 20  # of a table or list; larger ones are not looked into
+MAX_TEXTS = 100  # in a folder; more of them are about one image each
+MAX_TABLES = 10
+MAX_FOLDERS = 20  # that may be those whose images a table is about
+SHOWN_NOTES, SHOWN_REASONS = 3, 5  # of files that are not used, and why
+BY_HAND = "describe it by hand, as docs/datasets.md shows for each layout"
 
 
 class Guess(NamedTuple):
     """What was understood of a folder or archive."""
 
-    images: str  # the pattern for `images` in datasets.yaml
-    found: dict[str, tuple[str, str]]  # split, or an empty string, and class of each image, by name
+    source: dict[str, Any]  # the keys of `source` in datasets.yaml that say what the files are: images, labels, …
+    found: dict[str, Labelled]  # class, official split and group of each image, by name
     left_out: list[str]  # the names of all other files
+    notes: list[str]  # what is likely, but for the user to decide
+    is_named: bool = False  # whether a table calls one of its columns the class
+
+
+class _Files(NamedTuple):
+    """What a folder or archive has."""
+
+    images: list[str]
+    others: list[str]
+    texts: dict[str, bytes]  # those of the others that may be tables of classes or lists of splits
 
 
 def look(path: Path) -> Guess:
-    """Guesses the layout from the names of all files.
+    """Guesses the layout from the names of all files, tables of classes and lists of splits.
 
-    Classes may be folders or the beginnings of file names; splits may be folders; all may lie in further folders. Where
-    images lie at several depths, the guess is about the depth that has most of them.
+    Classes may be folders, the beginnings of file names, or a column of a table; splits may be folders, a column or
+    lists; all may lie in further folders. Where both names and a table tell classes, the table is taken if it tells
+    more.
 
     Raises:
-        DataError: there are no images, or the names do not tell the classes; the message says what is there.
+        DataError: there are no images, or it is not clear what their classes are; the message says what is there.
     """
-    names = [member.name for member in _members(path)]
-    by_depth = defaultdict(list)
-    for name in names:
-        if is_image(name) and not is_hidden(name):
-            by_depth[name.count("/")].append(name)
-    if not by_depth:
-        raise DataError(f"{path} has no images among its {len(names)} files{_such_as(names)}", BY_HAND)
-    images = max(by_depth.values(), key=lambda each: (len(each), -each[0].count("/")))
-    folders = list(zip(*(name.split("/")[:-1] for name in images), strict=True))
-    kinds = _kinds(folders)
-    splits = _splits(folders[kinds.index("{split}")]) if "{split}" in kinds else [""] * len(images)
-    levels = [position for position, kind in enumerate(kinds) if kind == "{label}"]
-    if len(levels) > 1:
-        raise DataError(f"{path}: {_choices(kinds, levels, folders)}", BY_HAND)
-    taken = set(images)
-    others = [name for name in names if name not in taken]
-    if levels:
-        labels: Sequence[str] = folders[levels[0]]
-        file = _file_pattern(images, others)
-    else:
-        labels, file = _labels_of_files(path, images, names)
-    found = dict(zip(images, zip(splits, labels, strict=True), strict=True))
-    return Guess("/".join([*kinds, file]), found, others)
+    files = _read(path)
+    if not files.images:
+        packed = any(ARCHIVE_ENDINGS.search(name) for name in files.others)
+        fix = "add one of its archives, or unpack them first" if packed else "give the folder that the images are in"
+        raise DataError(f"{path} has no images among its {len(files.others)} files{such_as(files.others)}", fix)
+    by_names, why_not = _by_names(files)
+    by_tables, failures = _by_tables(files, by_names)
+    if not by_names and not by_tables:
+        raise _unclear(path, files, [*why_not, *failures.values()])
+    guesses = [*by_tables, *([by_names] if by_names else [])]
+    guess, unused = _with_lists(guesses[0], files)
+    lists = guess.source.get("split_lists", {}).values()
+    failures = {file: why for file, why in failures.items() if file not in lists}
+    reasons = [*_instead(guess, guesses[1:]), *[*failures.values(), *unused][:SHOWN_NOTES]]
+    left_out = [name for name in (*files.images, *files.others) if name not in guess.found]
+    return guess._replace(left_out=left_out, notes=[*guess.notes, *(f"not used: {reason}" for reason in reasons)])
 
 
-def contact_sheet(path: Path, guess: Guess, file: Path) -> None:
-    """Writes a PNG with a row of small images for each class, for the first `SHEET_ROWS` classes.
-
-    Args:
-        path: the folder or archive.
-        guess: what `look` returned for it.
-        file: the PNG.
-    """
-    by_label = defaultdict(list)
-    for name, (_, label) in guess.found.items():
-        by_label[label].append(name)
-    labels = sorted(by_label)[:SHEET_ROWS]
-    side = THUMBNAIL_PX + 4
-    sheet = Image.new("RGB", ((SHEET_COLUMNS + 2) * side, len(labels) * side), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    places = {}
-    for row, label in enumerate(labels):
-        names = by_label[label]
-        draw.text((4, row * side + side // 3), f"{label[:26]}\n{len(names)} images", "black", font)
-        shown = min(SHEET_COLUMNS, len(names))
-        for column in range(shown):
-            places[names[column * len(names) // shown]] = ((column + 2) * side, row * side)
-    wanted = (member for member in _members(path) if member.name in places)
-    for member in islice(wanted, len(places)):
-        small = _small(member)
-        if isinstance(small, str):
-            draw.text(places[member.name], small, "red", font)
-        else:
-            sheet.paste(small, places[member.name])
-    with replacing(file) as new:
-        sheet.save(new, "PNG")
-
-
-def _small(member: Member) -> Image.Image | str:
-    """Returns the image at the size of the contact sheet, or the reason why there is none."""
-    if member.size > MAX_MEMBER_BYTES:
-        return "too large"
-    try:
-        image = decode(member.read(), THUMBNAIL_PX)
-    except DataError as error:
-        return str(error)
-    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    return image
-
-
-def _members(path: Path) -> Iterator[Member]:
+def files_of(path: Path) -> Iterator[Member]:
+    """Yields the files of a folder or archive, and the images of files that hold many."""
     return opened(path) or members(path)
 
 
-def _splits(folders: Sequence[str]) -> list[str]:
-    known = {folder: split_of(folder) for folder in set(folders)}
-    return [known[folder] for folder in folders]
+def _read(path: Path) -> _Files:
+    files = _Files([], [], {})
+    counts: Counter[str] = Counter()
+    for member in files_of(path):
+        hidden, ending = is_hidden(member.name), splitext(member.name)[1].lower()
+        (files.images if is_image(member.name) and not hidden else files.others).append(member.name)
+        if ending in TEXTS:
+            counts[dirname(member.name)] += 1
+        wanted = ending in TABLES or (ending in TEXTS and counts[dirname(member.name)] <= MAX_TEXTS)
+        if wanted and not member.problem and not hidden and member.size <= MAX_TEXT_BYTES:
+            files.texts[member.name] = member.read()
+    return files
 
 
-def _kinds(folders: list[tuple[str, ...]]) -> list[str]:
-    """Returns what each level of folders is: {split}, {label}, its name where all images share it, or *.
+def _by_names(files: _Files) -> tuple[Guess | None, list[str]]:
+    """Returns what names alone tell, or else the reasons why they tell no classes."""
+    try:
+        source = {"images": guess_pattern(files.images, [name for name in files.others if not is_hidden(name)])}
+        found = _placed(source, files)
+    except DataError as error:
+        return None, [error.problem]
+    notes = suggested_groups(source["images"], found)
+    if splits := sorted({each.label for each in found.values() if known_split(each.label)}):
+        notes.append(f"taken as a class, although it may be a split: {', '.join(splits)}")
+    if "/**/" in source["images"]:
+        deeper = [name for name in found if name.count("/") >= source["images"].count("/")]
+        notes.append(f"{len(deeper)} of these images lie in folders within those of classes{such_as(deeper)}")
+    return Guess(source, found, [], notes), []
+
+
+def _placed(source: Mapping[str, Any], files: _Files) -> dict[str, Labelled]:
+    """Returns the images that an entry takes, as `download` does, by name."""
+    read = parse(Source, {"folder": ".", **source}, "source", CATALOGUE)
+    names = [*files.images, *files.others]
+    layout = Layout(read, names, {file: files.texts[file] for file in members_to_read(read)})
+    placed = ((name, layout.place(name)) for name in names)
+    return {name: labelled for name, labelled in placed if isinstance(labelled, Labelled)}
+
+
+def _by_tables(files: _Files, by_names: Guess | None) -> tuple[list[Guess], dict[str, str]]:
+    """Returns what tables of classes tell, the best first, and why others do not, by file.
+
+    Only the largest are tried: some datasets have a small one for each image.
+    """
+    if not files.texts:
+        return [], {}
+    images = Names((name, None) for name in files.images)
+    candidates = [
+        file
+        for file, data in files.texts.items()
+        if file.lower().endswith(TABLES) or _lists_columns(file, data, images)
+    ]
+    guesses, failures = [], {}
+    for file in sorted(candidates, key=lambda file: -len(files.texts[file]))[:MAX_TABLES]:
+        try:
+            guess = _by_table(file, files, [""] if by_names else _folders(files.images))
+            if by_names:
+                _check_adds(file, guess, by_names)
+            guesses.append(guess)
+        except DataError as error:
+            failures[file] = error.problem if file in error.problem else f"{file}: {error.problem}"
+    return sorted(guesses, key=lambda guess: not guess.is_named), failures
+
+
+def _lists_columns(file: str, data: bytes, images: Names) -> bool:
+    """Returns whether the first or second line of a text has several columns, of which one names an image."""
+    try:
+        rows = read_cells(file, data)
+    except DataError:
+        return False
+    return len(rows) >= MIN_IMAGES and any(len(row) > 1 and any(map(images.named, row)) for row in rows[:2])
+
+
+def _by_table(file: str, files: _Files, folders: Sequence[str]) -> Guess:
+    """Returns what a table tells about the images of the first folder that it fits.
 
     Args:
-        folders: for each level, the folder of each image.
-    """
-    kinds: list[str] = []
-    seen: list[tuple[str, ...]] = []  # the levels that are {split} or {label}
-    for level in folders:
-        values = set(level)
-        if len(values) == 1:
-            kinds.append("*" if any(sign in level[0] for sign in "*{}") else level[0])
-        elif any(len(set(zip(level, other, strict=True))) == len(values) == len(set(other)) for other in seen):
-            kinds.append("*")  # it repeats another level, as in train/train/cat or cat/cat_photos
-        else:
-            is_split = all(map(split_of, values)) and "{split}" not in kinds
-            kinds.append("{split}" if is_split else "{label}")
-            seen.append(level)
-    return kinds
-
-
-def _choices(kinds: list[str], levels: list[int], folders: list[tuple[str, ...]]) -> str:
-    """Describes the levels of folders that could be the classes."""
-    lines = []
-    for level in levels:
-        pattern = [*("*" if kind == "{label}" and i != level else kind for i, kind in enumerate(kinds)), "*"]
-        values = sorted(set(folders[level]))
-        lines.append(f'\n  images: "{"/".join(pattern)}" has {len(values)} classes{_such_as(values)}')
-    return f"{len(levels)} levels of folders could be the classes:{''.join(lines)}\n"
-
-
-def _file_pattern(images: list[str], others: list[str]) -> str:
-    """Returns ``*``, or such as ``*.jpg`` where other files lie beside images that all end so."""
-    endings = {splitext(name)[1] for name in images}
-    beside = {dirname(name) for name in images} & {dirname(name) for name in others}
-    return f"*{endings.pop()}" if beside and len(endings) == 1 else "*"
-
-
-def _labels_of_files(path: Path, images: list[str], names: list[str]) -> tuple[list[str], str]:
-    """Returns the class of each image from the beginning of its name, and the pattern of the names.
+        file: the table's name.
+        files: all files.
+        folders: those that may have the images; an empty string is all of them.
 
     Raises:
-        DataError: the names do not begin with a class.
+        DataError: it tells no classes of the images in any of the folders.
     """
-    files = [PurePosixPath(name) for name in images]
-    for separator in SEPARATORS:
-        parts = [file.stem.rpartition(separator) for file in files]
-        counts = Counter(label for label, _, _ in parts)
-        if (
-            "" not in counts
-            and 2 <= len(counts) <= len(images) / MIN_IMAGES
-            and len({file.suffix for file in files}) == 1
-        ):
-            rest = "{number}" if all(rest.isdecimal() for _, _, rest in parts) else "*"
-            return [label for label, _, _ in parts], f"{{label}}{separator}{rest}{files[0].suffix}"
-    tables = [name for name in names if name.lower().endswith(TABLES)]
-    hint = f"; a table may tell the classes{_such_as(tables)}" if tables else ""
-    raise DataError(
-        f"{path}: {len(images)} images{_such_as(images)} lie in no folders of classes, "
-        f"and their names do not begin with one{hint}",
-        BY_HAND,
+    failures = []
+    for folder in folders:
+        try:
+            return _by_table_of_folder(folder, file, files)
+        except DataError as error:
+            failures.append(error)
+    raise failures[0]
+
+
+def _by_table_of_folder(folder: str, file: str, files: _Files) -> Guess:
+    """Does for the images of one folder what `_by_table` does for the first that fits."""
+    images = [name for name in files.images if name.startswith(folder)]
+    names = Names((name, None) for name in images)
+    guess = guess_labels(file, files.texts[file], names)
+    rows = match_table(file, read_table(guess.labels, files.texts[file]), names).rows
+    with_class = {name for name, row in rows.items() if row.label}
+    if len(with_class) < MIN_MATCHING * len(images):
+        without = next(name for name in images if name not in with_class)
+        raise DataError(
+            f"{file} has a class for {len(with_class)} of {len(images)} images, but not for {without} and the like; if "
+            "other tables have those, join all into one, with a column for the split"
+        )
+    pattern = (split_pattern(images) if guess.labels.split is None else None) or (f"{folder}**" if folder else None)
+    columns = {key: value for key, value in asdict(guess.labels).items() if value not in (None, False)}
+    source = {**({"images": pattern} if pattern else {}), "labels": columns}
+    return Guess(source, _placed(source, files), [], guess.notes, guess.is_named)
+
+
+def _check_adds(file: str, by_table: Guess, by_names: Guess) -> None:
+    """Checks that a table tells more than the names of images do, and does not contradict them.
+
+    Raises:
+        DataError: each class by the names is of one class in the table, which adds no groups or splits either; or a
+            class has the same name in both, but other images.
+    """
+    in_both = [name for name in by_names.found if name in by_table.found]
+    pairs = {(by_names.found[name].label, by_table.found[name].label): name for name in in_both}
+    of_names, of_table = {label for label, _ in pairs}, {label for _, label in pairs}
+    labels = by_table.source["labels"]
+    splits_in_names = any(each.split for each in by_names.found.values())
+    adds = [labels[key] for key in ("split", "group") if key in labels and not (key == "split" and splits_in_names)]
+    if len(pairs) == len(of_names) and len(of_table) < len(of_names):
+        fix = f"; to use its {' and '.join(map(str, adds))}, write the classes of the names into it" if adds else ""
+        raise DataError(f"{file} has fewer classes than the names{fix}")
+    if len(pairs) == len(of_names) and not adds:
+        raise DataError("; ".join([f"{file} tells no more than the names", *by_table.notes]))
+    if len(pairs) > len(of_names) and of_names & of_table:
+        other = next(each for each in pairs if each[0] != each[1])
+        raise DataError(
+            f"{file} contradicts the names: it says {other[1]} of {pairs[other]}; to believe it, set "
+            f"labels: {_in_one_line(labels)} instead of images"
+        )
+
+
+def _instead(guess: Guess, others: Sequence[Guess]) -> list[str]:
+    """Returns what else could tell the classes."""
+    notes = []
+    for other in others:
+        labels = sorted({each.label for each in other.found.values()})
+        if "labels" not in other.source:
+            if not set(labels) <= {each.label for each in guess.found.values()}:
+                pattern = _in_one_line(other.source["images"])
+                notes.append(f"names, by which the classes would be {', '.join(labels[:3])}: images: {pattern}")
+        elif other.found.keys() & guess.found.keys():
+            notes.append(f"{other.source['labels']['file']}, by which the classes would be {', '.join(labels[:3])}")
+        else:
+            notes.append(f"{other.source['labels']['file']}, which is about other images")
+    return notes
+
+
+def _folders(images: Sequence[str]) -> list[str]:
+    """Returns an empty string and, unless they are many, all folders of images, with a slash; training comes first.
+
+    In the folder of the test there may be images of the same names, about which the table says nothing.
+    """
+    around = {f"{parent}/" for name in set(map(dirname, images)) for parent in PurePosixPath(name, "x").parents}
+    around = {folder for folder in around if folder != "./" and not any(sign in folder for sign in "*{}")}
+    if len(around) > MAX_FOLDERS:
+        return [""]
+    return ["", *sorted(around, key=lambda folder: (known_split(folder) != "train", folder))]
+
+
+def _with_lists(guess: Guess, files: _Files) -> tuple[Guess, list[str]]:
+    """Adds `split_lists` to a guess if there are lists of splits, and nothing else tells the split.
+
+    Returns:
+        The guess, and why lists are not used.
+    """
+    if any(each.split for each in guess.found.values()):
+        return guess, []
+    lists, unused = _lists(guess, files)
+    if not lists:
+        return guess, unused
+    if not lists.keys() - {"train"}:
+        return guess, [*unused, f"{lists['train']}, as there is no list for the test or validation"]
+    source = {**guess.source, "split_lists": lists}
+    try:
+        found = _placed(source, files)
+    except DataError as error:  # an image is in two of them
+        return guess, [*unused, error.problem]
+    if not any(each.split == "train" for each in found.values()):
+        return guess, [*unused, f"{', '.join(lists.values())}, which would leave no images for training"]
+    return guess._replace(source=source, found=found), unused
+
+
+def _lists(guess: Guess, files: _Files) -> tuple[dict[str, str], list[str]]:
+    """Returns the list of each split that has one, and why other texts with the name of a split are no lists.
+
+    Of several lists for a split, such as train1.txt to train10.txt, the first is taken.
+    """
+    table = guess.source.get("labels", {}).get("file")
+    texts = [file for file in files.texts if file.lower().endswith(TEXTS) and file != table]
+    named = [(split, file) for file in texts if (split := known_split(PurePosixPath(file).stem))]
+    images = Names((name, None) for name in (guess.found if named else []))
+    lists: dict[str, str] = {}
+    unused = []
+    for split, file in sorted(named, key=lambda each: (len(each[1]), each[1])):
+        if split not in lists:
+            try:
+                match_list(file, read_list(file, files.texts[file]), images)
+                lists[split] = file
+            except DataError as error:
+                unused.append(error.problem)
+    return {split: lists[split] for split in ("train", "validation", "test") if split in lists}, unused
+
+
+def _unclear(path: Path, files: _Files, reasons: Sequence[str]) -> DataError:
+    """Returns the error that says what is there, and why none of it tells the classes."""
+    others = [name for name in files.others if not is_hidden(name)]
+    what = [*reasons[:SHOWN_REASONS], *([f"other files: {len(others)}{such_as(others)}"] if others else [])]
+    listed = "".join(f"\n  {each}" for each in what)
+    return DataError(
+        f"{path}: it is not clear what the classes of its {len(files.images)} images are", f"{BY_HAND}{listed}"
     )
 
 
-def _such_as(names: Sequence[str]) -> str:
-    return f", such as {', '.join(names[:3])}" if names else ""
+def _in_one_line(value: object) -> str:
+    """Returns a value as YAML for an entry, in one line."""
+    return yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6
+    ).splitlines()[0]

@@ -32,7 +32,19 @@ def read_table(labels: Labels, data: bytes) -> list[Row]:
         names = [str(each) for each in (labels.image, labels.label, labels.split, labels.group) if each is not None]
         columns = [_variable(labels.file, variables, name) for name in names]
         return _rows(labels, names, list(zip(*columns, strict=True)))
-    text = read_text(labels.file, data)
+    table = read_cells(labels.file, data)
+    if isinstance(labels.image or labels.label, int):
+        return _rows(labels, [str(n) for n in range(1, max(map(len, table), default=0) + 1)], table)
+    return _rows(labels, table[0] if table else [], table[1:])
+
+
+def read_cells(file: str, data: bytes) -> list[list[str]]:
+    """Reads the lines of a CSV, TSV or text in columns, without empty lines, as cells without spaces around them.
+
+    Raises:
+        DataError: the table is not readable.
+    """
+    text = read_text(file, data)
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
     try:
@@ -41,11 +53,8 @@ def read_table(labels: Labels, data: bytes) -> list[Row]:
         else:
             table = [line.split() for line in text.splitlines()]
     except csv.Error as error:
-        raise DataError(f"{labels.file} is not a readable table ({error})") from error
-    table = [row for row in table if any(row)]
-    if isinstance(labels.image or labels.label, int):
-        return _rows(labels, [str(n) for n in range(1, max(map(len, table), default=0) + 1)], table)
-    return _rows(labels, [name.strip() for name in table[0]] if table else [], table[1:])
+        raise DataError(f"{file} is not a readable table ({error})") from error
+    return [[cell.strip() for cell in row] for row in table if any(row)]
 
 
 def read_list(name: str, data: bytes) -> list[str]:
@@ -77,7 +86,7 @@ def read_text(name: str, data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{name}, a list or table of the dataset, is not UTF-8 text") from error
+        raise DataError(f"{name}, a list or table of the dataset, is not UTF-8 text", "save it as UTF-8") from error
 
 
 def _rows(labels: Labels, header: Sequence[str], table: Sequence[Sequence[str]]) -> list[Row]:
@@ -99,7 +108,7 @@ def _rows(labels: Labels, header: Sequence[str], table: Sequence[Sequence[str]])
     for number, cells in enumerate(table, start=1):
 
         def cell(position: int | None, cells: Sequence[str] = cells) -> str:
-            return normalised(cells[position].strip()) if position is not None and position < len(cells) else ""
+            return normalised(cells[position]) if position is not None and position < len(cells) else ""
 
         found = [header[each] for each in hot if _is_one(labels.file, header[each], cell(each))]
         name = cell(image) if image is not None else str(number)

@@ -33,7 +33,7 @@ def settings(repository) -> list[str]:
 
 
 def test_a_folder_is_described_and_its_entry_written(repository, capsys):
-    write_folder(repository / "pets", PETS | {"readme.txt": b""})
+    write_folder(repository / "pets", PETS | {"readme.txt": b"", "more/1.jpg": jpeg(1), "test/cat/._1.jpg": b"x"})
     main(["add", "pets"])
     assert dataset("pets").source.folder == "pets"
     assert dataset("pets").source.images == "{split}/{label}/*"
@@ -43,10 +43,11 @@ def test_a_folder_is_described_and_its_entry_written(repository, capsys):
         "  -------  -------  ------",
         "  cat            2       2",
         "  dog            2       2",
-        '  images: "{split}/{label}/*"',
+        "  images: '{split}/{label}/*'",
         "  splits: train, test",
-        "  groups: names tell none; dvc repro finds copies, and keeps them in one split",
-        "  left out: 1 other files, such as readme.txt",
+        "  groups: none are told; dvc repro finds copies too, and keeps each group in one split",
+        "  images left out: 1, such as more/1.jpg",
+        "  other files left out: 2, such as readme.txt, test/cat/._1.jpg",
         "  contact sheet: data/contact-sheets/pets.png",
         "datasets.yaml now has pets; edit its title, homepage and licence there",
         "to use it, add pets to datasets in params.yaml, and run dvc repro",
@@ -75,12 +76,6 @@ def test_the_entry_of_files_named_by_class_gives_the_classes_that_were_counted(r
     assert {row.label for row in read_index(repository / "out/index.csv")} == {"cat", "great_pyrenees"}
 
 
-def test_lists_of_splits_are_named(repository, capsys):
-    write_folder(repository / "pets", {f"images/{label}/1.jpg": jpeg(1) for label in "ab"} | {"meta/test.txt": b"a/1"})
-    main(["add", "pets"])
-    assert "draws them, see params.yaml (or does meta/test.txt list one? then set test_list)" in capsys.readouterr().out
-
-
 def test_a_name_that_is_a_number_stays_text(repository):
     write_folder(repository / "2024", PETS)
     main(["add", "2024", "--activate"])
@@ -101,11 +96,15 @@ def test_activate_adds_the_name_to_the_active_datasets(repository):
         (["https://example.org/pets.zip"], "is missing: download it first"),
         (["photos", "--name", "digits"], r"already has digits: choose another name with --name"),
         (["photos", "--name", "a b"], r"letters, digits, - and _, got 'a b'"),
-        (["empty"], r"empty has no images among its 0 files"),
+        (["empty"], r"empty has no images among its 0 files: give the folder that the images are in"),
+        (["zips"], r"zips has no images among its 1 files, such as a\.zip: add one of its archives"),
+        (["labels.csv"], r"labels\.csv is no folder or archive of images: give the folder"),
+        (["photos/1.jpg"], r"1\.jpg is no folder or archive of images: give the folder"),
     ],
 )
 def test_what_cannot_be_added_changes_nothing(repository, arguments, message):
-    write_folder(repository / "photos", PETS)
+    write_folder(repository / "photos", PETS | {"1.jpg": jpeg(1)})
+    write_folder(repository, {"labels.csv": b"id,label\n", "zips/a.zip": b""})
     (repository / "empty").mkdir()
     before = settings(repository)
     with pytest.raises(SystemExit, match=message):
