@@ -106,6 +106,7 @@ def fit(standardised: Standardised, params: TopParams, on_epoch: Callable[[Entry
                 shown.update()
 
             found = regression.fit(examples, choice.l2, choice.epochs, record)
+            shown.total = shown.n  # its loss may hardly change any more before
         kernel = components @ (found.kernel / np.float32(choice.temperature))
     return Fitted(kernel, found.bias / np.float32(choice.temperature), choice, tuple(history))
 
@@ -149,7 +150,8 @@ def _choose(
     names = [standardised.features.rows[row].group for row in standardised.features.positions("train")[sampled]]
     groups = np.unique(names, return_inverse=True)[1]
     schedule = regression.Schedule(params.epochs, params.patience, params.seed)
-    found = regression.cross_validate(tried, groups, strengths, schedule)
+    with bar("cross-validate", " strengths of L2") as shown:
+        found = regression.cross_validate(tried, groups, strengths, schedule, shown.update)
     return Choice(float(found.l2 * share), found.epochs, found.temperature if params.calibrate else 1.0)
 
 

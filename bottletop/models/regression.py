@@ -8,7 +8,7 @@ The strength of L2, the number of epochs and the temperature come from cross-val
 validation images have no influence on the model, so that they compare settings fairly.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -167,7 +167,11 @@ class HeldOut(NamedTuple):
 
 
 def cross_validate(
-    examples: Examples, groups: NDArray[np.int64], strengths: NDArray[np.float64], schedule: Schedule
+    examples: Examples,
+    groups: NDArray[np.int64],
+    strengths: NDArray[np.float64],
+    schedule: Schedule,
+    on_strength: Callable[[], object] = lambda: None,
 ) -> Choice:
     """Chooses the strength and the number of epochs with the lowest log loss on held-out images, and the temperature.
 
@@ -179,27 +183,45 @@ def cross_validate(
         groups: (n,), the group of each image: images of one group are held out together.
         strengths: of L2, each ten times the one before; if there is only one, the epochs and temperature are chosen.
         schedule: how long the fits that are compared may take, and the seed of the folds.
+        on_strength: called after each strength that was tried.
     """
     fold = folds(examples.labels, groups, schedule.seed)
-    typical = float(np.clip(TYPICAL_STRENGTH, strengths[0], strengths[-1]))
-    tried: dict[float, HeldOut] = {}
 
-    def try_out(candidates: Iterable[float]) -> float:
-        found = {strength: _held_out(examples, fold, strength, schedule) for strength in candidates}
-        tried.update({strength: held for strength, held in found.items() if held})
-        return min(tried, key=lambda strength: tried[strength].lowest, default=typical)
+    def try_out(strength: float) -> HeldOut | None:
+        held = _held_out(examples, fold, strength, schedule)
+        on_strength()
+        return held
 
-    given = strengths.tolist()
-    best = try_out(given[(len(given) - 1) // 2 :][:1])
+    tried = _search(strengths.tolist(), try_out)
     if not tried:
-        return Choice(best, schedule.epochs, 1.0)
-    while untried := [each for each in _neighbours(given, best) if each not in tried]:
-        best = try_out(untried)
-    if len(given) > 1:
-        best = try_out([best / NEAR, best * NEAR])
+        return Choice(float(np.clip(TYPICAL_STRENGTH, strengths[0], strengths[-1])), schedule.epochs, 1.0)
+    best = _best(tried)
     held = tried[best]
     losses = {strength: tried[strength].at(held.best) for strength in sorted(tried)}
     return Choice(_between(losses, best), held.best + 1, cautious_temperature(softmax(held.logits, 1), held.labels))
+
+
+def _search(strengths: list[float], try_out: Callable[[float], HeldOut | None]) -> dict[float, HeldOut]:
+    """Returns what the strengths gave that were tried; nothing if no image can be tested."""
+    middle = strengths[(len(strengths) - 1) // 2]
+    if not (first := try_out(middle)):
+        return {}
+    tried = {middle: first}
+
+    def go_on(candidates: Sequence[float]) -> None:
+        found = {strength: try_out(strength) for strength in candidates}
+        tried.update({strength: held for strength, held in found.items() if held})
+
+    while untried := [each for each in _neighbours(strengths, _best(tried)) if each not in tried]:
+        go_on(untried)
+    if len(strengths) > 1:
+        go_on([_best(tried) / NEAR, _best(tried) * NEAR])
+    return tried
+
+
+def _best(tried: Mapping[float, HeldOut]) -> float:
+    """Returns the strength with the lowest loss."""
+    return min(tried, key=lambda strength: tried[strength].lowest)
 
 
 def _held_out(examples: Examples, fold: NDArray[np.int64], l2: float, schedule: Schedule) -> HeldOut | None:
