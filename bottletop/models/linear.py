@@ -40,29 +40,33 @@ class Regression(Trained):
 def train(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], None] = lambda _: None) -> Regression:
     """Fits a regression, and predicts the validation and test images; see `fit`.
 
+    The same inputs give the same bytes with any number of threads: BLAS gets one, because the order of its sums depends
+    on their number, and blocks of images or folds are spread over the others.
+
     Raises:
         DataError: there is only one class.
     """
     check_classes(features)
-    standardised = Standardised.of(features, params)
-    fitted = fit(standardised, params, on_epoch)
-    kernel = fitted.kernel / np.sqrt(standardised.variance)[:, None]
-    weights = kernel.astype(np.float32), (fitted.bias - standardised.mean @ kernel).astype(np.float32)
-    probabilities = {split: predict(features, split, *weights, sqrt=standardised.sqrt) for split in PREDICTED_SPLITS}
+    with threadpool_limits(1, "blas"):
+        standardised = Standardised.of(features, params)
+        fitted = fit(standardised, params, on_epoch)
+        kernel = fitted.kernel / np.sqrt(standardised.variance)[:, None]
+        weights = kernel.astype(np.float32), (fitted.bias - standardised.mean @ kernel).astype(np.float32)
+        sqrt = standardised.sqrt
+        probabilities = {split: predict(features, split, *weights, sqrt=sqrt) for split in PREDICTED_SPLITS}
     choice = {"l2": fitted.choice.l2, "temperature": fitted.choice.temperature}
     found = msgspec.structs.replace(record(features, params, len(fitted.history)), **choice)
-    return Regression(found, probabilities, fitted.history, *weights, standardised.sqrt)
+    return Regression(found, probabilities, fitted.history, *weights, sqrt)
 
 
 def predict(features: FeatureSet, split: str, kernel: Array, bias: Array, *, sqrt: bool) -> Array:
     """Computes the class probabilities of a split's images: float32, (n, classes)."""
     rows = features.positions(split)
     result = np.empty((len(rows), len(bias)), np.float32)
-    with threadpool_limits(1, "blas"):
-        for start in range(0, len(rows), features.at_once):
-            block = slice(start, start + features.at_once)
-            values = features.read(rows[block]).astype(np.float32)
-            result[block] = softmax((signed_sqrt(values) if sqrt else values) @ kernel + bias, axis=1)
+    for start in range(0, len(rows), features.at_once):
+        block = slice(start, start + features.at_once)
+        values = features.read(rows[block]).astype(np.float32)
+        result[block] = softmax((signed_sqrt(values) if sqrt else values) @ kernel + bias, axis=1)
     return result
 
 
@@ -79,9 +83,6 @@ class Fitted:
 def fit(standardised: Standardised, params: TopParams, on_epoch: Callable[[Entry], None] = lambda _: None) -> Fitted:
     """Fits the top on the training images. Validation images are only scored after each epoch.
 
-    The same inputs give the same bytes with any number of threads: BLAS gets one, because the order of its sums depends
-    on their number, and blocks of images or folds are spread over the others.
-
     Args:
         standardised: the features.
         params: section ``train`` of params.yaml.
@@ -90,24 +91,23 @@ def fit(standardised: Standardised, params: TopParams, on_epoch: Callable[[Entry
     features = standardised.features
     training, validation = features.positions("train"), features.positions("validation")
     history: list[Entry] = []
-    with threadpool_limits(1, "blas"):
-        sample = _sample(training, params.seed)
-        components = regression.principal_components(standardised.read(sample))
-        values = _projected(standardised, training, components)
-        weights = _weights(features.labels[training], params)
-        examples = regression.Examples(values, features.labels[training], weights, len(features.class_names))
-        choice = _choose(examples, np.isin(training, sample), standardised, params)
-        held = _projected(standardised, validation, components), features.labels[validation]
-        with bar("train", " epochs", choice.epochs) as shown:
+    sample = _sample(training, params.seed)
+    components = regression.principal_components(standardised.read(sample))
+    values = _projected(standardised, training, components)
+    weights = _weights(features.labels[training], params)
+    examples = regression.Examples(values, features.labels[training], weights, len(features.class_names))
+    choice = _choose(examples, np.isin(training, sample), standardised, params)
+    held = _projected(standardised, validation, components), features.labels[validation]
+    with bar("train", " epochs", choice.epochs) as shown:
 
-            def record(linear: Linear) -> None:
-                history.append({**_scores("", linear, *examples[:2]), **_scores("val_", linear, *held)})
-                on_epoch({"epoch": len(history), **history[-1]})
-                shown.update()
+        def record(linear: Linear) -> None:
+            history.append({**_scores("", linear, *examples[:2]), **_scores("val_", linear, *held)})
+            on_epoch({"epoch": len(history), **history[-1]})
+            shown.update()
 
-            found = regression.fit(examples, choice.l2, choice.epochs, record)
-            shown.total = shown.n  # its loss may hardly change any more before
-        kernel = components @ (found.kernel / np.float32(choice.temperature))
+        found = regression.fit(examples, choice.l2, choice.epochs, record)
+        shown.total = shown.n  # its loss may hardly change any more before
+    kernel = components @ (found.kernel / np.float32(choice.temperature))
     return Fitted(kernel, found.bias / np.float32(choice.temperature), choice, tuple(history))
 
 
