@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 
 from benchmarks import made_up
+from benchmarks.accuracy import scores
 from benchmarks.memory import high_water_bytes
 from bottletop.core.paths import PARAMS, Paths
 from bottletop.core.settings import load, read_yaml
@@ -84,10 +85,8 @@ def fit(way: str, folder: Path, rows: Sequence[SplitRow], params: TopParams) -> 
     wall, cpu = time.perf_counter(), time.process_time()
     probabilities, l2 = run()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    validation = features.positions("validation")
-    own = probabilities[np.arange(len(validation)), features.labels[validation]]
-    loss = float(-np.log(own.astype(np.float64).clip(1e-15)).mean())
-    return Fit(wall, cpu, high_water_bytes(os.getpid()) / 1e6, loss, l2)
+    loss, _ = scores(probabilities, features.labels[features.positions("validation")])
+    return Fit(wall, cpu, high_water_bytes(os.getpid()) / 1e6, float(loss), l2)
 
 
 def compare(name: str, folder: Path, rows: Sequence[SplitRow], rounds: int) -> Iterator[str]:

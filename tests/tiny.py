@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks import made_up
 from bottletop.backbones.extractor import BFLOAT16, NCNN, TENSORFLOW
+from bottletop.backbones.networks import Kind, Pooling
 from bottletop.backbones.weights import Arrays
 from bottletop.core.settings import parse, read_yaml
 from bottletop.download.shards import ShardWriter
@@ -18,6 +19,7 @@ from bottletop.features.manifest import ExtractParams, Manifest
 from bottletop.features.reuse import Work
 from bottletop.images.index import ImageRow
 from bottletop.models.params import TopParams
+from bottletop.models.vectors import FeatureSet, open_features
 from bottletop.split import SplitRow
 from tests.pictures import png
 
@@ -83,6 +85,10 @@ def write_features(folder: Path, rows: Sequence[SplitRow], bottleneck: np.ndarra
         )
         work.write([rows[i].id for i in here], shard, values)
     return manifest
+
+
+def opened(folder: Path, rows: Sequence[SplitRow], kind: Kind = "pooled", pooling: Pooling = "flatten") -> FeatureSet:
+    return open_features(folder, rows, kind, pooling)
 
 
 def feature_folder(

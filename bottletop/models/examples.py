@@ -46,3 +46,9 @@ def labelled(rows: Sequence[SplitRow]) -> tuple[tuple[SplitRow, ...], tuple[str,
     class_names = tuple(sorted({row.label for row in rows}))
     number = {name: position for position, name in enumerate(class_names)}
     return tuple(rows), class_names, np.array([number[row.label] for row in rows], np.int64)
+
+
+def class_weights(labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Returns a weight per class, inversely proportional to its share; the mean over all images is 1."""
+    counts = np.bincount(labels)
+    return np.asarray(len(labels) / ((counts > 0).sum() * counts.clip(1)))

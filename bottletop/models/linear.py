@@ -13,10 +13,10 @@ from threadpoolctl import threadpool_limits
 from bottletop.core.parallel import map_ahead
 from bottletop.core.progress import bar
 from bottletop.models import keras_file, regression
-from bottletop.models.examples import Rows
+from bottletop.models.examples import Rows, class_weights
 from bottletop.models.params import TopParams
 from bottletop.models.record import PREDICTED_SPLITS
-from bottletop.models.regression import STRENGTHS, Array, Choice, Linear
+from bottletop.models.regression import STRENGTHS, Array, Choice, Linear, TrainingSet
 from bottletop.models.standardisation import Standardised, signed_sqrt
 from bottletop.models.trained import Entry, Trained, check_classes, record
 from bottletop.models.vectors import FeatureSet
@@ -94,18 +94,19 @@ def fit(standardised: Standardised, params: TopParams, on_epoch: Callable[[Entry
     sample = _sample(training, params.seed)
     components = regression.principal_components(standardised.read(sample))
     values = _projected(standardised, training, components)
-    weights = _weights(features.labels[training], params)
-    examples = regression.Examples(values, features.labels[training], weights, len(features.class_names))
+    labels = features.labels[training]
+    weights = class_weights(labels)[labels] if params.class_weights == "balanced" else np.ones(len(labels))
+    examples = TrainingSet(values, labels, weights.astype(np.float32), len(features.class_names))
     choice = _choose(examples, np.isin(training, sample), standardised, params)
     held = _projected(standardised, validation, components), features.labels[validation]
     with bar("train", " epochs", choice.epochs) as shown:
 
-        def record(linear: Linear) -> None:
+        def log_epoch(linear: Linear) -> None:
             history.append({**_scores("", linear, *examples[:2]), **_scores("val_", linear, *held)})
             on_epoch({"epoch": len(history), **history[-1]})
             shown.update()
 
-        found = regression.fit(examples, choice.l2, choice.epochs, record)
+        found = regression.fit(examples, choice.l2, choice.epochs, log_epoch)
         shown.total = shown.n  # its loss may hardly change any more before
     kernel = components @ (found.kernel / np.float32(choice.temperature))
     return Fitted(kernel, found.bias / np.float32(choice.temperature), choice, tuple(history))
@@ -137,26 +138,17 @@ def _projected(standardised: Standardised, rows: Rows, components: Array) -> Arr
     return values
 
 
-def _choose(
-    examples: regression.Examples, sampled: NDArray[np.bool_], standardised: Standardised, params: TopParams
-) -> Choice:
+def _choose(examples: TrainingSet, sampled: NDArray[np.bool_], standardised: Standardised, params: TopParams) -> Choice:
     """Cross-validates on the sample. The fewer images, the stronger L2 must be; the strength is scaled accordingly."""
+    if params.l2 != "auto" and not params.calibrate:
+        return Choice(float(params.l2), params.epochs, 1.0)
     share = sampled.mean()
     tried = examples.take(sampled)
     unit = float(np.square(tried.values).sum() / len(tried.values) / standardised.features.width) or 1.0
     strengths = STRENGTHS * unit if params.l2 == "auto" else np.array([float(params.l2) / share])
-    if params.l2 != "auto" and not params.calibrate:
-        return Choice(float(params.l2), params.epochs, 1.0)
     names = [standardised.features.rows[row].group for row in standardised.features.positions("train")[sampled]]
     groups = np.unique(names, return_inverse=True)[1]
     schedule = regression.Schedule(params.epochs, params.patience, params.seed)
     with bar("cross-validate", " strengths of L2") as shown:
         found = regression.cross_validate(tried, groups, strengths, schedule, shown.update)
     return Choice(float(found.l2 * share), found.epochs, found.temperature if params.calibrate else 1.0)
-
-
-def _weights(labels: NDArray[np.int64], params: TopParams) -> Array:
-    """Returns a weight per image, with a mean of 1: equal ones, or inversely proportional to the share of its class."""
-    counts = np.bincount(labels)
-    balanced = len(labels) / ((counts > 0).sum() * counts[labels])
-    return (balanced if params.class_weights == "balanced" else np.ones(len(labels))).astype(np.float32)

@@ -33,7 +33,7 @@ SMALLEST_VARIANCE = 1e-4  # components with a smaller fraction of the largest va
 CONVERGED = {"ftol": 1e-7, "gtol": 1e-6}  # smaller changes of the objective, smaller gradients
 
 
-class Examples(NamedTuple):
+class TrainingSet(NamedTuple):
     """Labelled training images in the coordinates of the fit."""
 
     values: Array  # (n, components)
@@ -41,11 +41,11 @@ class Examples(NamedTuple):
     weights: Array  # (n,), with a mean of 1
     classes: int
 
-    def take(self, chosen: NDArray[np.bool_] | slice) -> "Examples":
+    def take(self, chosen: NDArray[np.bool_] | slice) -> "TrainingSet":
         """Returns the images for which `chosen` is true, or those of a slice."""
-        return Examples(self.values[chosen], self.labels[chosen], self.weights[chosen], self.classes)
+        return TrainingSet(self.values[chosen], self.labels[chosen], self.weights[chosen], self.classes)
 
-    def blocks(self) -> list["Examples"]:
+    def blocks(self) -> list["TrainingSet"]:
         """Returns the images in blocks of BLOCK, without copying their values."""
         return [self.take(slice(start, start + BLOCK)) for start in range(0, len(self.values), BLOCK)]
 
@@ -73,7 +73,7 @@ def principal_components(values: Array) -> Array:
     return np.ascontiguousarray(values.T @ (vectors / np.sqrt(variances[kept])) if by_image else vectors)
 
 
-def fit(examples: Examples, l2: float, epochs: int, on_epoch: Callable[[Linear], None] = lambda _: None) -> Linear:
+def fit(examples: TrainingSet, l2: float, epochs: int, on_epoch: Callable[[Linear], None] = lambda _: None) -> Linear:
     """Fits a classifier by L-BFGS, from zero; its loss hardly changes any more, or the epochs are over.
 
     Args:
@@ -112,13 +112,13 @@ def fit(examples: Examples, l2: float, epochs: int, on_epoch: Callable[[Linear],
     return linear(found.x)
 
 
-def _losses(classifier: Linear, blocks: Sequence[Examples]) -> list[tuple[float, Array]]:
+def _losses(classifier: Linear, blocks: Sequence[TrainingSet]) -> list[tuple[float, Array]]:
     if len(blocks) == 1:  # starting threads for it would take a tenth of the time
         return [_loss(classifier, blocks[0])]
     return [found for _, found in map_ahead(lambda block: _loss(classifier, block), blocks, len(blocks))]
 
 
-def _loss(classifier: Linear, examples: Examples) -> tuple[float, Array]:
+def _loss(classifier: Linear, examples: TrainingSet) -> tuple[float, Array]:
     """Returns the sum of the log losses, and its gradient by the kernel and, in the last row, by the bias."""
     logits, rows = classifier.logits(examples.values), np.arange(len(examples.values))
     logits -= logits.max(1, keepdims=True)
@@ -167,7 +167,7 @@ class HeldOut(NamedTuple):
 
 
 def cross_validate(
-    examples: Examples,
+    examples: TrainingSet,
     groups: NDArray[np.int64],
     strengths: NDArray[np.float64],
     schedule: Schedule,
@@ -224,27 +224,26 @@ def _best(tried: Mapping[float, HeldOut]) -> float:
     return min(tried, key=lambda strength: tried[strength].lowest)
 
 
-def _held_out(examples: Examples, fold: NDArray[np.int64], l2: float, schedule: Schedule) -> HeldOut | None:
+def _held_out(examples: TrainingSet, fold: NDArray[np.int64], l2: float, schedule: Schedule) -> HeldOut | None:
     """Fits a classifier without each fold, and tests it there; images whose class is not among the others don't count.
 
     Returns:
         What they predict, or None if no image counts.
     """
     count = int(np.clip(FOLD_COST // (len(fold) * examples.classes), 1, FOLDS))
-    found = [
-        path for _, path in map_ahead(lambda number: _path(examples, fold == number, l2, schedule), range(count), count)
-    ]
-    labels = np.concatenate([path.labels for path in found])
+    run = map_ahead(lambda number: _fold_curve(examples, fold == number, l2, schedule), range(count), count)
+    curves = [curve for _, curve in run]
+    labels = np.concatenate([each.labels for each in curves])
     if not len(labels):
         return None
-    length = max(len(path.losses) for path in found)
-    losses = np.array([sum(path.losses[path.last(epoch)] for path in found) for epoch in range(length)]) / len(labels)
+    length = max(len(each.losses) for each in curves)
+    losses = np.array([sum(each.losses[each.last(epoch)] for each in curves) for epoch in range(length)]) / len(labels)
     fewest = min(FEWEST_EPOCHS, length) - 1
     best = fewest + int(np.argmin(losses[fewest:]))
-    return HeldOut(losses.tolist(), best, np.concatenate([path.logits[path.last(best)] for path in found]), labels)
+    return HeldOut(losses.tolist(), best, np.concatenate([each.logits[each.last(best)] for each in curves]), labels)
 
 
-class Path(NamedTuple):
+class FoldCurve(NamedTuple):
     """What a classifier predicts for held-out images while it is fitted."""
 
     losses: list[float]  # sum of the images' log losses, after each epoch
@@ -256,7 +255,7 @@ class Path(NamedTuple):
         return min(epoch, len(self.losses) - 1)
 
 
-def _path(examples: Examples, held_out: NDArray[np.bool_], l2: float, schedule: Schedule) -> Path:
+def _fold_curve(examples: TrainingSet, held_out: NDArray[np.bool_], l2: float, schedule: Schedule) -> FoldCurve:
     """Fits a classifier without some images, until its loss on these has not fallen for `patience` epochs."""
     others = examples.take(~held_out)
     held = examples.take(held_out & np.isin(examples.labels, others.labels))
@@ -272,7 +271,7 @@ def _path(examples: Examples, held_out: NDArray[np.bool_], l2: float, schedule: 
             raise StopIteration  # scipy ends the fit
 
     fit(others, l2, schedule.epochs, record)
-    return Path(losses, logits, held.labels)
+    return FoldCurve(losses, logits, held.labels)
 
 
 def folds(labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

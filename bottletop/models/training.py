@@ -18,7 +18,7 @@ from bottletop.core.settings import Params
 from bottletop.models import keras_file
 from bottletop.models.calibration import best_temperature
 from bottletop.models.epochs import Epochs, unfinished
-from bottletop.models.examples import Examples, Rows
+from bottletop.models.examples import Examples, Rows, class_weights
 from bottletop.models.params import TopParams
 from bottletop.models.record import PREDICTED_SPLITS, TUNED
 from bottletop.models.standardisation import Standardised
@@ -118,7 +118,7 @@ def fit(
             validation_data=_batches(examples, validation, examples.at_once, None),
             initial_epoch=done,
             epochs=params.epochs,
-            class_weight=_class_weights(examples.labels[training], len(examples.class_names))
+            class_weight=dict(enumerate(class_weights(examples.labels[training]).tolist()))
             if params.class_weights == "balanced"
             else None,
             callbacks=[epochs],
@@ -197,12 +197,6 @@ def _batches(examples: Examples, rows: Rows, batch_size: int, seed: int | None, 
     if at_once > batch_size:
         batches = batches.prefetch(1).rebatch(batch_size)
     return batches.apply(tf.data.experimental.assert_cardinality(math.ceil(len(rows) / batch_size))).prefetch(2)
-
-
-def _class_weights(labels: NDArray[np.int64], classes: int) -> dict[int, float]:
-    """Returns weights inversely proportional to the classes' shares; their mean over all images is 1."""
-    counts = np.bincount(labels, minlength=classes)
-    return {label: len(labels) / (classes * int(count)) for label, count in enumerate(counts)}
 
 
 def _optimiser(params: TopParams) -> keras.optimizers.Optimizer:

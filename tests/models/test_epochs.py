@@ -11,7 +11,6 @@ import pytest
 from bottletop.models import cnn, epochs, training
 from bottletop.models.epochs import WEEK_S, unfinished
 from tests.models.test_cnn import AUGMENT, LAYERS, pictures  # noqa: F401 (a fixture)
-from tests.models.test_training import easy  # noqa: F401 (a fixture)
 from tests.tiny import simple_params
 
 
@@ -47,7 +46,7 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("patience", [None, 2])
-def test_a_top_ends_with_the_same_weights(easy, home, patience):  # noqa: F811
+def test_a_top_ends_with_the_same_weights(easy, home, patience):
     params = simple_params(epochs=7, patience=patience, input_dropout=0.3)
     seen, resumed = broken_off(lambda on_epoch: training.train(easy, params, on_epoch), epoch=4)
     assert_same(resumed, training.train(easy, params))
@@ -61,14 +60,14 @@ def test_so_does_a_network_with_augmentation(pictures):  # noqa: F811
     assert_same(resumed, cnn.train(pictures, LAYERS, AUGMENT, params))
 
 
-def test_only_what_was_missing_is_trained(easy, monkeypatch):  # noqa: F811
+def test_only_what_was_missing_is_trained(easy, monkeypatch):
     trained = []
     monkeypatch.setattr(epochs.Epochs, "on_epoch_begin", lambda _, epoch, logs: trained.append(epoch))  # noqa: ARG005
     broken_off(lambda on_epoch: training.train(easy, simple_params(epochs=6), on_epoch), epoch=4)
     assert trained == [0, 1, 2, 3, 3, 4, 5]
 
 
-def test_other_settings_start_anew(easy, home):  # noqa: F811
+def test_other_settings_start_anew(easy, home):
     def kill(entry):
         raise KilledError
 

@@ -9,19 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from bottletop.core.errors import DataError, ParamsError
 from bottletop.models import linear, top
 from bottletop.models.standardisation import Standardised
-from bottletop.models.vectors import open_features
-from tests.tiny import ROOT, feature_folder, split_rows, top_params, write_features
-
-
-def opened(folder, rows):
-    return open_features(folder, rows, "pooled", "flatten")
-
-
-@pytest.fixture(scope="module")
-def easy(tmp_path_factory):
-    """Three classes that any top tells apart."""
-    folder = tmp_path_factory.mktemp("easy") / "features"
-    return opened(folder, feature_folder(folder))
+from tests.tiny import ROOT, feature_folder, opened, split_rows, top_params, write_features
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +64,7 @@ def test_the_saved_regression_predicts_what_training_predicted(hard, tmp_path):
 def test_a_regression_is_trained_and_saved_without_tensorflow(tmp_path):
     code = (
         "import sys; from pathlib import Path; from bottletop.models import linear; from tests import tiny;"
-        "from bottletop.models.vectors import open_features; folder = Path(sys.argv[1]);"
-        "features = open_features(folder / 'f', tiny.feature_folder(folder / 'f'), 'pooled', 'flatten');"
+        "folder = Path(sys.argv[1]); features = tiny.opened(folder / 'f', tiny.feature_folder(folder / 'f'));"
         "linear.train(features, tiny.top_params()).save(folder / 'model', folder / 'history.csv');"
         "print({'keras', 'tensorflow'} & set(sys.modules))"
     )
@@ -170,10 +157,9 @@ def test_strengths_out_of_bounds_are_refused():
 def test_processes_with_one_and_two_threads_give_the_same_bytes(tmp_path):
     code = (
         "import sys; from pathlib import Path; from benchmarks import made_up; from bottletop.models import linear;"
-        "from bottletop.models.vectors import open_features; from tests.tiny import top_params; p = Path(sys.argv[1]);"
+        "from tests.tiny import opened, top_params; p = Path(sys.argv[1]);"
         "rows = made_up.features(p / 'f', 6000, 12, bottleneck=False);"  # more than one block of images
-        "features = open_features(p / 'f', rows, 'pooled', 'flatten');"
-        "linear.train(features, top_params(epochs=3)).save(p / 'model', p / 'history.csv');"
+        "linear.train(opened(p / 'f', rows), top_params(epochs=3)).save(p / 'model', p / 'history.csv');"
         "print((p / 'model/SHA256SUMS').read_text())"
     )
     outputs = set()

@@ -7,17 +7,16 @@ import pytest
 from bottletop.core.errors import ArtefactError
 from bottletop.core.files import SUMS
 from bottletop.models.record import read_probabilities, read_record
-from tests.models.test_training import easy, trained  # noqa: F401 (fixtures)
 from tests.tiny import ROOT
 
 
 @pytest.fixture
-def folder(easy, trained, tmp_path):  # noqa: F811
+def folder(easy, trained, tmp_path):
     trained.save(tmp_path / "digits", tmp_path / "history.csv")
     return tmp_path / "digits"
 
 
-def test_the_probabilities_are_those_of_the_model_for_each_image_of_a_side(easy, trained, folder):  # noqa: F811
+def test_the_probabilities_are_those_of_the_model_for_each_image_of_a_side(easy, trained, folder):
     found = read_probabilities(folder, easy.rows)
     assert sorted(found) == ["test", "validation"]
     for split, values in found.items():
@@ -25,14 +24,14 @@ def test_the_probabilities_are_those_of_the_model_for_each_image_of_a_side(easy,
         np.testing.assert_allclose(values, expected, rtol=1e-5)
 
 
-def test_the_probabilities_of_a_model_that_was_trained_on_another_split_are_refused(easy, folder):  # noqa: F811
+def test_the_probabilities_of_a_model_that_was_trained_on_another_split_are_refused(easy, folder):
     swapped = [easy.rows[0]._replace(split="test"), *easy.rows[1:]]
     with pytest.raises(ArtefactError, match="trained on another split: run dvc repro train@digits"):
         read_probabilities(folder, swapped)
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut off", None], ids=["empty", "cut off", "missing"])
-def test_damaged_probabilities_name_the_stage_that_makes_them(easy, folder, damage):  # noqa: F811
+def test_damaged_probabilities_name_the_stage_that_makes_them(easy, folder, damage):
     (folder / SUMS).unlink()  # earlier versions wrote none
     (folder / "probabilities.npz").unlink()
     if damage is not None:

@@ -5,7 +5,7 @@ from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
 from bottletop.models import regression
-from bottletop.models.regression import STRENGTHS, Examples, Schedule
+from bottletop.models.regression import STRENGTHS, Schedule, TrainingSet
 
 
 def made_up(*, count=300, width=20, classes=3, signal=1.0, seed=0):
@@ -15,7 +15,7 @@ def made_up(*, count=300, width=20, classes=3, signal=1.0, seed=0):
     values = random.standard_normal((count, width)) + signal * random.standard_normal((classes, width))[labels]
     values = ((values - values.mean(0)) * np.logspace(0, -1, width)).astype(np.float32)
     values = values @ regression.principal_components(values)
-    return Examples(values, labels, np.ones(count, np.float32), classes)
+    return TrainingSet(values, labels, np.ones(count, np.float32), classes)
 
 
 def objective(examples, kernel, bias, l2):
@@ -111,7 +111,7 @@ def test_patience_ends_fits_that_get_worse():
     examples = made_up(count=120, width=100, signal=0.3)
     held_out = np.arange(120) < 24
     impatient, patient = (
-        regression._path(examples, held_out, 1e-6, Schedule(60, patience, 0)) for patience in (5, None)
+        regression._fold_curve(examples, held_out, 1e-6, Schedule(60, patience, 0)) for patience in (5, None)
     )
     assert 25 <= len(impatient.losses) < len(patient.losses)
     assert impatient.losses == patient.losses[: len(impatient.losses)]
@@ -131,7 +131,7 @@ def test_a_class_of_one_image_does_not_decide():
     examples = made_up(count=90, signal=3)
     values = np.concatenate([examples.values, 5 + examples.values[:1]])
     labels = np.append(examples.labels, 3)
-    assert choose(Examples(values, labels, np.ones(91, np.float32), 4)).l2 < 0.05
+    assert choose(TrainingSet(values, labels, np.ones(91, np.float32), 4)).l2 < 0.05
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])

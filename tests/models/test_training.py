@@ -13,19 +13,9 @@ from bottletop.core.errors import ArtefactError, ParamsError
 from bottletop.core.files import SUMS, read_numbers
 from bottletop.models import standardisation, top, training
 from bottletop.models.calibration import best_temperature
-from bottletop.models.vectors import FeatureSet, open_features
-from tests.tiny import ROOT, feature_folder, simple_params, split_rows, write_features
-
-
-def opened(folder, rows, kind="pooled", pooling="flatten"):
-    return open_features(folder, rows, kind, pooling)
-
-
-@pytest.fixture(scope="module")
-def easy(tmp_path_factory):
-    """Three classes that any top tells apart."""
-    folder = tmp_path_factory.mktemp("easy") / "features"
-    return opened(folder, feature_folder(folder))
+from bottletop.models.examples import class_weights
+from bottletop.models.vectors import FeatureSet
+from tests.tiny import ROOT, feature_folder, opened, simple_params, split_rows, write_features
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +23,6 @@ def noise(tmp_path_factory):
     """Three classes that no top tells apart: training longer makes validation worse."""
     folder = tmp_path_factory.mktemp("noise") / "features"
     return opened(folder, feature_folder(folder, signal=0, per_class=60))
-
-
-@pytest.fixture(scope="module")
-def trained(easy):
-    return training.train(easy, simple_params(epochs=4))
 
 
 @pytest.fixture(params=["in memory", "streamed"])
@@ -98,8 +83,8 @@ def test_two_processes_give_the_same_top_byte_for_byte(easy, tmp_path):
     """Keras writes when a model was saved, and where its objects were in memory, into the file."""
     code = (
         "import sys; from pathlib import Path; from bottletop.models import training;"
-        "from tests import tiny; from tests.models import test_training;"
-        "features = test_training.opened(Path(sys.argv[1]), tiny.feature_folder(Path(sys.argv[2], 'unused')));"
+        "from tests import tiny;"
+        "features = tiny.opened(Path(sys.argv[1]), tiny.feature_folder(Path(sys.argv[2], 'unused')));"
         "trained = training.train(features, tiny.simple_params(epochs=1));"
         "trained.save(Path(sys.argv[2], 'model'), Path(sys.argv[2], 'history.csv'))"
     )
@@ -173,7 +158,7 @@ def test_balanced_class_weights_make_a_rare_class_count_as_much_as_a_frequent_on
 def test_class_weights_are_scikit_learns():
     labels = np.array([0] * 50 + [1] * 5 + [2] * 20)
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
-    assert list(training._class_weights(labels, 3).values()) == pytest.approx(list(expected))
+    assert list(class_weights(labels)) == pytest.approx(list(expected))
 
 
 def test_label_smoothing_keeps_confidence_below_its_target(easy):
