@@ -59,8 +59,9 @@ test-servers: install ## run the tests against real servers and in a browser
 test-all: install ## run every test
 	pytest -n 2 --dist loadscope --timeout 900
 
-test-faults: install ## flip bits in files below data/, and see that none changes a result in silence (ROUNDS=200)
+test-faults: install ## flip bits below data/, then kill runs (ROUNDS=200, KILLS=20): no result may change or be lost
 	python -m benchmarks.faults $(or $(ROUNDS),200)
+	python -m benchmarks.kills $(or $(KILLS),20)
 
 bench: install ## measure speed and memory, write benchmarks/RESULTS.md (a quarter of an hour)
 	python -m benchmarks.report

@@ -11,6 +11,7 @@ from bottletop.download.fingerprints import fingerprints
 from bottletop.experiments.workspace import claim
 from bottletop.features.manifest import ExtractParams
 from bottletop.features.needs import write_needs
+from bottletop.features.reuse import remove_recorded
 from bottletop.models.params import Model
 from bottletop.tracking.client import warn_of_silence
 
@@ -33,6 +34,7 @@ def run(names: tuple[str, ...], model: Model) -> None:
 if __name__ == "__main__":
     with exit_on_error("sources"):
         claim()
+        remove_recorded()
         warn_of_silence(os.environ.get("MLFLOW_TRACKING_URI", ""))
         load(ExtractParams, "extract", PARAMS)  # refuses a wrong backbone before anything is downloaded for it
         run(load(tuple[str, ...], "datasets", PARAMS), load(Model, "train.model", PARAMS))  # type: ignore[arg-type]

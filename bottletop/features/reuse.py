@@ -2,9 +2,9 @@
 
 An image's features depend on its bytes and on the recipe: backbone, weights, preprocessing, image side, engine,
 precision and dtype. Where all of these are the same, the features are taken from extractions that were killed, from the
-version that dvc.lock names, and from the commit that experiments start from. The last two are in DVC's cache or on its
-remote, and are linked, not copied. A shard of the same images in the same order is linked as a whole, once all its rows
-are verified.
+last one that ended, from the version that dvc.lock names, and from the commit that experiments start from. The last two
+are in DVC's cache or on its remote, and are linked, not copied. A shard of the same images in the same order is linked
+as a whole, once all its rows are verified.
 """
 
 import csv
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from bottletop.backbones.networks import Kind
 from bottletop.core.errors import BottletopError
-from bottletop.core.files import replacing, sha256_text, write_sums, write_text
+from bottletop.core.files import SUMS, replacing, sha256_text, write_sums, write_text
 from bottletop.core.paths import repository
 from bottletop.features.manifest import MANIFEST, ROWS, Manifest, feature_file, read_manifest, stem, write_manifest
 from bottletop.features.versions import Folder, Local, Version
@@ -207,11 +207,13 @@ class Work:
 def unfinished(folder: Path, manifest: Manifest, images: Iterable[ImageRow]) -> Iterator[tuple[Work, Earlier]]:
     """Yields a new folder to write features to, and the earlier features of the `images`.
 
-    If the block succeeds, the new features replace `folder`, and the leftovers of its killed extractions are removed.
-    If the process is killed, the next extraction finds the features that it computed.
+    If the block succeeds, the new features replace `folder`, and the leftovers of its earlier extractions are removed.
+    If the process is killed, the next extraction finds the features that it computed. It also finds those of the last
+    one that ended: if DVC is killed before it has recorded the stage, it removes the output and runs the stage again.
+    `remove_recorded` removes them later.
     """
     # The work is kept in the main repository: no later command finds the folder of a killed `dvc exp run --temp`.
-    root = repository() / ".dvc/tmp/bottletop/features"
+    root = _root()
     root.mkdir(parents=True, exist_ok=True)
     own = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=root))
     with ExitStack() as stack:
@@ -230,9 +232,26 @@ def unfinished(folder: Path, manifest: Manifest, images: Iterable[ImageRow]) -> 
         yield Work(own / FEATURES, manifest), found
         write_sums(own / FEATURES, (MANIFEST, ROWS))
         with replacing(folder) as staging:
-            shutil.move(own / FEATURES, staging)
-        for path in (own, *left):
+            shutil.copytree(own / FEATURES, staging, copy_function=_link)
+        for path in left:
             shutil.rmtree(path, ignore_errors=True)  # some file systems keep the names of locked files
+
+
+def remove_recorded() -> None:
+    """Removes what ended extractions have kept, once DVC has written dvc.lock after them."""
+    lock, root = repository() / "dvc.lock", _root()
+    if not (lock.exists() and root.exists()):
+        return
+    with ExitStack() as stack:
+        for path in root.iterdir():
+            sums = path / FEATURES / SUMS
+            if sums.exists() and sums.stat().st_mtime < lock.stat().st_mtime and _is_abandoned(path, stack):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _root() -> Path:
+    """Returns the folder of unfinished extractions and of those that have just ended."""
+    return repository() / ".dvc/tmp/bottletop/features"
 
 
 def _is_abandoned(path: Path, stack: ExitStack) -> bool:
@@ -250,9 +269,9 @@ def _most_rows_first(path: Path) -> tuple[int, str]:
     return -rows.stat().st_size if rows.exists() else 0, path.name
 
 
-def _link(path: Path, target: Path) -> None:
+def _link(path: str | Path, target: str | Path) -> None:
     """Creates a hard link, or a copy where linking is impossible, such as between disks."""
     try:
-        os.link(path.resolve(), target)
+        os.link(os.path.realpath(path), target)
     except OSError:
         shutil.copyfile(path, target)

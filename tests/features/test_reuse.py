@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from bottletop.backbones import extractor
+from bottletop.features import reuse
 from bottletop.features.extraction import extract
 from bottletop.images import index
 from bottletop.images.index import ImageRow
@@ -76,7 +78,7 @@ def test_a_killed_extraction_goes_on_where_it_was(tmp_path, dataset, vgg16, caps
     resumed = dataset.extract(tmp_path / "features")
     assert vgg16.computed == 80 - 64
     assert "64 of 80 images were computed before" in capsys.readouterr().err
-    assert left(tmp_path) == []
+    assert len(left(tmp_path)) == 1  # the last one's
     assert resumed == dataset.extract(tmp_path / "from scratch")
 
 
@@ -85,7 +87,35 @@ def test_killed_twice_it_still_computes_nothing_twice(tmp_path, dataset, vgg16):
     dataset.killed(tmp_path / "features", vgg16, after=40)
     dataset.extract(tmp_path / "features")
     assert vgg16.computed == 80 - 24 - 40
+    assert len(left(tmp_path)) == 1
+
+
+def test_an_extraction_that_ended_is_found_after_its_output_was_removed(tmp_path, dataset, vgg16):
+    """DVC removes a stage's output before it runs the stage, also if it ended just before DVC recorded it."""
+    first = dataset.extract(tmp_path / "features")
+    for _ in range(2):
+        shutil.rmtree(tmp_path / "features")
+        assert dataset.extract(tmp_path / "features") == first
+    assert vgg16.computed == 80
+    assert len(left(tmp_path)) == 1
+
+
+def test_what_an_ended_extraction_keeps_is_removed_once_dvc_has_recorded_it(tmp_path, dataset, vgg16):
+    (tmp_path / "dvc.lock").write_text("before")
+    os.utime(tmp_path / "dvc.lock", (0, 0))
+    dataset.extract(tmp_path / "features")
+    reuse.remove_recorded()
+    assert len(left(tmp_path)) == 1
+    (tmp_path / "dvc.lock").write_text("after")
+    reuse.remove_recorded()
     assert left(tmp_path) == []
+
+
+def test_what_a_killed_extraction_has_left_is_not_removed(tmp_path, dataset, vgg16):
+    dataset.killed(tmp_path / "features", vgg16, after=64)
+    (tmp_path / "dvc.lock").write_text("after")
+    reuse.remove_recorded()
+    assert len(left(tmp_path)) == 1
 
 
 def test_many_kills_leave_two_folders_at_most(tmp_path, dataset, vgg16):
@@ -156,7 +186,7 @@ def test_what_another_dataset_left_is_not_touched(tmp_path, dataset, vgg16, othe
     dataset.killed(tmp_path / other, vgg16, after=24)
     dataset.extract(tmp_path / "features")
     assert vgg16.computed == 80
-    assert [path.name.rpartition("-")[0] for path in left(tmp_path)] == [other]
+    assert {path.name.rpartition("-")[0] for path in left(tmp_path)} == {other, "features"}
 
 
 def test_changed_images_are_computed_and_removed_ones_left_out(tmp_path, dataset, vgg16):
@@ -249,7 +279,7 @@ def test_an_extraction_at_work_is_left_alone(tmp_path, dataset, vgg16, monkeypat
     monkeypatch.setattr(extractor.Extractor, "__call__", busy)
     dataset.extract(tmp_path / "features")
     assert during == [None, 80]
-    assert left(tmp_path) == []
+    assert len(left(tmp_path)) == 2  # one for each
 
 
 def test_the_backbone_is_not_even_built_where_everything_is_there(tmp_path, dataset, vgg16, monkeypatch):
