@@ -363,6 +363,20 @@ class TestRuns:
         assert sorted(run(project, "dvc", "exp", "list", "--name-only").split()) == ["first", "second"]
 
 
+    def test_one_with_temp_is_refused_in_a_shallow_clone_before_any_work_and_kept_in_a_whole_one(
+        self, project: Path, tmp_path: Path
+    ) -> None:
+        small.make_shallow(project, tmp_path / "origin")
+        command = ("dvc", "exp", "run", "--temp", "--name", "aside", "-S", "train.seed=1")
+        output = run(project, *command, check=False)
+        assert "so DVC would lose experiments of --temp, queues and sweeps: git fetch --unshallow" in output
+        assert stages_run(output) == []
+        run(project, "git", "fetch", "--unshallow")
+        run(project, *command)
+        assert run(project, "dvc", "exp", "list", "--name-only").split() == ["aside"]
+        assert len(small.tracked_runs(project)) == 2
+
+
 @pytest.mark.slow
 class TestMistakes:
     """A slip of the user's ends in one line that says what to do, not in a traceback."""

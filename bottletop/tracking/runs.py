@@ -21,7 +21,7 @@ from bottletop.core.paths import repository
 from bottletop.tracking import columns
 from bottletop.tracking.origin import experiment_name, lock_tags, origin_tags
 from bottletop.tracking.owner import is_gone, owner_tags
-from bottletop.tracking.store import database, store, tracking_uri
+from bottletop.tracking.store import database, store, tracking_uri, uploading
 
 METRICS_A_REQUEST, PARAMS_A_REQUEST = 1000, 100  # MLflow's limits
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then shows training runs first, not chat traces
@@ -99,6 +99,8 @@ def finish(dataset: str, params: Mapping[str, Any], result: Result) -> str:
             run_id = _create(client, dataset, params, owner_tags())
         try:
             _log(client, run_id, dataset, result, restored=restored)
+        except MlflowException:
+            raise  # a silent store would be waited for once more; the next command ends the run
         except BaseException:
             client.set_terminated(run_id, "FAILED")
             raise
@@ -130,11 +132,12 @@ def _log(client: MlflowClient, run_id: str, dataset: str, result: Result, *, res
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
     images = Dataset(dataset, result.data_digest[:36], "local", f"data/images/{dataset}")
     client.log_inputs(run_id, [DatasetInput(images)])
-    for folder, path in result.artefacts.items():
-        if path.is_dir():
-            client.log_artifacts(run_id, str(path), folder)
-        else:
-            client.log_artifact(run_id, str(path), folder)
+    with uploading():
+        for folder, path in result.artefacts.items():
+            if path.is_dir():
+                client.log_artifacts(run_id, str(path), folder)
+            else:
+                client.log_artifact(run_id, str(path), folder)
 
 
 def _create(client: MlflowClient, dataset: str, params: Mapping[str, Any], owner: Mapping[str, str]) -> str:
@@ -154,8 +157,10 @@ def _reopen(client: MlflowClient, run_id: str) -> bool:
     """
     try:
         client.update_run(run_id, status="RUNNING")
-    except MlflowException:  # the run was deleted, or the tracking store has changed
-        return False
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return False  # the tracking store is another one now, or the run was deleted
+        raise
     return True
 
 

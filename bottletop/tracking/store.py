@@ -7,8 +7,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before MLflow is imported
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7, the default, take minutes if a server is down
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds
+TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"  # the variable that MLflow reads before each request
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # 7, the default, take minutes if a server is down
+os.environ.setdefault(TIMEOUT, "8")  # seconds: a silent server is given up after 16, as there is one retry
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -20,6 +21,7 @@ from bottletop.core.files import replacing
 from bottletop.core.paths import repository
 
 SQLITE = "sqlite:///"
+UPLOAD_S = 60  # a server may keep a large file in a bucket before it answers
 
 
 def tracking_uri() -> str:
@@ -60,6 +62,17 @@ def store() -> Iterator[MlflowClient]:
     except MlflowException as error:
         problem = masked(f"the MLflow store {uri} failed ({error})")
         raise ArtefactError(problem, "check MLFLOW_TRACKING_URI, then dvc repro") from error
+
+
+@contextmanager
+def uploading() -> Iterator[None]:
+    """Waits at least `UPLOAD_S` seconds for the answer to each request."""
+    usual = os.environ[TIMEOUT]
+    os.environ[TIMEOUT] = str(max(UPLOAD_S, int(usual)))
+    try:
+        yield
+    finally:
+        os.environ[TIMEOUT] = usual
 
 
 def _make(path: Path) -> None:

@@ -295,6 +295,14 @@ class TestGit:
         assert samples.git(made, "branch", "--show-current") == "main"
         assert "left git" not in examine().printed
 
+    def test_a_shallow_clone_is_a_warning_that_the_fix_mends(self, made, tmp_path):
+        small.make_shallow(made, tmp_path / "origin")
+        line = examine("--quick").only("git")
+        assert line.level == "warning"
+        assert line.text.startswith("this clone has only a part of git's history: DVC would lose experiments of --temp")
+        paste(line.fix)
+        assert examine("--quick").only("git").level == "ok"
+
     def test_data_in_git_is_a_problem_that_the_fix_mends(self, made):
         samples.git(made, "add", "--force", "data/file")
         report = examine()

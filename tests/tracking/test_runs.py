@@ -181,6 +181,14 @@ def test_an_experiment_without_training_gets_a_run_of_its_own_marked_as_restored
     assert len(MlflowClient(tracking_uri()).get_metric_history(second, "epoch_loss")) == 2
 
 
+def test_a_run_that_somebody_deleted_after_training_is_replaced_by_a_new_one():
+    live = LiveRun("deleted", PARAMS)
+    live.trained("this model")
+    MlflowClient(tracking_uri()).delete_run(live._run_id)
+    finish("deleted", PARAMS, result())
+    assert (only_run("deleted").info.status, only_run("deleted").info.run_id != live._run_id) == ("FINISHED", True)
+
+
 def test_a_run_is_never_adopted_by_another_model():
     live = LiveRun("other", PARAMS)
     live.trained("another model")

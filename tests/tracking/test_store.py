@@ -42,6 +42,16 @@ def test_a_server_that_cannot_be_reached_is_named_before_any_training(monkeypatc
 
 
 @pytest.mark.slow
+def test_a_server_that_takes_connections_and_says_nothing_is_given_up_within_20_seconds(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        started = time.monotonic()
+        with pytest.raises(ArtefactError, match="Read timed out"):
+            LiveRun("animals", PARAMS)
+        assert time.monotonic() - started < 20
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_a_password_in_the_servers_address_is_not_shown(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
