@@ -94,7 +94,9 @@ def refuse_shallow() -> None:
         ArtefactError: the main repository is a shallow clone, as of ``git clone --depth 1``.
     """
     if is_shallow():
-        problem = "this clone has only a part of git's history, so DVC would lose experiments of --temp, queues and sweeps"
+        problem = (
+            "this clone has only a part of git's history, so DVC would lose experiments of --temp, queues and sweeps"
+        )
         raise ArtefactError(problem, "git fetch --unshallow")
 
 

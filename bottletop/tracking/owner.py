@@ -6,15 +6,19 @@ from pathlib import Path
 
 import psutil
 
+from bottletop.core.paths import repository
+
 LOCK = Path(".dvc/tmp/rwlock")  # in which DVC lists the processes that read or write files of the workspace
 HOST, PID, STARTED = "bottletop.host", "bottletop.pid", "bottletop.process_started"
+FOLDER = "bottletop.folder"  # of the main repository
 
 
 def owner_tags() -> dict[str, str]:
-    """Tags that identify the DVC command that runs this stage, or this process if the stage is run by hand."""
+    """Tags that identify the clone and the DVC command that runs this stage, or this process if it is run by hand."""
     me = psutil.Process()
     process = next((parent for parent in me.parents() if is_dvc(parent)), me)
-    return {HOST: socket.gethostname(), PID: str(process.pid), STARTED: _started(process)}
+    own = {PID: str(process.pid), STARTED: _started(process), FOLDER: str(repository())}
+    return {HOST: socket.gethostname(), **own}
 
 
 def is_gone(tags: dict[str, str]) -> bool:

@@ -100,7 +100,7 @@ def test_a_sweep_is_refused_in_a_shallow_clone_whose_experiments_dvc_would_lose(
     samples.commit(tmp_path, "second")
     refs.refuse_shallow()
     make_shallow(tmp_path, tmp_path_factory.mktemp("origin") / "bare")
-    with pytest.raises(ArtefactError, match="DVC would lose experiments of .*: git fetch --unshallow"):
+    with pytest.raises(ArtefactError, match=r"DVC would lose experiments of .*: git fetch --unshallow"):
         Sweep(jobs=1, keep_open=0)
     samples.git(tmp_path, "fetch", "--quiet", "--unshallow")
     refs.refuse_shallow()

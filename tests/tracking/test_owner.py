@@ -43,7 +43,7 @@ def test_other_programs_that_name_dvc_are_not(started, tmp_path):
 
 @pytest.mark.skipif(not psutil.LINUX, reason="elsewhere the system notes the time at which a process started")
 def test_a_live_process_is_not_gone_when_the_clock_is_set_back(tmp_path, monkeypatch):
-    """The system computes the time of its boot from the clock, and psutil computes that of a process's start from it."""
+    """The system computes the time of its boot from the clock, and psutil that of a process's start from the boot's."""
     tags = owner_tags()
     numbers = Path("/proc/stat").read_text()
     (tmp_path / "stat").write_text(re.sub(r"btime (\d+)", lambda found: f"btime {int(found[1]) - 3600}", numbers))
