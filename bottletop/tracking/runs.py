@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 
 from bottletop.core.files import read_json, write_json
 from bottletop.core.paths import repository
-from bottletop.tracking import columns
+from bottletop.tracking import columns, relocation
 from bottletop.tracking.origin import COMMIT, experiment_name, lock_tags, origin_tags
 from bottletop.tracking.owner import FOLDER, is_gone, owner_tags
 from bottletop.tracking.store import database, store, tracking_uri, uploading
@@ -198,7 +198,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
         return str(found.experiment_id)
     local = database(tracking_uri()) is not None
     try:
-        artefacts = (repository() / "mlartifacts").as_uri() if local else None
+        artefacts = relocation.artefacts() if local else None
         return str(client.create_experiment(name, artefacts, {**KIND, **columns.tags()}))
     except MlflowException:  # another process created it first
         found = client.get_experiment_by_name(name)

@@ -1,15 +1,17 @@
 """The tracking store: MLflow's database in this repository, or the one that ``MLFLOW_TRACKING_URI`` names."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before MLflow is imported
-TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"  # the variable that MLflow reads before each request
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # 7, the default, take minutes if a server is down
-os.environ.setdefault(TIMEOUT, "8")  # seconds: a silent server is given up after 16, as there is one retry
+os.environ.setdefault(
+    "MLFLOW_HTTP_REQUEST_TIMEOUT", "8"
+)  # seconds: a silent server is given up after 16, as there is one retry
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -19,8 +21,10 @@ from bottletop.core.addresses import masked
 from bottletop.core.errors import ArtefactError
 from bottletop.core.files import replacing
 from bottletop.core.paths import repository
+from bottletop.tracking import relocation
 
 SQLITE = "sqlite:///"
+TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"  # which MLflow reads before each request
 UPLOAD_S = 60  # a server may keep a large file in a bucket before it answers
 
 
@@ -52,7 +56,9 @@ def store() -> Iterator[MlflowClient]:
         path = database(uri)
         if path is not None:
             with FileLock(f"{path}.lock"):  # two processes that make a database at the same time leave a broken one
-                if not path.exists():
+                if path.exists():
+                    _follow(path)
+                else:
                     _make(path)
                 client = MlflowClient(uri)
                 client.search_experiments(max_results=1)
@@ -73,6 +79,14 @@ def uploading() -> Iterator[None]:
         yield
     finally:
         os.environ[TIMEOUT] = usual
+
+
+def _follow(path: Path) -> None:
+    try:
+        relocation.follow(path)
+    except (sqlite3.Error, OSError) as error:
+        problem = f"this clone was moved, and {path} can't be made to expect its artefacts here ({error})"
+        raise ArtefactError(problem, "bottletop doctor") from error
 
 
 def _make(path: Path) -> None:
