@@ -26,7 +26,7 @@ from dvc.repo.experiments.queue import tempdir
 from dvc.repo.experiments.queue.tasks import run_exp
 from dvc.repo.experiments.refs import ExpRefInfo
 from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, rwlock
-from mlflow.store.model_registry.dbmodels.models import SqlRegisteredModel
+from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
 from mlflow.store.tracking.dbmodels.models import SqlRun
 from mlflow.utils import mlflow_tags, validation
 
@@ -171,8 +171,8 @@ class TestMlflow:
     @pytest.mark.parametrize(("table", "column"), relocation.ADDRESSES)
     def test_tables_with_the_paths_of_artefacts(self, table, column):
         """tracking/relocation.py changes them in a clone that was moved."""
-        assert column in SqlRun.metadata.tables[table].columns
-        assert "model_versions" in SqlRegisteredModel.metadata.tables
+        tables = {**SqlRun.metadata.tables, **SqlModelVersion.metadata.tables}
+        assert column in tables[table].columns
 
     def test_tags(self):
         """tracking/origin.py writes them, and tracking/records.py reads them."""

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from bottletop.core.errors import ArtefactError
 from bottletop.tracking.runs import LiveRun
-from bottletop.tracking.store import database, store, tracking_uri
+from bottletop.tracking.store import database, store, tracking_uri, uploading
 from tests.tiny import ROOT
 
 PARAMS = {"train": {"epochs": 3}}
@@ -70,6 +70,14 @@ def test_two_processes_may_create_the_store_at_once(tmp_path):
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = client.get_experiment_by_name("bottletop/animals")
     assert len(client.search_runs([experiment.experiment_id])) == 2
+
+
+@pytest.mark.parametrize(("usual", "expected"), [("8", "60"), ("300", "300")])
+def test_uploads_wait_longer_for_an_answer_unless_the_user_waits_longer_anyway(monkeypatch, usual, expected):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", usual)
+    with uploading():
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == expected
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == usual
 
 
 def test_a_relative_path_of_a_database_is_taken_from_the_main_repository(monkeypatch, tmp_path):
