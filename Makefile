@@ -20,7 +20,7 @@ $(BIN)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@install -d -m 700 .dvc/tmp/site; dvc config --local --quiet core.site_cache_dir "$$PWD/.dvc/tmp/site" # DVC makes it writable by all: CVE-2025-69872
+	@install -d -m 700 "$$HOME/.cache/bottletop/site"; dvc config --local --quiet core.site_cache_dir "$$HOME/.cache/bottletop/site" # DVC makes it writable by all: CVE-2025-69872
 	touch $@
 
 run: install ## run the pipeline on the active datasets, then print the results

@@ -1,13 +1,15 @@
 """Stage sources: detects changes in the user's own image folders and archives; runs at every `dvc repro`."""
 
 import os
+from pathlib import Path
 
 from bottletop.core.catalogue import dataset, local_path
 from bottletop.core.errors import ParamsError, exit_on_error
 from bottletop.core.files import write_json
-from bottletop.core.paths import PARAMS, Paths
+from bottletop.core.paths import PARAMS, Paths, repository
 from bottletop.core.settings import load, read_yaml
 from bottletop.download.fingerprints import fingerprints
+from bottletop.experiments.refs import refuse_shallow
 from bottletop.experiments.workspace import claim
 from bottletop.features.manifest import ExtractParams
 from bottletop.features.needs import write_needs
@@ -33,6 +35,8 @@ def run(names: tuple[str, ...], model: Model) -> None:
 
 if __name__ == "__main__":
     with exit_on_error("sources"):
+        if Path.cwd() != repository():
+            refuse_shallow()
         claim()
         remove_recorded()
         warn_of_silence(os.environ.get("MLFLOW_TRACKING_URI", ""))

@@ -73,6 +73,13 @@ def copy(finished: Finished, folder: Path) -> Path:
     return Path(shutil.copytree(finished.folder, folder / "project", symlinks=True))
 
 
+def make_shallow(project: Path, origin: Path) -> None:
+    """Cuts off the clone's history, as after `git clone --depth 1`; `origin` becomes a whole clone, and its remote."""
+    samples.git(project, "clone", "--quiet", "--bare", ".", str(origin))
+    samples.git(project, "remote", "add", "origin", f"file://{origin}")
+    samples.git(project, "fetch", "--quiet", "--depth", "1", "origin", "HEAD")
+
+
 def draw(folder: Path, per_class: int) -> None:
     """Pictures of random content in their class's tint, a folder for each class."""
     for position, (label, tint) in enumerate(CLASSES.items()):

@@ -23,9 +23,11 @@ from dvc.lock import Lock
 from dvc.repo import Repo
 from dvc.repo.experiments import Experiments
 from dvc.repo.experiments.queue import tempdir
+from dvc.repo.experiments.queue.tasks import run_exp
 from dvc.repo.experiments.refs import ExpRefInfo
 from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, rwlock
-from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlRun
+from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
+from mlflow.store.tracking.dbmodels.models import SqlRun
 from mlflow.utils import mlflow_tags, validation
 
 from benchmarks import samples
@@ -35,7 +37,7 @@ from bottletop.core import lock, paths
 from bottletop.doctor import cache, dvc_cache, leftovers, remote, store
 from bottletop.experiments import alone, refs
 from bottletop.inference import mlflow_model, registry
-from bottletop.tracking import columns, origin, owner, runs
+from bottletop.tracking import columns, origin, owner, relocation, runs
 
 PINNED = ("dvc", "keras", "mlflow", "tensorflow")
 STAGE = {
@@ -112,6 +114,15 @@ class TestDvc:
         assert tempdir.EXEC_TMP_DIR == "exps"
         assert tempdir._STANDALONE_TMP_DIR == "exps/standalone"
 
+    def test_the_queue_of_tasks(self, inside):
+        """doctor/leftovers.py finds tasks without a result in the folder of those that a worker has taken."""
+        assert run_exp.name == leftovers.QUEUED
+        with Repo() as repo:
+            celery = repo.experiments.celery_queue.celery
+            folders = celery.conf.broker_transport_options["processed_folder"], celery.conf.result_backend[7:]
+            places = [Path(folder).relative_to(inside / leftovers.EXPERIMENTS) for folder in folders]
+        assert places == [Path("celery/broker/processed"), Path("celery/result")]
+
     def test_the_queue_of_temporary_experiments(self, monkeypatch):
         """experiments/alone.py replaces one of its methods."""
         monkeypatch.setattr(tempdir.TempDirQueue, "reproduce", tempdir.TempDirQueue.reproduce)  # put back afterwards
@@ -157,11 +168,11 @@ class TestMlflow:
         mlflow.MlflowClient(uri).search_experiments()
         assert list(store._schema(uri, tmp_path / "mlflow.db")) == []
 
-    @pytest.mark.parametrize(("table", "column"), [(SqlExperiment, "artifact_location"), (SqlRun, "artifact_uri")])
+    @pytest.mark.parametrize(("table", "column"), relocation.ADDRESSES)
     def test_tables_with_the_paths_of_artefacts(self, table, column):
-        """The command in doctor/store.py that mends a moved repository changes them."""
-        assert f'("{table.__tablename__}", "{column}")' in store.MOVE
-        assert column in table.__table__.columns
+        """tracking/relocation.py changes them in a clone that was moved."""
+        tables = {**SqlRun.metadata.tables, **SqlModelVersion.metadata.tables}
+        assert column in tables[table].columns
 
     def test_tags(self):
         """tracking/origin.py writes them, and tracking/records.py reads them."""

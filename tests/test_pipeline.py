@@ -5,9 +5,12 @@ import json
 import os
 import re
 import shutil
+import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 import grimp
+import psutil
 import pytest
 import yaml
 
@@ -330,6 +333,37 @@ class TestRuns:
         run(project, "dvc", "repro")
         assert [tracked["status"] for tracked in small.tracked_runs(project)] == ["FINISHED", "KILLED", "FINISHED"]
 
+    def test_one_in_a_moved_clone_does_not_make_the_old_folder_again_and_finds_earlier_artefacts(
+        self, project: Path
+    ) -> None:
+        run(project, "bottletop", "runs")  # the fixture is a copy: its store follows it
+        moved = project.rename(project.with_name("moved"))
+        output = run(moved, "dvc", "exp", "run", "--temp", "--name", "aside", "-S", "train.seed=1")
+        assert f"MLflow's artefacts are in {moved}/mlartifacts now" in output
+        assert not project.exists()
+        assert len(list(moved.glob("mlartifacts/*/artifacts/report/metrics.json"))) == 2
+        with sqlite3.connect(moved / "mlflow.db") as database:
+            places = {uri for (uri,) in database.execute("select artifact_uri from runs")}
+        assert {place.startswith(f"file://{moved}/mlartifacts/") for place in places} == {True}
+
+    @pytest.mark.parametrize("place", [(), ("--temp",)], ids=["in the workspace", "temporary"])
+    def test_one_that_is_killed_when_its_run_has_just_finished_does_not_get_a_second_run(
+        self, project: Path, place: tuple[str, ...]
+    ) -> None:
+        command = ("dvc", "exp", "run", *place, "--name", "once", "-S", "train.seed=1")
+        started = small.start(project, *command)
+        small.wait_for(lambda: [tracked["status"] for tracked in small.tracked_runs(project)] == ["FINISHED"] * 2)
+        stages = psutil.Process(started.pid).children(recursive=True)
+        started.kill()
+        started.wait()
+        for stage in stages:
+            with suppress(psutil.NoSuchProcess):
+                stage.kill()
+        assert run(project, "dvc", "exp", "list", "--name-only").split() == []
+        run(project, *command)
+        assert run(project, "dvc", "exp", "list", "--name-only").split() == ["once"]
+        assert [tracked["status"] for tracked in small.tracked_runs(project)] == ["FINISHED"] * 2
+
     def test_a_server_that_is_down_stops_it_before_training_and_track_alone_is_missing_when_it_went_down_later(
         self, project: Path
     ) -> None:
@@ -378,6 +412,19 @@ class TestRuns:
             "second": "FINISHED",
         }
         assert sorted(run(project, "dvc", "exp", "list", "--name-only").split()) == ["first", "second"]
+
+    def test_one_with_temp_is_refused_in_a_shallow_clone_before_any_work_and_kept_in_a_whole_one(
+        self, project: Path, tmp_path: Path
+    ) -> None:
+        small.make_shallow(project, tmp_path / "origin")
+        command = ("dvc", "exp", "run", "--temp", "--name", "aside", "-S", "train.seed=1")
+        output = run(project, *command, check=False)
+        assert "so DVC would lose experiments of --temp, queues and sweeps: git fetch --unshallow" in output
+        assert stages_run(output) == []
+        run(project, "git", "fetch", "--unshallow")
+        run(project, *command)
+        assert run(project, "dvc", "exp", "list", "--name-only").split() == ["aside"]
+        assert len(small.tracked_runs(project)) == 2
 
 
 @pytest.mark.slow

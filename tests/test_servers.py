@@ -4,16 +4,20 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from benchmarks import samples
 from benchmarks.mlflow_server import free_port, serving
+from bottletop.core.errors import ArtefactError
+from bottletop.tracking.runs import LiveRun, Result, finish
 from tests import project as small
 from tests.project import DATASET, run, set_param, stages_run
 
@@ -188,3 +192,27 @@ def test_training_outlives_a_server_that_dies_and_only_track_is_left_for_when_it
         assert (tracked.info.status, tracked.data.metrics["accuracy"]) == ("FINISHED", metrics["accuracy"])
         assert epochs(address) == 1500
         assert stages_run(run(project, "dvc", "repro")) == []
+
+
+def test_a_server_that_falls_silent_is_given_up_within_20_seconds_by_training_and_by_track(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    epoch = {"epoch": 1.0, "loss": 2.0, "val_loss": 2.5}
+    live = LiveRun(DATASET, {})
+    processes = psutil.Process().children(recursive=True)
+    for process in processes:
+        process.suspend()
+    try:
+        started = time.monotonic()
+        live.log_epoch(epoch)
+        assert time.monotonic() - started < 20
+        assert "live logging stopped, track will catch up" in capsys.readouterr().err
+        live.trained("this model")
+        started = time.monotonic()
+        with pytest.raises(ArtefactError, match="Read timed out"):
+            finish(DATASET, {}, Result({}, [epoch], {}, "this model", "d" * 64, "none"))
+        assert time.monotonic() - started < 20
+    finally:
+        for process in processes:
+            process.resume()

@@ -13,8 +13,9 @@ from bottletop.doctor.findings import Finding, note, ok, problem, warning
 
 LITTLE_SPACE_BYTES = 5e9  # size of the features of Food-101
 WORTH_RELINKING_BYTES = 1e8  # smaller duplicates are not reported
+SITE = '"$HOME/.cache/bottletop/site"'  # not in the clone: DVC would make its former place again if the clone is moved
 SET_SITE_CACHE = (  # as in `make install`: DVC itself would make the folder writable by everyone
-    'install -d -m 700 .dvc/tmp/site; dvc config --local core.site_cache_dir "$PWD/.dvc/tmp/site"'
+    f"install -d -m 700 {SITE}; dvc config --local core.site_cache_dir {SITE}"
 )
 
 
@@ -72,12 +73,13 @@ def site_cache() -> Iterator[Finding]:
         yield problem(f"others may write to {path}, which DVC unpickles (CVE-2025-69872)", SET_SITE_CACHE)
         return
     elsewhere = f"unset DVC_SITE_CACHE_DIR; {SET_SITE_CACHE}" if from_environment else SET_SITE_CACHE
+    anew = f"install -d -m 700 {_quoted(path)}" if from_environment else SET_SITE_CACHE
     if not path.exists():
-        yield ok(f"{path} will be made by the next command")
+        yield problem(f"{path} is missing, and DVC would make it writable by others (CVE-2025-69872)", anew)
     elif path.stat().st_uid != os.getuid():
         yield problem(f"{path}, which DVC unpickles, belongs to {_owner(path)}, not to you", elsewhere)
     elif writable := _writable_by_others(path):
-        fix = f"rm -rf {_quoted(path)}; install -d -m 700 {_quoted(path)}"  # this also removes what others left there
+        fix = f"rm -rf {_quoted(path)}; {anew}"  # this also removes what others left there
         yield problem(f"others may write to {writable}, which DVC unpickles (CVE-2025-69872)", fix)
     else:
         yield ok(f"{path} is yours alone")

@@ -1,5 +1,7 @@
 """Finds what killed commands left behind: locks that block other commands, and files that nobody needs."""
 
+import base64
+import json
 import os
 import shlex
 from collections.abc import Iterator
@@ -7,11 +9,14 @@ from pathlib import Path
 
 import psutil
 
+from bottletop.core.files import read_json
 from bottletop.doctor.dvc_cache import settings
-from bottletop.doctor.findings import Finding, note, ok, problem, some
+from bottletop.doctor.findings import Finding, note, ok, problem, some, warning
 from bottletop.tracking.owner import LOCK, dvc_commands, is_dvc, lock_holders
 
 TEMPORARY = Path(".dvc/tmp")
+EXPERIMENTS = TEMPORARY / "exps"
+QUEUED = "dvc.repo.experiments.queue.tasks.run_exp"  # DVC's name for the task that runs a queued experiment
 
 
 def locks() -> Iterator[Finding]:
@@ -71,13 +76,39 @@ def leftovers() -> Iterator[Finding]:
                 f"a killed {work} left {some(found)} ({_size(found)}): the next one goes on from there",
                 f"rm -rf {_arguments(found)}",
             )
-    experiments = [path for place in (".", "standalone") for path in (TEMPORARY / "exps" / place).glob("tmp*")]
+    yield from _killed_tasks()
+    experiments = [path for place in (".", "standalone") for path in (EXPERIMENTS / place).glob("tmp*")]
     if experiments:
         yield note(
             f"a killed experiment left {some(experiments)} ({_size(experiments)})",
             f"rm -rf {_arguments(experiments)}",
         )
     yield ok("none")
+
+
+def _killed_tasks() -> Iterator[Finding]:
+    """Finds queued experiments whose worker was killed: DVC lists them as running for ever.
+
+    DVC's command that removes them ends the process whose number the worker noted. If another program has that number
+    now, the note is removed first.
+    """
+    names, taken = [], []
+    for path in sorted((EXPERIMENTS / "celery/broker/processed").glob("*.celery.msg")):
+        message = read_json(path)
+        task = message["headers"]
+        if task["task"] == QUEUED and not (EXPERIMENTS / f"celery/result/celery-task-meta-{task['id']}").exists():
+            [entry], *_ = json.loads(base64.b64decode(message["body"]))
+            revision = entry["stash_rev"]
+            names.append(entry["name"] or revision)
+            process = EXPERIMENTS / f"run/{revision}/{revision}.json"
+            if process.exists() and psutil.pid_exists(read_json(process)["pid"]):
+                taken.append(process)
+    if names:
+        forget = f"rm -f {_arguments(taken)}; " if taken else ""
+        yield warning(
+            f"the worker of {some(names)} was killed, and yet dvc queue status says Running",
+            f"{forget}dvc queue kill --force {shlex.join(names)}",
+        )
 
 
 def _size(folders: list[Path]) -> str:

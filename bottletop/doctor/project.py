@@ -24,6 +24,7 @@ from bottletop.doctor.findings import Finding, note, ok, problem, some, warning
 from bottletop.download.weight_sources import WeightsEntry, WeightsSource
 from bottletop.features.manifest import ExtractParams
 from bottletop.features.needs import NEEDS, features_are_needed
+from bottletop.tracking.origin import is_shallow
 from bottletop.tracking.owner import dvc_commands
 
 PINS = Path("requirements.lock")
@@ -152,6 +153,9 @@ def git_state() -> Iterator[Finding]:
         yield problem("no commit yet: experiments and runs can't say what they come from", fix)
         return
     yield from _detached()
+    if is_shallow():
+        lost = "DVC would lose experiments of --temp, queues and sweeps, which are therefore refused"
+        yield warning(f"this clone has only a part of git's history: {lost}", "git fetch --unshallow")
     yield from _uncommitted()
     yield from _too_much()
     yield ok(f"at {_git('rev-parse', '--short', 'HEAD')}, everything is committed")

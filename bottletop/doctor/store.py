@@ -7,17 +7,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from bottletop.core.paths import repository
-from bottletop.doctor.findings import Finding, note, ok, problem, some
+from bottletop.doctor.findings import Finding, note, ok, problem, some, warning
 from bottletop.tracking.owner import is_gone
+from bottletop.tracking.relocation import artefacts, former_places
 
 TIMEOUT_S = 5  # seconds, for each of two attempts
 CHECK_ADDRESS = 'curl --max-time 5 "$MLFLOW_TRACKING_URI/health" # is it running? otherwise: unset MLFLOW_TRACKING_URI'
-MOVE = (  # changes the artefacts' paths in mlflow.db; MLflow has no command for it
-    """python -c 'import sqlite3, sys; db = sqlite3.connect("mlflow.db"); """
-    """[db.execute(f"update {table} set {column} = replace({column}, ?, ?)", sys.argv[1:]) for table, column in """
-    """(("experiments", "artifact_location"), ("runs", "artifact_uri"))]; db.commit()'"""
-)
 
 
 def store() -> Iterator[Finding]:
@@ -28,7 +23,6 @@ def store() -> Iterator[Finding]:
     from bottletop.tracking.store import database, tracking_uri
 
     uri = tracking_uri()
-    own = not os.environ.get("MLFLOW_TRACKING_URI")
     path = database(uri)
     if path is not None and not path.exists():
         yield ok(f"{uri} will be made by the first run")
@@ -37,7 +31,7 @@ def store() -> Iterator[Finding]:
     yield from refused
     if not refused:
         try:
-            yield from _contents(uri, own=own)
+            yield from _contents(uri, path)
         except Exception as error:  # raised by MLflow, requests or SQLAlchemy
             yield problem(f"{uri} does not answer: {error}", CHECK_ADDRESS)
     yield ok(f"{uri} answers")
@@ -98,31 +92,29 @@ def _of_another_version(uri: str, path: Path | None, found: str, revisions: list
     return problem(older, f"{backup}mlflow db upgrade {named}")
 
 
-def _contents(uri: str, *, own: bool) -> Iterator[Finding]:
-    """Checks where the experiments keep their artefacts, and looks for runs that nobody will finish."""
+def _contents(uri: str, path: Path | None) -> Iterator[Finding]:
+    """Checks where the experiments keep their artefacts, and looks for runs that nobody will finish.
+
+    Args:
+        uri: the address of the store.
+        path: the file of an SQLite database, else None.
+    """
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
     experiments = client.search_experiments(filter_string="name LIKE 'bottletop/%'")
     places = {str(experiment.artifact_location) for experiment in experiments}
-    for place in sorted(places):
-        yield from _moved(place) if own else _unwritable(place)
+    former = former_places(path) if path is not None else []
+    for place in former:
+        moved = f"artefacts are expected in {place}, where this clone was before: the next run mends it"
+        yield warning(moved, "bottletop runs # mends it now")
+    for place in sorted(places - {artefacts(), *former}):
+        yield from _unwritable(place)
     ids = [experiment.experiment_id for experiment in experiments]
     running = client.search_runs(ids, "attributes.status = 'RUNNING'") if ids else []
     gone = [run.info.run_name for run in running if is_gone(run.data.tags)]
     if gone:
         yield note(f"{len(gone)} killed: {some(gone)}; still RUNNING in MLflow, which the next run sets right")
-
-
-def _moved(place: str) -> Iterator[Finding]:
-    """Checks that artefacts go to this repository.
-
-    MLflow stores absolute paths. After a move it would silently create the old folder again and write there.
-    """
-    expected = (repository() / "mlartifacts").as_uri()
-    if place != expected:
-        fix = f"{MOVE} {shlex.join([place, expected])}"
-        yield problem(f"artefacts go to {place}, where this repository or the one it was copied from was", fix)
 
 
 def _unwritable(place: str) -> Iterator[Finding]:

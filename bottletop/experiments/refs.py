@@ -20,7 +20,7 @@ from bottletop.core import lock
 from bottletop.core.errors import ArtefactError
 from bottletop.core.paths import PARAMS, Paths
 from bottletop.core.settings import parse_yaml
-from bottletop.tracking.origin import git
+from bottletop.tracking.origin import git, is_shallow
 
 _REF = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(\S+) ([0-9a-f]{40}) (\d+)")
 
@@ -83,6 +83,21 @@ def workspace() -> Experiment:
     if not head:
         raise ArtefactError("experiments start from a commit, and there is none", "git add --all, then git commit")
     return Experiment("workspace", head, "", 0)
+
+
+def refuse_shallow() -> None:
+    """Refuses to run experiments in folders of their own if the clone has only a part of git's history.
+
+    DVC would run such an experiment, fail to fetch its commit from that folder, and end without an error.
+
+    Raises:
+        ArtefactError: the main repository is a shallow clone, as of ``git clone --depth 1``.
+    """
+    if is_shallow():
+        problem = (
+            "this clone has only a part of git's history, so DVC would lose experiments of --temp, queues and sweeps"
+        )
+        raise ArtefactError(problem, "git fetch --unshallow")
 
 
 def saved() -> list[Experiment]:

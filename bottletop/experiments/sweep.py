@@ -42,8 +42,9 @@ class Sweep:
             keep_open: a file descriptor that each experiment keeps open as long as it runs.
 
         Raises:
-            ArtefactError: there is no commit, or `dvc repro` failed.
+            ArtefactError: there is no commit, the clone is shallow, or `dvc repro` failed.
         """
+        refs.refuse_shallow()
         self._jobs, self._keep_open = jobs, keep_open
         self._baseline = refs.workspace()
         refs.reproduce()

@@ -11,7 +11,7 @@ from typing import Any
 
 from bottletop.core.addresses import masked
 from bottletop.core.lock import LOCK, read_entries
-from bottletop.core.paths import CATALOGUE, PARAMS
+from bottletop.core.paths import CATALOGUE, PARAMS, repository
 from bottletop.core.settings import read_yaml
 
 STAGES = ("download", "split", "extract", "train", "evaluate")  # stages of a dataset whose outputs make a result
@@ -68,6 +68,11 @@ def lock_tags(dataset: str, lock: Path = LOCK) -> dict[str, str]:
     entries = {name: json.dumps(stages[name], sort_keys=True) for name in names if name in stages}
     digests = {f"dvc.{name.split('@')[0]}": _short(entry) for name, entry in entries.items()}
     return {**digests, "dvc.fingerprint": _short(json.dumps(digests, sort_keys=True))}
+
+
+def is_shallow() -> bool:
+    """Whether the main repository has only a part of git's history, as of ``git clone --depth 1``."""
+    return git("-C", str(repository()), "rev-parse", "--is-shallow-repository") == "true"
 
 
 def _short(text: str) -> str:

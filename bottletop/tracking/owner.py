@@ -6,15 +6,19 @@ from pathlib import Path
 
 import psutil
 
+from bottletop.core.paths import repository
+
 LOCK = Path(".dvc/tmp/rwlock")  # in which DVC lists the processes that read or write files of the workspace
 HOST, PID, STARTED = "bottletop.host", "bottletop.pid", "bottletop.process_started"
+FOLDER = "bottletop.folder"  # of the main repository
 
 
 def owner_tags() -> dict[str, str]:
-    """Tags that identify the DVC command that runs this stage, or this process if the stage is run by hand."""
+    """Tags that identify the clone and the DVC command that runs this stage, or this process if it is run by hand."""
     me = psutil.Process()
     process = next((parent for parent in me.parents() if is_dvc(parent)), me)
-    return {HOST: socket.gethostname(), PID: str(process.pid), STARTED: f"{process.create_time():.2f}"}
+    own = {PID: str(process.pid), STARTED: _started(process), FOLDER: str(repository())}
+    return {HOST: socket.gethostname(), **own}
 
 
 def is_gone(tags: dict[str, str]) -> bool:
@@ -26,9 +30,18 @@ def is_gone(tags: dict[str, str]) -> bool:
         return False
     try:
         process = psutil.Process(int(tags[PID]))
-        return f"{process.create_time():.2f}" != tags.get(STARTED) or process.status() == psutil.STATUS_ZOMBIE
+        return _started(process) != tags.get(STARTED) or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def _started(process: psutil.Process) -> str:
+    """When the process started, in seconds: a number that stays the same when somebody sets the clock.
+
+    Linux knows how long after the boot a process started. psutil adds the time of the boot, which moves with the clock,
+    so it is taken away again. macOS notes the time of the start once.
+    """
+    return f"{process.create_time() - (psutil.boot_time() if psutil.LINUX else 0):.2f}"
 
 
 def dvc_commands(root: Path) -> list[int]:

@@ -18,10 +18,10 @@ from mlflow.exceptions import MlflowException
 
 from bottletop.core.files import read_json, write_json
 from bottletop.core.paths import repository
-from bottletop.tracking import columns
-from bottletop.tracking.origin import experiment_name, lock_tags, origin_tags
-from bottletop.tracking.owner import is_gone, owner_tags
-from bottletop.tracking.store import database, store, tracking_uri
+from bottletop.tracking import columns, relocation
+from bottletop.tracking.origin import COMMIT, experiment_name, lock_tags, origin_tags
+from bottletop.tracking.owner import FOLDER, is_gone, owner_tags
+from bottletop.tracking.store import database, store, tracking_uri, uploading
 
 METRICS_A_REQUEST, PARAMS_A_REQUEST = 1000, 100  # MLflow's limits
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then shows training runs first, not chat traces
@@ -82,6 +82,8 @@ class LiveRun:
 def finish(dataset: str, params: Mapping[str, Any], result: Result) -> str:
     """Finishes the run that trained this model, or logs a new run if there is none, as for a restored experiment.
 
+    If a killed command finished the run of this result already, nothing is logged.
+
     Returns:
         The run's id.
 
@@ -94,11 +96,15 @@ def finish(dataset: str, params: Mapping[str, Any], result: Result) -> str:
         run_id = str(opened.get("run_id")) if opened.get("model_digest") == result.model_digest else None
         if run_id is not None and not _reopen(client, run_id):
             run_id = None
+        if run_id is None and (finished := _finished_before(client, dataset)):
+            return finished
         restored = run_id is None
         if run_id is None:
             run_id = _create(client, dataset, params, owner_tags())
         try:
             _log(client, run_id, dataset, result, restored=restored)
+        except MlflowException:
+            raise  # a silent store would be waited for once more; the next command ends the run
         except BaseException:
             client.set_terminated(run_id, "FAILED")
             raise
@@ -130,11 +136,12 @@ def _log(client: MlflowClient, run_id: str, dataset: str, result: Result, *, res
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
     images = Dataset(dataset, result.data_digest[:36], "local", f"data/images/{dataset}")
     client.log_inputs(run_id, [DatasetInput(images)])
-    for folder, path in result.artefacts.items():
-        if path.is_dir():
-            client.log_artifacts(run_id, str(path), folder)
-        else:
-            client.log_artifact(run_id, str(path), folder)
+    with uploading():
+        for folder, path in result.artefacts.items():
+            if path.is_dir():
+                client.log_artifacts(run_id, str(path), folder)
+            else:
+                client.log_artifact(run_id, str(path), folder)
 
 
 def _create(client: MlflowClient, dataset: str, params: Mapping[str, Any], owner: Mapping[str, str]) -> str:
@@ -154,9 +161,28 @@ def _reopen(client: MlflowClient, run_id: str) -> bool:
     """
     try:
         client.update_run(run_id, status="RUNNING")
-    except MlflowException:  # the run was deleted, or the tracking store has changed
-        return False
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return False  # the tracking store is another one now, or the run was deleted
+        raise
     return True
+
+
+def _finished_before(client: MlflowClient, dataset: str) -> str | None:
+    """The run of this result that a command finished which was killed before DVC noted that `track` had run.
+
+    It is this clone's newest run of the experiment. An older one with the same result is another matter: it belongs to
+    settings that the user has left and come back to.
+    """
+    folder = client.get_experiment_by_name(f"bottletop/{dataset}")
+    if folder is None:
+        return None
+    named = client.search_runs([folder.experiment_id], f"tags.experiment = '{experiment_name()}'")  # the newest first
+    newest = next((run for run in named if run.data.tags.get(FOLDER) == str(repository())), None)
+    if newest is None or newest.info.status != "FINISHED" or not is_gone(newest.data.tags):
+        return None
+    result = {COMMIT: origin_tags(dataset)[COMMIT], **lock_tags(dataset)}
+    return str(newest.info.run_id) if result.items() <= newest.data.tags.items() else None
 
 
 def _epoch_metrics(entry: Mapping[str, float]) -> list[Metric]:
@@ -172,7 +198,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
         return str(found.experiment_id)
     local = database(tracking_uri()) is not None
     try:
-        artefacts = (repository() / "mlartifacts").as_uri() if local else None
+        artefacts = relocation.artefacts() if local else None
         return str(client.create_experiment(name, artefacts, {**KIND, **columns.tags()}))
     except MlflowException:  # another process created it first
         found = client.get_experiment_by_name(name)

@@ -1,14 +1,17 @@
 """The tracking store: MLflow's database in this repository, or the one that ``MLFLOW_TRACKING_URI`` names."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before MLflow is imported
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7, the default, take minutes if a server is down
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # 7, the default, take minutes if a server is down
+os.environ.setdefault(
+    "MLFLOW_HTTP_REQUEST_TIMEOUT", "8"
+)  # seconds: a silent server is given up after 16, as there is one retry
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -18,8 +21,11 @@ from bottletop.core.addresses import masked
 from bottletop.core.errors import ArtefactError
 from bottletop.core.files import replacing
 from bottletop.core.paths import repository
+from bottletop.tracking import relocation
 
 SQLITE = "sqlite:///"
+TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"  # which MLflow reads before each request
+UPLOAD_S = 60  # a server may keep a large file in a bucket before it answers
 
 
 def tracking_uri() -> str:
@@ -50,7 +56,9 @@ def store() -> Iterator[MlflowClient]:
         path = database(uri)
         if path is not None:
             with FileLock(f"{path}.lock"):  # two processes that make a database at the same time leave a broken one
-                if not path.exists():
+                if path.exists():
+                    _follow(path)
+                else:
                     _make(path)
                 client = MlflowClient(uri)
                 client.search_experiments(max_results=1)
@@ -60,6 +68,25 @@ def store() -> Iterator[MlflowClient]:
     except MlflowException as error:
         problem = masked(f"the MLflow store {uri} failed ({error})")
         raise ArtefactError(problem, "check MLFLOW_TRACKING_URI, then dvc repro") from error
+
+
+@contextmanager
+def uploading() -> Iterator[None]:
+    """Waits at least `UPLOAD_S` seconds for the answer to each request."""
+    usual = os.environ[TIMEOUT]
+    os.environ[TIMEOUT] = str(max(UPLOAD_S, int(usual)))
+    try:
+        yield
+    finally:
+        os.environ[TIMEOUT] = usual
+
+
+def _follow(path: Path) -> None:
+    try:
+        relocation.follow(path)
+    except (sqlite3.Error, OSError) as error:
+        problem = f"this clone was moved, and {path} can't be made to expect its artefacts here ({error})"
+        raise ArtefactError(problem, "bottletop doctor") from error
 
 
 def _make(path: Path) -> None:

@@ -25,7 +25,7 @@ from bottletop.cli import main
 from bottletop.core.files import write_json
 from bottletop.doctor import cache, remote
 from bottletop.features.needs import write_needs
-from bottletop.tracking.owner import owner_tags
+from bottletop.tracking.owner import dvc_commands, owner_tags
 from tests import project as small
 from tests import servers
 from tests.project import DATASET, run
@@ -295,6 +295,14 @@ class TestGit:
         assert samples.git(made, "branch", "--show-current") == "main"
         assert "left git" not in examine().printed
 
+    def test_a_shallow_clone_is_a_warning_that_the_fix_mends(self, made, tmp_path):
+        small.make_shallow(made, tmp_path / "origin")
+        line = examine("--quick").only("git")
+        assert line.level == "warning"
+        assert line.text.startswith("this clone has only a part of git's history: DVC would lose experiments of --temp")
+        paste(line.fix)
+        assert examine("--quick").only("git").level == "ok"
+
     def test_data_in_git_is_a_problem_that_the_fix_mends(self, made):
         samples.git(made, "add", "--force", "data/file")
         report = examine()
@@ -372,6 +380,10 @@ class TestCache:
 
 
 class TestSiteCache:
+    @pytest.fixture(autouse=True)
+    def home(self, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+
     def test_dvcs_default_is_a_problem_that_the_fix_mends(self, clone):
         Path(".dvc/config.local").unlink()
         report = examine()
@@ -394,6 +406,21 @@ class TestSiteCache:
         paste(report.only("site cache").fix)
         subprocess.run(["dvc", "status"], cwd=made, check=True, capture_output=True, env=environment())
         assert examine().only("site cache").level == "ok"
+
+    def test_a_missing_one_is_a_problem_as_dvc_would_make_it_writable_by_others_and_the_fix_mends_it(self, made):
+        shutil.rmtree(".dvc/tmp/site")
+        report = examine("--quick")
+        assert (report.code, "site is missing, and DVC would make it" in report.only("site cache").text) == (1, True)
+        paste(report.only("site cache").fix)
+        assert examine("--quick").only("site cache").level == "ok"
+
+    def test_that_of_a_moved_clone_stays_and_dvc_does_not_make_the_old_folder_again(self, made, tmp_path):
+        paste(cache.SET_SITE_CACHE)
+        moved = made.rename(tmp_path / "moved")
+        os.chdir(moved)  # monkeypatch goes back
+        subprocess.run(["dvc", "status"], cwd=moved, check=True, capture_output=True, env=environment())
+        assert not made.exists()
+        assert examine("--quick").only("site cache").level == "ok"
 
     @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
     def test_someone_elses_is_a_problem(self, clone):
@@ -651,19 +678,19 @@ class TestTracking:
         assert line.level == "note"
         assert line.text.startswith("1 killed: tidy-otter; still RUNNING in MLflow")
 
-    def test_a_moved_repositorys_artefacts_would_go_to_the_old_place_and_the_fix_moves_them(
-        self, clone, current, tmp_path
-    ):
+    def test_a_moved_clone_is_a_warning_that_the_fix_mends(self, clone, current, tmp_path):
         client, experiment = open_store(current, clone / "mlartifacts")
         first = client.create_run(experiment).info.run_id
         client.log_text(first, "first", "note.txt")
         moved = clone.rename(tmp_path / "moved")
         os.chdir(moved)  # monkeypatch goes back
-        report = examine()
-        assert report.code == 1
-        assert report.only("tracking").text.startswith(f"artefacts go to file://{clone}/mlartifacts")
-        paste(report.only("tracking").fix)
-        assert examine().only("tracking").level == "ok"
+        line = examine("--quick").only("tracking")
+        assert (line.level, line.text) == (
+            "warning",
+            f"artefacts are expected in file://{clone}/mlartifacts, where this clone was before: the next run mends it",
+        )
+        paste(line.fix)
+        assert examine("--quick").only("tracking").level == "ok"
         client = MlflowClient(f"sqlite:///{moved}/mlflow.db")
         assert [file.path for file in client.list_artifacts(first)] == ["note.txt"]
         client.log_text(client.create_run(experiment).info.run_id, "second", "note.txt")
@@ -874,6 +901,39 @@ class TestLeftovers:
         paste(line.fix)
         assert "lost" not in run(made, "dvc", "exp", "show", "--json")
         assert examine().only("leftovers").level == "ok"
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("number_taken", [False, True])
+    def test_a_queued_experiment_whose_worker_was_killed_is_a_warning_that_the_fix_mends(self, made, number_taken):
+        (made / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"long": {"cmd": "sleep ${split.seed}"}}}))
+        samples.commit(made, "long")
+        run(made, "dvc", "exp", "run", "--queue", "--name", "lost", "-S", "split.seed=1000")
+        small.start(made, "dvc", "queue", "start").wait()
+        small.wait_for(lambda: "sleep" in [process.name() for process in processes(made)])
+        assert "DVC runs here" in examine("--quick").only("leftovers").text
+        for process in processes(made):
+            process.kill()
+        small.wait_for(lambda: not processes(made))
+        if number_taken:
+            [path] = Path(".dvc/tmp/exps/run").glob("*/*.json")
+            write_json(path, {**json.loads(path.read_text()), "pid": os.getpid()})
+        assert "Running" in run(made, "dvc", "queue", "status")
+        line = examine("--quick").found["leftovers"][0]
+        assert (line.level, line.text) == (
+            "warning", "the worker of lost was killed, and yet dvc queue status says Running",
+        )  # fmt: skip
+        assert line.fix.endswith("dvc queue kill --force lost")
+        paste(line.fix)
+        assert "Failed" in run(made, "dvc", "queue", "status")
+        assert "the worker of" not in examine("--quick").printed
+
+
+def processes(project: Path) -> list[psutil.Process]:
+    """Those of DVC in the project, and of the stages that they run."""
+    found = []
+    for process in map(psutil.Process, dvc_commands(project)):
+        found += [process, *process.children(recursive=True)]
+    return [process for process in found if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
 class Running(NamedTuple):

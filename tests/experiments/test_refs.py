@@ -5,6 +5,8 @@ import pytest
 from benchmarks import samples
 from bottletop.core.errors import ArtefactError
 from bottletop.experiments import refs
+from bottletop.experiments.sweep import Sweep
+from tests.project import make_shallow
 
 LOCK = """\
 schema: '2.0'
@@ -91,3 +93,14 @@ def test_without_a_commit_the_message_says_what_to_do(tmp_path, monkeypatch, rep
     with pytest.raises(ArtefactError, match="there is none: git add --all, then git commit"):
         refs.workspace()
     assert refs.saved() == []
+
+
+def test_a_sweep_is_refused_in_a_shallow_clone_whose_experiments_dvc_would_lose(commit, tmp_path, tmp_path_factory):
+    (tmp_path / "params.yaml").write_text("datasets: []")
+    samples.commit(tmp_path, "second")
+    refs.refuse_shallow()
+    make_shallow(tmp_path, tmp_path_factory.mktemp("origin") / "bare")
+    with pytest.raises(ArtefactError, match=r"DVC would lose experiments of .*: git fetch --unshallow"):
+        Sweep(jobs=1, keep_open=0)
+    samples.git(tmp_path, "fetch", "--quiet", "--unshallow")
+    refs.refuse_shallow()

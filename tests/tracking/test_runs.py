@@ -181,6 +181,36 @@ def test_an_experiment_without_training_gets_a_run_of_its_own_marked_as_restored
     assert len(MlflowClient(tracking_uri()).get_metric_history(second, "epoch_loss")) == 2
 
 
+def test_a_track_that_was_killed_after_it_had_finished_its_run_does_not_log_a_second_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    client = MlflowClient(tracking_uri())
+    first = finish("twice", PARAMS, result())
+    client.set_tag(first, "bottletop.process_started", "1.00")  # its command has ended
+    assert finish("twice", PARAMS, result()) == first
+    (tmp_path / "dvc.lock").write_text("stages: {train@twice: {outs: [{path: a, md5: b}]}}")
+    second = finish("twice", PARAMS, result())
+    client.set_tag(second, "bottletop.process_started", "1.00")
+    (tmp_path / "dvc.lock").unlink()  # the settings of the first again: the newest run is another result
+    third = finish("twice", PARAMS, result())
+    assert len({first, second, third}) == len(runs("twice")) == 3
+
+
+def test_a_run_of_another_clone_is_not_taken_for_that_of_a_killed_track(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = finish("cloned", PARAMS, result())
+    MlflowClient(tracking_uri()).set_tag(first, "bottletop.process_started", "1.00")
+    MlflowClient(tracking_uri()).set_tag(first, "bottletop.folder", "/elsewhere")
+    assert finish("cloned", PARAMS, result()) != first
+
+
+def test_a_run_that_somebody_deleted_after_training_is_replaced_by_a_new_one():
+    live = LiveRun("deleted", PARAMS)
+    live.trained("this model")
+    MlflowClient(tracking_uri()).delete_run(live._run_id)
+    finish("deleted", PARAMS, result())
+    assert (only_run("deleted").info.status, only_run("deleted").info.run_id != live._run_id) == ("FINISHED", True)
+
+
 def test_a_run_is_never_adopted_by_another_model():
     live = LiveRun("other", PARAMS)
     live.trained("another model")

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from bottletop.core.errors import ArtefactError
 from bottletop.tracking.runs import LiveRun
-from bottletop.tracking.store import database, store, tracking_uri
+from bottletop.tracking.store import database, store, tracking_uri, uploading
 from tests.tiny import ROOT
 
 PARAMS = {"train": {"epochs": 3}}
@@ -42,6 +42,16 @@ def test_a_server_that_cannot_be_reached_is_named_before_any_training(monkeypatc
 
 
 @pytest.mark.slow
+def test_a_server_that_takes_connections_and_says_nothing_is_given_up_within_20_seconds(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        started = time.monotonic()
+        with pytest.raises(ArtefactError, match="Read timed out"):
+            LiveRun("animals", PARAMS)
+        assert time.monotonic() - started < 20
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_a_password_in_the_servers_address_is_not_shown(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
@@ -60,6 +70,14 @@ def test_two_processes_may_create_the_store_at_once(tmp_path):
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = client.get_experiment_by_name("bottletop/animals")
     assert len(client.search_runs([experiment.experiment_id])) == 2
+
+
+@pytest.mark.parametrize(("usual", "expected"), [("8", "60"), ("300", "300")])
+def test_uploads_wait_longer_for_an_answer_unless_the_user_waits_longer_anyway(monkeypatch, usual, expected):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", usual)
+    with uploading():
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == expected
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == usual
 
 
 def test_a_relative_path_of_a_database_is_taken_from_the_main_repository(monkeypatch, tmp_path):
