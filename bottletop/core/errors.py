@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bottletop.core.terminal import visible
+
 WHERE_ELSE = "put it there, edit its entry in datasets.yaml, or take what a colleague has pushed: dvc repro --pull"
 
 RESTORE = "run bottletop doctor, which prints the command that restores it"  # for outputs that were changed since
@@ -45,11 +47,15 @@ def exit_on_error(what: str) -> Iterator[None]:
     try:
         yield
     except BottletopError as error:
-        sys.exit(f"{what}: {error}")
+        sys.exit(_shown(f"{what}: {error}"))
     except OSError as error:  # such as a full disk, missing permissions or an unreachable host
-        sys.exit(f"{what}: {type(error).__name__}: {error}")
+        sys.exit(_shown(f"{what}: {type(error).__name__}: {error}"))
     except KeyboardInterrupt:
         sys.exit(f"{what}: interrupted")
+
+
+def _shown(message: str) -> str:
+    return visible(message, keep="\n\t")
 
 
 def exit_on_sigterm() -> None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from bottletop.core.cells import guarded
 from bottletop.core.errors import RESTORE, ArtefactError
 
 HIDDEN = "hidden"
@@ -87,6 +88,11 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def write_sheet(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Writes a CSV file for people, in which a spreadsheet finds no formulas; see `cells.guarded`."""
+    write_csv(path, header, (list(map(guarded, row)) for row in rows))
 
 
 def copy_files(folder: Path, names: Iterable[str], target: Path) -> None:

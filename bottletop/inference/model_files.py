@@ -12,6 +12,7 @@ from bottletop.core.files import SUMS
 from bottletop.core.lock import TO_MODEL, changes, shown
 from bottletop.core.paths import PARAMS, Paths, repository, weights_file
 from bottletop.core.settings import load, parse, parse_yaml
+from bottletop.core.terminal import say
 from bottletop.inference.classifier import Files
 from bottletop.models.record import TUNED, read_record
 
@@ -32,7 +33,7 @@ def workspace(dataset: str | None) -> Iterator[Files]:
     if not folder.exists():
         raise ArtefactError(f"{name} has no trained model in {folder}", "run dvc repro, or dvc pull")
     if changed := changes(name, TO_MODEL):
-        print(f"{name}: {shown(changed)} changed since this model was trained: dvc repro trains anew", file=sys.stderr)
+        say(f"{name}: {shown(changed)} changed since this model was trained: dvc repro trains anew", file=sys.stderr)
     yield Files(name, folder, _weights(folder))
 
 

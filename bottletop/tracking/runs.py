@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 
 from bottletop.core.files import read_json, write_json
 from bottletop.core.paths import repository
+from bottletop.core.terminal import say
 from bottletop.tracking import columns
 from bottletop.tracking.origin import experiment_name, lock_tags, origin_tags
 from bottletop.tracking.owner import is_gone, owner_tags
@@ -62,7 +63,7 @@ class LiveRun:
                 self._client.log_batch(self._run_id, _epoch_metrics(entry))
             except MlflowException as error:
                 self._logging = False
-                print(f"live logging stopped, track will catch up: {error}", file=sys.stderr)
+                say(f"live logging stopped, track will catch up: {error}", file=sys.stderr)
 
     def trained(self, model_digest: str) -> None:
         """Records which model this run trained, so that `finish` recognises it."""
