@@ -37,6 +37,11 @@ class ArtefactError(BottletopError):
     """Files written by earlier stages are damaged or do not fit together."""
 
 
+def reason(error: BaseException) -> str:
+    """Returns what a library says about an error, in one line; the error's name if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 @contextmanager
 def exit_on_error(what: str) -> Iterator[None]:
     """Exits with a message on stderr, instead of a traceback, on errors whose cause the user can fix.
@@ -50,6 +55,10 @@ def exit_on_error(what: str) -> Iterator[None]:
         sys.exit(_shown(f"{what}: {error}"))
     except OSError as error:  # such as a full disk, missing permissions or an unreachable host
         sys.exit(_shown(f"{what}: {type(error).__name__}: {error}"))
+    except MemoryError as error:
+        sys.exit(
+            _shown(f"{what}: out of memory ({reason(error)}): close other programs, or set BOTTLETOP_THREADS to 1")
+        )
     except KeyboardInterrupt:
         sys.exit(f"{what}: interrupted")
 

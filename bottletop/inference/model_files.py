@@ -93,7 +93,7 @@ def logged(name: str, dataset: str | None) -> Iterator[Files]:
         ParamsError: there are finished runs on several datasets, and `dataset` is None.
     """
     from bottletop.tracking import records  # MLflow takes seconds to import
-    from bottletop.tracking.store import store
+    from bottletop.tracking.store import artefacts, store
 
     found = [record for record in records.matching(name) if dataset in (None, record.dataset)]
     finished = [record for record in found if record.status == "finished"]
@@ -105,7 +105,8 @@ def logged(name: str, dataset: str | None) -> Iterator[Files]:
     if dataset is None and len({record.dataset for record in finished}) > 1:
         _one(sorted({record.dataset for record in finished}), None)
     with tempfile.TemporaryDirectory() as scratch, store() as client:
-        client.download_artifacts(finished[0].run_id, "model", scratch)
+        with artefacts(f"the artefacts of run {finished[0].run_id}"):
+            client.download_artifacts(finished[0].run_id, "model", scratch)
         folder = Path(scratch, "model")
         yield Files(finished[0].dataset, folder, _weights(folder))
 

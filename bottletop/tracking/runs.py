@@ -22,7 +22,7 @@ from bottletop.core.terminal import say
 from bottletop.tracking import columns
 from bottletop.tracking.origin import experiment_name, lock_tags, origin_tags
 from bottletop.tracking.owner import is_gone, owner_tags
-from bottletop.tracking.store import database, store, tracking_uri
+from bottletop.tracking.store import artefacts, database, store, tracking_uri
 
 METRICS_A_REQUEST, PARAMS_A_REQUEST = 1000, 100  # MLflow's limits
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then shows training runs first, not chat traces
@@ -131,11 +131,12 @@ def _log(client: MlflowClient, run_id: str, dataset: str, result: Result, *, res
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
     images = Dataset(dataset, result.data_digest[:36], "local", f"data/images/{dataset}")
     client.log_inputs(run_id, [DatasetInput(images)])
-    for folder, path in result.artefacts.items():
-        if path.is_dir():
-            client.log_artifacts(run_id, str(path), folder)
-        else:
-            client.log_artifact(run_id, str(path), folder)
+    with artefacts(f"the artefacts of run {run_id}"):
+        for folder, path in result.artefacts.items():
+            if path.is_dir():
+                client.log_artifacts(run_id, str(path), folder)
+            else:
+                client.log_artifact(run_id, str(path), folder)
 
 
 def _create(client: MlflowClient, dataset: str, params: Mapping[str, Any], owner: Mapping[str, str]) -> str:
