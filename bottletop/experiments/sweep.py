@@ -223,7 +223,9 @@ def _last_words(point: Point) -> str:
     """The last line of the log that a stage printed, such as ``train@digits: …``; else its last line."""
     lines = _log(point).read_text(encoding="utf-8", errors="replace").splitlines()
     told = [line for line in lines if "@" in line.partition(":")[0] and not line.startswith("Running")]
-    return (told or [line for line in lines if line.strip()] or ["no output"])[-1].strip()
+    last = (told or [line for line in lines if line.strip()] or ["no output"])[-1].strip()
+    killed = any(line.rstrip().endswith("exited with -9") for line in lines[-3:])
+    return f"killed by the system for lack of memory, or by kill -9: try fewer --jobs ({last})" if killed else last
 
 
 def _log(point: Point) -> Path:
