@@ -129,7 +129,7 @@ def open_features(folder: Path, rows: Sequence[SplitRow], kind: Kind, pooling: P
     features = FeatureSet(*labelled(rows), manifest, folder, kind, pooling)
     expected = manifest.pooled_shape if kind == "pooled" else manifest.bottleneck_shape
     for shard, file in zip(manifest.shards.values(), features._files, strict=True):
-        if file.shape != (shard.rows, *(expected or ())) or file.dtype != np.dtype(manifest.dtype):
+        if file.shape != (shard.rows, *(expected or ())) or file.dtype.name != manifest.dtype:
             raise ArtefactError(
                 f"{file.path}: expected {shard.rows} rows of {manifest.dtype} {expected}, got {file.dtype} "
                 f"{file.shape}",

@@ -161,3 +161,11 @@ def test_checksums_of_fewer_images_are_refused(folder, rows):
     (folder / "rows.csv").write_text(lines[0])
     with pytest.raises(ArtefactError, match=f"rows.csv has 0 rows for {len(rows)} images: run bottletop doctor"):
         open_features(folder, rows, "pooled", "flatten").read(np.arange(1))
+
+
+def test_features_of_a_type_that_there_is_not_are_refused(folder, rows):
+    (folder / SUMS).unlink(missing_ok=True)
+    path = folder / "manifest.json"
+    path.write_text(path.read_text().replace('"float16"', '"floatB6"'))
+    with pytest.raises(ArtefactError, match=r"rows of floatB6 .*, got float16"):
+        open_features(folder, rows, "pooled", "flatten")
