@@ -11,6 +11,7 @@ from bottletop.core.files import read_json
 from bottletop.core.lock import TO_RESULTS, changes, shown
 from bottletop.core.paths import PARAMS, Paths
 from bottletop.core.settings import load
+from bottletop.core.terminal import say
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -119,14 +120,14 @@ def print_results(_: Namespace) -> None:
         if not (folder / "metrics.json").exists():
             raise ArtefactError(f"{dataset} has no results yet", "run dvc repro")
         if not Paths(dataset).model.exists():
-            print(f"{dataset}: the last run did not complete: run dvc repro")
+            say(f"{dataset}: the last run did not complete: run dvc repro")
         elif changed := changes(dataset, TO_RESULTS):
-            print(f"{dataset}: {shown(changed)} changed since these results: run dvc repro")
+            say(f"{dataset}: {shown(changed)} changed since these results: run dvc repro")
         values, images = read_json(folder / "metrics.json"), read_json(folder / "details.json")["images"]
         interval = f"95 % interval {values['accuracy_low']:.1%} to {values['accuracy_high']:.1%}"
-        print(f"{dataset}: {values['accuracy']:.1%} test accuracy ({interval}, {images['test']} images)")
-        print(f"  report {folder / 'classification_report.txt'}, pictures {folder / 'plots'}")
-    print("To compare runs in MLflow: make ui")
+        say(f"{dataset}: {values['accuracy']:.1%} test accuracy ({interval}, {images['test']} images)")
+        say(f"  report {folder / 'classification_report.txt'}, pictures {folder / 'plots'}")
+    say("To compare runs in MLflow: make ui")
 
 
 def run_add(options: Namespace) -> None:
@@ -148,7 +149,7 @@ def run_recipe(options: Namespace) -> None:
     from bottletop.experiments import recipes  # numpy takes a tenth of a second to import
 
     if options.name is None:
-        print(recipes.listing())
+        say(recipes.listing())
     else:
         recipes.run(options.name, options.settings)
 
@@ -160,12 +161,12 @@ def print_runs(options: Namespace) -> None:
     if options.name is None:
         if options.open:
             raise ParamsError("--open needs the name of an experiment, or the start of a run's id")
-        print(listing.table(None if options.all else load(tuple[str, ...], "datasets", PARAMS), options.limit))
+        say(listing.table(None if options.all else load(tuple[str, ...], "datasets", PARAMS), options.limit))
         return
     record, *others = listing.find(options.name)
-    print(listing.describe(record))
+    say(listing.describe(record))
     if others:
-        print(f"\n{len(others)} more of that name: {', '.join(other.run_id[:8] or other.dataset for other in others)}")
+        say(f"\n{len(others)} more of that name: {', '.join(other.run_id[:8] or other.dataset for other in others)}")
     if options.open:
         listing.open_page(record)
 
@@ -190,7 +191,7 @@ def run_predict(options: Namespace) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     if options.explain:
-        print(f"pictures of where the classes are seen: {options.output}", file=sys.stderr)
+        say(f"pictures of where the classes are seen: {options.output}", file=sys.stderr)
     if failed:
         sys.exit(f"bottletop: {failed} of {len(names)} images could not be read, see above")
 
@@ -208,14 +209,14 @@ def run_export(options: Namespace) -> None:
         if options.only != "mlflow":
             keras_file = Path(options.output, f"{files.dataset}.keras")
             export.write(keras_file, whole, model)
-            print(f"{keras_file}: keras.saving.load_model('{keras_file}').predict(images)")
+            say(f"{keras_file}: keras.saving.load_model('{keras_file}').predict(images)")
         if options.only != "keras":
             folder = Path(options.output, f"{files.dataset}-mlflow")
             registry.write(folder, files, model)
-            print(f"{folder}: mlflow models serve --env-manager local --model-uri {folder}")
+            say(f"{folder}: mlflow models serve --env-manager local --model-uri {folder}")
         if register is not None:
             version = registry.register(register, folder, files.model)
-            print(f"registered as {register}, version {version}: bottletop predict --registered {register} IMAGE")
+            say(f"registered as {register}, version {version}: bottletop predict --registered {register} IMAGE")
 
 
 def run_doctor(options: Namespace) -> None:

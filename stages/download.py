@@ -7,6 +7,7 @@ from bottletop.core.errors import exit_on_error
 from bottletop.core.files import write_json
 from bottletop.core.paths import CATALOGUE, PARAMS, Paths
 from bottletop.core.settings import load, unedited
+from bottletop.core.terminal import say
 from bottletop.download.summary import summary
 from bottletop.download.unpacking import DownloadParams, unpack
 
@@ -15,7 +16,7 @@ def run(params: DownloadParams, paths: Paths) -> None:
     """Unpacks the dataset's images, writes the report on the data and prints a summary; raises as `unpack` does."""
     report = unpack(dataset(paths.dataset).source, params, paths.images)
     write_json(paths.metrics / "data.json", report)
-    print(summary(paths.dataset, report))
+    say(summary(paths.dataset, report))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,11 @@
 
 import hashlib
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bottletop.core.errors import RESTORE, ArtefactError
+from bottletop.core.errors import RESTORE, ArtefactError, reason
 from bottletop.core.files import replacing, verified
 
 # Arrays by name, such as "block1_conv1/kernel" of shape (3, 3, 3, 64) and "block1_conv1/bias" of shape (64,).
@@ -36,10 +35,11 @@ def load(path: Path) -> Arrays:
     Raises:
         ArtefactError: the file is missing or damaged.
     """
+    verified(path)
     try:
-        with np.load(verified(path), allow_pickle=False) as stored:
+        with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} is missing", f"run dvc repro weights, or dvc pull {path}") from error
-    except (OSError, ValueError, EOFError, BadZipFile, RuntimeError) as error:  # the last: a feature zipfile lacks
-        raise ArtefactError(f"{path} can't be read ({error})", RESTORE) from error
+    except Exception as error:  # numpy, zipfile, zlib and tokenize raise errors of their own for damaged files
+        raise ArtefactError(f"{path} can't be read ({reason(error)})", RESTORE) from error

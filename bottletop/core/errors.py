@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bottletop.core.terminal import visible
+
 WHERE_ELSE = "put it there, edit its entry in datasets.yaml, or take what a colleague has pushed: dvc repro --pull"
 
 RESTORE = "run bottletop doctor, which prints the command that restores it"  # for outputs that were changed since
@@ -35,6 +37,11 @@ class ArtefactError(BottletopError):
     """Files written by earlier stages are damaged or do not fit together."""
 
 
+def reason(error: BaseException) -> str:
+    """Returns what a library says about an error, in one line; the error's name if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 @contextmanager
 def exit_on_error(what: str) -> Iterator[None]:
     """Exits with a message on stderr, instead of a traceback, on errors whose cause the user can fix.
@@ -45,11 +52,19 @@ def exit_on_error(what: str) -> Iterator[None]:
     try:
         yield
     except BottletopError as error:
-        sys.exit(f"{what}: {error}")
+        sys.exit(_shown(f"{what}: {error}"))
     except OSError as error:  # such as a full disk, missing permissions or an unreachable host
-        sys.exit(f"{what}: {type(error).__name__}: {error}")
+        sys.exit(_shown(f"{what}: {type(error).__name__}: {error}"))
+    except MemoryError as error:
+        sys.exit(
+            _shown(f"{what}: out of memory ({reason(error)}): close other programs, or set BOTTLETOP_THREADS to 1")
+        )
     except KeyboardInterrupt:
         sys.exit(f"{what}: interrupted")
+
+
+def _shown(message: str) -> str:
+    return visible(message, keep="\n\t")
 
 
 def exit_on_sigterm() -> None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from bottletop.core.cells import guarded
 from bottletop.core.errors import RESTORE, ArtefactError
 
 HIDDEN = "hidden"
@@ -77,8 +78,15 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Reads a UTF-8 JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Reads a UTF-8 JSON file.
+
+    Raises:
+        ArtefactError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ArtefactError(f"{path} is not valid JSON ({error})", RESTORE) from error
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -87,6 +95,11 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def write_sheet(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Writes a CSV file for people, in which a spreadsheet finds no formulas; see `cells.guarded`."""
+    write_csv(path, header, (list(map(guarded, row)) for row in rows))
 
 
 def copy_files(folder: Path, names: Iterable[str], target: Path) -> None:
@@ -98,9 +111,16 @@ def copy_files(folder: Path, names: Iterable[str], target: Path) -> None:
 
 
 def read_numbers(path: Path) -> list[dict[str, float]]:
-    """Reads the rows of a CSV file whose columns are all numbers."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    """Reads the rows of a CSV file whose columns are all numbers.
+
+    Raises:
+        ArtefactError: it is damaged.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    except (ValueError, TypeError, csv.Error) as error:  # the second: a line with too few or too many cells
+        raise ArtefactError(f"{path} is damaged ({error})", RESTORE) from error
 
 
 def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:

@@ -11,6 +11,8 @@ import re
 import unicodedata
 from typing import NamedTuple
 
+from bottletop.core.terminal import visible
+
 _PLACEHOLDER = re.compile(r"(\{label\}|\{split\}|\{number\}|\{group\}|\*\*/|\*\*|\*)")
 _REGEX = {
     "{label}": "(?P<label{0}>[^/]+?)",
@@ -74,8 +76,12 @@ def placeholders(text: str) -> list[str]:
 
 
 def normalised(name: str) -> str:
-    """Returns the name in Unicode's form NFC, in which names are compared: é is one character, not e and an accent."""
-    return unicodedata.normalize("NFC", name)
+    """Returns the name as names are compared and stored.
+
+    It is in Unicode's form NFC, in which é is one character, not e and an accent. Control characters are written out,
+    as in the names of files: a class name with a line break, from a table of labels, would break the index.
+    """
+    return visible(unicodedata.normalize("NFC", name))
 
 
 def _translate(text: str) -> str:

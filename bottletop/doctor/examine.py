@@ -7,6 +7,7 @@ from functools import partial
 
 from bottletop.core.addresses import masked
 from bottletop.core.errors import BottletopError
+from bottletop.core.terminal import say, visible
 from bottletop.doctor import cache, hashes, leftovers, project, remote, store
 from bottletop.doctor.findings import Finding, Level, hide_passwords, problem
 
@@ -51,7 +52,7 @@ def examine(*, quick: bool) -> int:
         levels += [finding.level for finding in findings]
     problems, warnings = levels.count("problem"), levels.count("warning")
     counted = [f"{n} {what}{'s' * (n > 1)}" for n, what in ((problems, "problem"), (warnings, "warning")) if n]
-    print(f"{len(checks)} checks, {', '.join(counted) or 'nothing wrong'}")
+    say(f"{len(checks)} checks, {', '.join(counted) or 'nothing wrong'}")
     return int(problems > 0)
 
 
@@ -74,6 +75,6 @@ def _print(name: str, findings: list[Finding]) -> None:
         if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
             level = f"\x1b[{COLOURS[finding.level]}m{level}\x1b[0m"
         text = " ".join(finding.text.split())
-        print(f"{level}{name:<{NAME_WIDTH}}{masked(text)}", flush=True)
+        print(f"{level}{name:<{NAME_WIDTH}}{visible(masked(text))}", flush=True)  # noqa: T201 (the level is coloured)
         if finding.fix:
-            print(f"{'':{LEVEL_WIDTH + NAME_WIDTH}}fix: {hide_passwords(finding.fix)}", flush=True)
+            say(f"{'':{LEVEL_WIDTH + NAME_WIDTH}}fix: {hide_passwords(finding.fix)}")

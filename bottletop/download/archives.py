@@ -32,6 +32,7 @@ from backports.zstd import ZstdError, tarfile, zipfile  # Python 3.14's: older o
 
 from bottletop.core.errors import WHERE_ELSE, DataError
 from bottletop.core.files import EMPTY_FOLDER, HIDDEN, entries_below
+from bottletop.core.terminal import visible
 from bottletop.download import tars
 from bottletop.download.compression import BUFFER_BYTES, ZIP, content, is_tar, looks_like
 from bottletop.download.kinds import is_hidden
@@ -161,7 +162,7 @@ def _folder(root: Path) -> Iterator[_Entry]:
     for file, problem in entries_below(root):
         size = 0 if problem else file.stat().st_size
         name = _text(os.fsencode(file.relative_to(root).as_posix()), "latin-1")
-        yield _Entry(_visible(name), size, partial(io.FileIO, file), problem)
+        yield _Entry(visible(name), size, partial(io.FileIO, file), problem)
 
 
 def _archive(path: Path) -> Iterator[_Entry]:
@@ -325,8 +326,4 @@ def _safe(name: str, archive: str) -> str:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or (parts and ":" in parts[0]):
         raise DataError(f"{archive}: the member name {name!r} leaves the archive: refused")
-    return _visible("/".join(parts))
-
-
-def _visible(name: str) -> str:
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", name)
+    return visible("/".join(parts))

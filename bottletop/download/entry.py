@@ -15,6 +15,7 @@ from bottletop.core.errors import DataError, ParamsError
 from bottletop.core.files import write_text
 from bottletop.core.paths import CATALOGUE, PARAMS, repository
 from bottletop.core.settings import parse, parse_yaml, read_yaml
+from bottletop.core.terminal import say
 from bottletop.download.guess import ARCHIVE_ENDINGS, Guess, files_of, look
 from bottletop.download.kinds import is_companion, is_hidden, is_image
 from bottletop.download.naming import such_as
@@ -52,14 +53,14 @@ def add(path: Path, name: str | None, *, activate: bool) -> None:
     parse(Dataset, parse_yaml(catalogue)["datasets"][name], f"datasets.{name}", CATALOGUE)
     sheet = SHEETS / f"{name}.png"
     contact_sheet(files_of(path), guess.found, sheet)
-    print(f"{path}: {describe(guess)}\n  contact sheet: {sheet}")
+    say(f"{path}: {describe(guess)}\n  contact sheet: {sheet}")
     write_text(CATALOGUE, catalogue)
-    print(f"{CATALOGUE} now has {name}; edit its title, homepage and licence there")
+    say(f"{CATALOGUE} now has {name}; edit its title, homepage and licence there")
     if params is not None:
         write_text(PARAMS, params)
-        print(f"{PARAMS} now has {name} under datasets: run dvc repro")
+        say(f"{PARAMS} now has {name} under datasets: run dvc repro")
     else:
-        print(f"to use it, add {name} to datasets in {PARAMS}, and run dvc repro")
+        say(f"to use it, add {name} to datasets in {PARAMS}, and run dvc repro")
 
 
 def describe(guess: Guess) -> str:

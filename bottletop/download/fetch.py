@@ -15,6 +15,7 @@ from bottletop.core.files import file_digest
 from bottletop.core.http_client import Answer, NoAnswerError, get
 from bottletop.core.paths import user_cache
 from bottletop.core.progress import bar
+from bottletop.core.terminal import say
 from bottletop.download.compression import PAGE_STARTS
 
 ATTEMPTS = 5  # in a row, without progress
@@ -86,9 +87,9 @@ def _fetch_one(url: str, checksum: str | None, path: Path) -> Path:
             part.replace(path)
             _discard(part)
     if checksum is None:
-        print(f"{masked(url)}: no checksum is known; to pin these bytes, add to its source in datasets.yaml:")
-        print(f"      sha256: {file_digest(path)}")
-        print(f"  (to download it again, delete {path})")
+        say(f"{masked(url)}: no checksum is known; to pin these bytes, add to its source in datasets.yaml:")
+        say(f"      sha256: {file_digest(path)}")
+        say(f"  (to download it again, delete {path})")
     return path
 
 
@@ -113,7 +114,7 @@ def _download(url: str, part: Path) -> None:
                     "try again later, which continues it, or delete that file",
                 ) from error
             wait_s = 2 ** (failed - 1)
-            print(f"{masked(url)}: {error}; continuing in {wait_s} s")
+            say(f"{masked(url)}: {error}; continuing in {wait_s} s")
             time.sleep(wait_s)
 
 

@@ -4,8 +4,9 @@ Every file is in exactly one bin, and wrong entries are found in seconds.
 """
 
 import hashlib
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any, NamedTuple
 
 from bottletop.core.catalogue import Source, several
@@ -19,6 +20,7 @@ from bottletop.download.parts import Parts
 MAX_LOST = 0.1  # fraction of a class's images that may be lost
 EXAMPLES = 3
 TOO_MANY = "beyond `max_per_class`"
+_SCRIPT = re.compile("</?script|<!--", re.IGNORECASE)  # DVC writes names into a script of its page as they are
 
 
 class LeftOutFiles:
@@ -101,6 +103,7 @@ def survey(source: Source, parts: Parts) -> Survey:
     _check_patterns(source, layout, left_out)
     _check_splits(source, layout.splits)
     _limit(source, wanted, left_out)
+    _check_names({each.label for each in wanted.values()})
     check_classes(source, Counter(each.label for each in wanted.values()), left_out)
     return Survey(len(files), wanted, left_out, layout.splits, layout.unused)
 
@@ -151,6 +154,15 @@ def _check_patterns(source: Source, layout: Layout, left_out: LeftOutFiles) -> N
             found = left_out.report().get(NO_MATCH, {"examples": []})["examples"]
             also = f"; there are images such as {', '.join(found)}" if found else ""
             raise DataError(f"no file matches images: {pattern!r}{also}", "edit datasets.yaml")
+
+
+def _check_names(labels: Set[str]) -> None:
+    for label in sorted(labels):
+        if _SCRIPT.search(label):
+            raise DataError(
+                f"the class name {label!r} would end or begin a script in web pages, such as that of dvc plots",
+                "give the class another name in datasets.yaml, under names or numbered",
+            )
 
 
 def _check_splits(source: Source, splits: Mapping[str, str | None]) -> None:

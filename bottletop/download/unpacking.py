@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bottletop.core.catalogue import Source
 from bottletop.core.errors import DataError
-from bottletop.core.files import replacing, write_csv
+from bottletop.core.files import replacing, write_sheet
 from bottletop.core.parallel import map_ahead, processors
 from bottletop.core.progress import bar
 from bottletop.core.settings import Params
@@ -82,7 +82,7 @@ def unpack(source: Source, params: DownloadParams, folder: Path) -> dict[str, An
             surveyed.left_out.add(name, LeftOut(ALIKE))
         kept.sort(key=lambda row: (row.shard, row.offset))
         write_index(staging / "index.csv", kept)
-        write_csv(staging / "rejected.csv", ("source", "label", "reason"), rejected)
+        write_sheet(staging / "rejected.csv", ("source", "label", "reason"), rejected)
         report = _report(kept, rejected, surveyed)
         return report | {"without_contrast": {"images": len(flat), "examples": flat[:EXAMPLES]}} | duplicates
 

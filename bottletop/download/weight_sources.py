@@ -20,6 +20,7 @@ from bottletop.core.errors import ArtefactError, BottletopError, DataError
 from bottletop.core.files import replacing
 from bottletop.core.paths import user_cache
 from bottletop.core.settings import Params
+from bottletop.core.terminal import say
 from bottletop.download.fetch import fetch, verify
 
 LAYERS = tuple(  # VGG16's convolutions
@@ -75,7 +76,7 @@ def obtain(entry: WeightsEntry, backbone: str = "vgg16") -> Arrays:
                 f"use another source, or set weights.{backbone}.digest in datasets.yaml to null for "
                 "weights of your own",
             )
-        print(f"weights from {source}, digest {found}")
+        say(f"weights from {source}, digest {found}")
         return arrays
     raise DataError(
         "no source of the backbone's weights can be had (edit weights in datasets.yaml):\n  " + "\n  ".join(failures)

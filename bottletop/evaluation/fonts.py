@@ -9,6 +9,8 @@ from matplotlib import rcParams
 from matplotlib.font_manager import FontProperties, findfont, findSystemFonts, fontManager
 from matplotlib.ft2font import FT2Font
 
+from bottletop.core.terminal import say
+
 _INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # Unicode's categories of control characters and spaces
 _warned: set[str] = set()  # characters that no font has
 
@@ -29,7 +31,7 @@ def use_for(names: Iterable[str]) -> None:
         _warned.update(missing)
         warnings.filterwarnings("ignore", r"Glyph \d+ ", UserWarning)
         boxed = ", ".join(name for name in shown if missing & set(name))
-        print(
+        say(
             f"no font on this machine has all characters of {boxed}: pictures show boxes instead; install a font that "
             "has them, such as Noto Sans CJK (fonts-noto-cjk) or, for emoji, Symbola (fonts-symbola)",
             file=sys.stderr,

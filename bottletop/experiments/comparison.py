@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from bottletop.core.cells import unguarded
 from bottletop.core.errors import ArtefactError
 
 PERMUTATIONS, RESAMPLES = 9999, 1999
@@ -47,7 +48,7 @@ def read_outcome(file: IO[str]) -> Outcome:
     rows = list(csv.DictReader(file))
     correct = np.array([row["predicted"] == row["label"] for row in rows], np.float64)
     _, groups = np.unique([row["group"] for row in rows], return_inverse=True)
-    return Outcome(tuple((row["id"], row["path"]) for row in rows), groups, correct)
+    return Outcome(tuple((row["id"], unguarded(row["path"])) for row in rows), groups, correct)
 
 
 def average(outcomes: Sequence[Outcome]) -> Outcome:

@@ -13,6 +13,7 @@ from tabulate import tabulate
 from bottletop.core.errors import ArtefactError
 from bottletop.core.paths import PARAMS
 from bottletop.core.settings import read_yaml
+from bottletop.core.terminal import visible
 from bottletop.experiments import refs
 from bottletop.experiments.refs import Experiment
 from bottletop.tracking import columns, records
@@ -92,7 +93,7 @@ def describe(record: Record) -> str:
     origin += [("versions", ", ".join(versions))] if versions else []
     return "\n".join(
         [
-            ", ".join(fact for fact in facts if fact != "-"),
+            ", ".join(visible(fact) for fact in facts if fact != "-"),
             *_section("Where it came from", origin),
             *_section("Params that differ from params.yaml", changed or [("none",)]),
             *_section("Scores", scores or [("none yet",)]),
@@ -150,7 +151,7 @@ def _without_run(one: Experiment, datasets: Sequence[str] | None) -> Iterator[Re
 
 def _line(record: Record, held: set[tuple[str, str]]) -> list[str]:
     missing = "" if record.is_repro or (record.experiment, record.baseline) in held else record.missing
-    return [
+    cells = [
         f"{record.experiment} ({missing})" if missing else record.experiment,
         record.dataset,
         record.run_id[:8] or "-",
@@ -161,6 +162,7 @@ def _line(record: Record, held: set[tuple[str, str]]) -> list[str]:
         _minute(record.started),
         record.baseline[:7],
     ]
+    return list(map(visible, cells))
 
 
 def _commands(record: Record) -> list[str]:
@@ -181,7 +183,8 @@ def _commands(record: Record) -> list[str]:
 
 
 def _section(title: str, rows: Sequence[Sequence[str]]) -> list[str]:
-    return ["", title, *(f"  {line}" for line in tabulate(rows, tablefmt="plain", disable_numparse=True).splitlines())]
+    cells = [[visible(cell) for cell in row] for row in rows]
+    return ["", title, *(f"  {line}" for line in tabulate(cells, tablefmt="plain", disable_numparse=True).splitlines())]
 
 
 def _score(metrics: Mapping[str, float], name: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from bottletop.core.errors import ArtefactError, ParamsError
 from bottletop.core.paths import PARAMS
 from bottletop.core.settings import read_yaml
+from bottletop.core.terminal import say
 from bottletop.experiments import refs
 from bottletop.experiments.grid import check, check_key, setting, with_overrides
 
@@ -39,7 +40,7 @@ def run(name: str, changes: Sequence[str]) -> None:
         check_key(key)
     check(with_overrides(read_yaml(PARAMS), overrides))
     command = ["dvc", "exp", "run", "--name", _free(name), *refs.options(overrides)]
-    print(shlex.join(command), flush=True)
+    say(shlex.join(command))
     if subprocess.run([sys.executable, "-m", *command], check=False).returncode:
         raise ArtefactError(f"recipe {name} failed, see above")
 

@@ -19,6 +19,7 @@ import psutil
 
 from bottletop.core.errors import ArtefactError, ParamsError, exit_on_sigterm
 from bottletop.core.parallel import processors
+from bottletop.core.terminal import say
 from bottletop.experiments import refs
 from bottletop.experiments.grid import Point, points, with_overrides
 from bottletop.experiments.ranking import Candidate, scores, table, verdicts, without_effect
@@ -66,7 +67,7 @@ class Sweep:
         """
         missing = [point for point in points if self.done(point) is None]
         if len(missing) < len(points):
-            print(f"{len(points) - len(missing)} of {len(points)} are there already", flush=True)
+            say(f"{len(points) - len(missing)} of {len(points)} are there already")
         for point in missing:  # removes outdated experiments; to replace them, --force would also extract again
             refs.forget(self._baseline.baseline, point.name)
         # Some points need other features than the baseline's. For each kind of features, the first such point runs
@@ -100,7 +101,7 @@ class Sweep:
             if done is None:
                 failed.append(point)
             outcome = ", ".join(scores(done)) if done else f"failed: {_last_words(point)}"
-            print(f"[{count}/{len(points)}] {point.name}: {outcome} ({seconds:.0f} s)", flush=True)
+            say(f"[{count}/{len(points)}] {point.name}: {outcome} ({seconds:.0f} s)")
         return failed
 
 
@@ -123,20 +124,20 @@ def sweep(settings: Sequence[str], *, seeds: int, repeat: int, jobs: int | None)
     jobs = jobs or _default_jobs()
     exit_on_sigterm()
     with _alone() as keep_open:
-        print("baseline: what params.yaml says", flush=True)
+        say("baseline: what params.yaml says")
         swept = Sweep(jobs, keep_open)
         everything, grid = grid, [point for point in grid if not swept.is_baseline(point)]
-        print(f"sweep: {len(grid)} other experiments, {jobs} at a time, logs in {LOGS}", flush=True)
+        say(f"sweep: {len(grid)} other experiments, {jobs} at a time, logs in {LOGS}")
         failed = swept.run(grid)
         ranked = swept.ranked([[BASELINE], *([point] for point in grid)])
         print_table(ranked)
         for name in swept.without_effect(everything):
-            print(f"{name} made no difference: with the other settings equal, all its values give the same scores")
+            say(f"{name} made no difference: with the other settings equal, all its values give the same scores")
         if seeds > 1:
             best = [candidate.name for candidate in ranked if candidate.name != BASELINE.name][:repeat]
             chosen = [BASELINE, *(point for point in grid if point.name in best)]
             groups = [[point, *(point.with_seed(swept.seed + more) for more in range(1, seeds))] for point in chosen]
-            print(f"seeds: the baseline and the best {len(best)}, {seeds} times each", flush=True)
+            say(f"seeds: the baseline and the best {len(best)}, {seeds} times each")
             failed += swept.run([point for group in groups for point in group])
             ranked = swept.ranked(groups)
             print_table(ranked)
@@ -148,21 +149,19 @@ def sweep(settings: Sequence[str], *, seeds: int, repeat: int, jobs: int | None)
 
 def print_table(ranked: Sequence[Candidate]) -> None:
     """Prints the ranking as a table."""
-    print()
-    print(textwrap.indent(table(ranked), "  "))
-    print(flush=True)
+    say("\n" + textwrap.indent(table(ranked), "  ") + "\n")
 
 
 def print_choice(ranked: Sequence[Candidate]) -> None:
     """Prints the best on validation, whether the test images confirm it, and the command that applies it."""
     best, baseline = ranked[0], next(candidate for candidate in ranked if candidate.name == BASELINE.name)
     if best is baseline:
-        print("best on validation: the baseline, params.yaml stays as it is")
+        say("best on validation: the baseline, params.yaml stays as it is")
         return
-    print(f"best on validation: {best.name}; on the test images, which had no part in that choice,")
+    say(f"best on validation: {best.name}; on the test images, which had no part in that choice,")
     for line in verdicts(best, baseline):
-        print(f"  {line}")
-    print(f"apply it: dvc exp apply {shlex.quote(best.name)}")
+        say(f"  {line}")
+    say(f"apply it: dvc exp apply {shlex.quote(best.name)}")
 
 
 @contextmanager
@@ -177,7 +176,7 @@ def _alone() -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("waiting for another sweep here, or for experiments that a stopped one has left running", flush=True)
+            say("waiting for another sweep here, or for experiments that a stopped one has left running")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
 
@@ -210,7 +209,7 @@ def _end(commands: Sequence[subprocess.Popen[bytes]]) -> None:
     A command that runs no stage at the moment is terminated itself.
     """
     if commands:
-        print("stopping; the same command continues the sweep", flush=True)
+        say("stopping; the same command continues the sweep")
     while running := [command for command in commands if command.poll() is None]:
         for process in (psutil.Process(command.pid) for command in running):
             for part in process.children(recursive=True) or [process]:
@@ -225,7 +224,9 @@ def _last_words(point: Point) -> str:
     """The last line of the log that a stage printed, such as ``train@digits: …``; else its last line."""
     lines = _log(point).read_text(encoding="utf-8", errors="replace").splitlines()
     told = [line for line in lines if "@" in line.partition(":")[0] and not line.startswith("Running")]
-    return (told or [line for line in lines if line.strip()] or ["no output"])[-1].strip()
+    last = (told or [line for line in lines if line.strip()] or ["no output"])[-1].strip()
+    killed = any(line.rstrip().endswith("exited with -9") for line in lines[-3:])
+    return f"killed by the system for lack of memory, or by kill -9: try fewer --jobs ({last})" if killed else last
 
 
 def _log(point: Point) -> Path:

@@ -17,6 +17,7 @@ from bottletop.core.errors import ArtefactError
 from bottletop.core.files import sha256_text
 from bottletop.core.parallel import map_ahead, processors
 from bottletop.core.progress import bar
+from bottletop.core.terminal import say
 from bottletop.features import reuse
 from bottletop.features.manifest import ExtractParams, Manifest, ShardShape, stem
 from bottletop.images.index import ImageRow, read_square
@@ -45,7 +46,7 @@ def extract(
     with reuse.unfinished(folder, manifest, images) as (work, earlier):
         known = sum(row.pixels_id in earlier for row in images)
         if known:
-            print(f"extract: {known:,} of {manifest.rows:,} images were computed before", file=sys.stderr)
+            say(f"extract: {known:,} of {manifest.rows:,} images were computed before", file=sys.stderr)
         with bar(f"extract ({', '.join(extractor.engine)})", " images", manifest.rows - known) as shown:
             read = partial(read_square, shards=shards, side_px=extractor.image_side_px)
             compute = partial(_computed, extractor, read, shown)

@@ -108,8 +108,6 @@ def read_manifest(folder: Path) -> Manifest:
         return parse(Manifest, read_json(path), "manifest", path)
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} is missing", f"run dvc repro extract@{folder.name}") from error
-    except ValueError as error:
-        raise ArtefactError(f"{path} is not valid JSON ({error})", RESTORE) from error
 
 
 def read_checksums(folder: Path, kind: Kind) -> NDArray[np.uint32]:

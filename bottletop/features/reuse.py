@@ -71,10 +71,10 @@ class Earlier:
         places: dict[str, list[_Place]] = {}
         known = len(self._places)
         for row in csv.DictReader(rows):
-            shard, image = row["shard"], row["id"]
             try:
+                shard, image = row["shard"], row["id"]
                 checksums = {kind: int(row[kind]) for kind in self._kinds}
-            except (KeyError, TypeError, ValueError):  # the last line was cut off, or a kind was not kept
+            except (KeyError, TypeError, ValueError):  # the line is cut off or damaged, or a kind was not kept
                 continue
             images.setdefault(shard, []).append(image)
             of_shard = places.setdefault(shard, [])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from bottletop.core.paths import repository
+from bottletop.core.terminal import say
 
 
 class Folder(Protocol):
@@ -60,7 +61,7 @@ class Version:
                 self._failure = error
             except Exception as error:  # each kind of remote raises its own errors
                 self._failure = OSError(f"{type(error).__name__}: {error}")
-                print(f"earlier features can't be fetched: {self._failure}", file=sys.stderr)
+                say(f"earlier features can't be fetched: {self._failure}", file=sys.stderr)
         if self._failure is not None:
             raise self._failure
         return local

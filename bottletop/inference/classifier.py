@@ -4,14 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 from PIL import Image
 
 from bottletop.backbones import weights
 from bottletop.backbones.extractor import Engine, Extractor
+from bottletop.backbones.networks import Kind, Pooling
 from bottletop.core.errors import ArtefactError
 from bottletop.evaluation.scores import Probabilities
 from bottletop.images.decoding import decode, square
@@ -120,6 +123,7 @@ def load_whole(files: Files) -> Whole:
         ArtefactError: a file cannot be read, or the files do not fit together; the message names what differs.
     """
     model, record = top.load(files.model)
+    _check_contract(files, record)
     if files.weights is None:
         _require(files, record, {"preprocessing": PREPROCESSING})
         whole = Whole(model, record, None)
@@ -127,12 +131,6 @@ def load_whole(files: Files) -> Whole:
         return whole
     arrays = weights.load(files.weights)
     whole = Whole(model, record, arrays)
-    if record.contract.get("precision") not in ("float32", "bfloat16"):
-        raise ArtefactError(
-            f"{files.model}/top.json does not say in which precision its features were computed "
-            f"(float32 or bfloat16), got {record.contract.get('precision')!r}",
-            "run dvc repro",
-        )
     extractor = whole.extractor
     _require(files, record, {"preprocessing": extractor.preprocessing, "weights_digest": weights.digest(arrays)})
     pooled, bottleneck = extractor.shapes
@@ -140,6 +138,28 @@ def load_whole(files: Files) -> Whole:
     features = np.zeros((1, *(pooled if kind == "pooled" else bottleneck)), np.float16)
     _require_shapes(files, whole, vectors(features, kind, record.contract["pooling"]).shape[1:])
     return whole
+
+
+class _Contract(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of the contract that predictions use as they are; the others are compared with what is here."""
+
+    image_side_px: Annotated[int, Meta(ge=1, le=1024)]
+
+
+class _FeatureContract(_Contract, frozen=True, kw_only=True):
+    """The same for a model that reads features."""
+
+    engine: Literal["ncnn", "tensorflow"] = "tensorflow"
+    precision: Literal["float32", "bfloat16"]
+    kind: Kind
+    pooling: Pooling
+
+
+def _check_contract(files: Files, record: TopRecord) -> None:
+    try:
+        msgspec.convert(record.contract, _Contract if files.weights is None else _FeatureContract)
+    except msgspec.ValidationError as error:
+        raise ArtefactError(f"{files.model}/top.json is damaged, in its contract: {error}", "run dvc repro") from error
 
 
 def _require(files: Files, record: TopRecord, expected: dict[str, str]) -> None:

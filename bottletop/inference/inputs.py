@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from bottletop.core.errors import DataError
 from bottletop.core.http_client import get
+from bottletop.core.terminal import say, visible
 from bottletop.images.formats import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 
 STDIN = "-"
@@ -83,7 +84,10 @@ def _in_folder(folder: Path) -> Iterator[str]:
                 others.setdefault(ending or "no ending", []).append(name)
     if others:
         kinds = (f"{len(names):,} with {ending} ({names[0]})" for ending, names in sorted(others.items()))
-        print(f"bottletop: {folder}: files that are not images were left out: {', '.join(kinds)}", file=sys.stderr)
+        say(
+            f"bottletop: {folder}: files that are not images were left out: {visible(', '.join(kinds))}",
+            file=sys.stderr,
+        )
     if not found:
         yield str(folder)
 

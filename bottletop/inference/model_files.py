@@ -12,6 +12,7 @@ from bottletop.core.files import SUMS
 from bottletop.core.lock import TO_MODEL, changes, shown
 from bottletop.core.paths import PARAMS, Paths, repository, weights_file
 from bottletop.core.settings import load, parse, parse_yaml
+from bottletop.core.terminal import say
 from bottletop.inference.classifier import Files
 from bottletop.models.record import TUNED, read_record
 
@@ -32,7 +33,7 @@ def workspace(dataset: str | None) -> Iterator[Files]:
     if not folder.exists():
         raise ArtefactError(f"{name} has no trained model in {folder}", "run dvc repro, or dvc pull")
     if changed := changes(name, TO_MODEL):
-        print(f"{name}: {shown(changed)} changed since this model was trained: dvc repro trains anew", file=sys.stderr)
+        say(f"{name}: {shown(changed)} changed since this model was trained: dvc repro trains anew", file=sys.stderr)
     yield Files(name, folder, _weights(folder))
 
 
@@ -92,7 +93,7 @@ def logged(name: str, dataset: str | None) -> Iterator[Files]:
         ParamsError: there are finished runs on several datasets, and `dataset` is None.
     """
     from bottletop.tracking import records  # MLflow takes seconds to import
-    from bottletop.tracking.store import store
+    from bottletop.tracking.store import store, transfer
 
     found = [record for record in records.matching(name) if dataset in (None, record.dataset)]
     finished = [record for record in found if record.status == "finished"]
@@ -104,7 +105,8 @@ def logged(name: str, dataset: str | None) -> Iterator[Files]:
     if dataset is None and len({record.dataset for record in finished}) > 1:
         _one(sorted({record.dataset for record in finished}), None)
     with tempfile.TemporaryDirectory() as scratch, store() as client:
-        client.download_artifacts(finished[0].run_id, "model", scratch)
+        with transfer(f"the artefacts of run {finished[0].run_id}"):
+            client.download_artifacts(finished[0].run_id, "model", scratch)
         folder = Path(scratch, "model")
         yield Files(finished[0].dataset, folder, _weights(folder))
 

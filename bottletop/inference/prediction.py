@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bottletop.core.cells import guarded
 from bottletop.core.errors import DataError
 from bottletop.core.parallel import map_ahead
 from bottletop.core.progress import bar
+from bottletop.core.terminal import say, visible
 from bottletop.inference import inputs
 from bottletop.inference.classifier import Classifier
 
@@ -82,7 +84,7 @@ def show(outcomes: Iterable[Outcome], class_names: Sequence[str], form: Form, to
         for outcome in outcomes:
             if outcome.error:
                 failed.append(outcome.name)
-                print(f"bottletop: {outcome.name}: {outcome.error}", file=sys.stderr)
+                say(f"bottletop: {visible(outcome.name)}: {outcome.error}", file=sys.stderr)
             yield outcome
 
     if form == "csv":
@@ -114,7 +116,7 @@ def _print_text(outcomes: Iterable[Outcome], class_names: Sequence[str], top: in
     for outcome in outcomes:
         if outcome.probabilities is not None:
             shares = best(outcome.probabilities, class_names, top)
-            print("\n".join([outcome.name, *(f"  {share:6.1%}  {name}" for name, share in shares)]), flush=True)
+            say("\n".join([visible(outcome.name), *(f"  {share:6.1%}  {visible(name)}" for name, share in shares)]))
 
 
 def _print_json(outcomes: Iterable[Outcome], class_names: Sequence[str], top: int) -> None:
@@ -127,18 +129,25 @@ def _print_json(outcomes: Iterable[Outcome], class_names: Sequence[str], top: in
         else:
             shares = best(outcome.probabilities, class_names, top)
             entry |= {"class": shares[0][0], "probabilities": {name: round(share, 6) for name, share in shares}}
-        print(before, json.dumps(entry, ensure_ascii=False), sep="", flush=True)
+        say(before + _as_json(entry))
         before = ","
-    print("]" if before == "," else "[]")
+    say("]" if before == "," else "[]")
+
+
+def _as_json(entry: dict[str, object]) -> str:
+    """JSON with letters as they are. If a control character is among them, everything but ASCII is written out."""
+    text = json.dumps(entry, ensure_ascii=False)
+    return text if visible(text) == text else json.dumps(entry).replace("\x7f", r"\u007f")
 
 
 def _print_csv(outcomes: Iterable[Outcome], class_names: Sequence[str]) -> None:
     """Prints columns named as in predictions.csv, and a column with the error of an image without a prediction."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "predicted", *(f"p({name})" for name in class_names), "error"])
+    writer.writerow(["path", "predicted", *(f"p({visible(name)})" for name in class_names), "error"])
     for outcome in outcomes:
+        name = guarded(visible(outcome.name))
         if outcome.probabilities is None:
-            writer.writerow([outcome.name, "", *("" for _ in class_names), outcome.error])
+            writer.writerow([name, "", *("" for _ in class_names), guarded(visible(outcome.error))])
         else:
             [(guess, _)] = best(outcome.probabilities, class_names, 1)
-            writer.writerow([outcome.name, guess, *(f"{share:.6f}" for share in outcome.probabilities), ""])
+            writer.writerow([name, guarded(visible(guess)), *(f"{share:.6f}" for share in outcome.probabilities), ""])

@@ -18,11 +18,11 @@ from mlflow.types import ColSpec, Schema
 from mlflow.types.schema import Map
 from PIL import Image
 
-from bottletop.core.errors import ArtefactError
+from bottletop.core.errors import ArtefactError, reason
 from bottletop.core.files import file_digest, replacing
 from bottletop.inference import export, mlflow_model
 from bottletop.inference.classifier import Classifier, Files
-from bottletop.tracking.store import store, tracking_uri
+from bottletop.tracking.store import store, tracking_uri, transfer
 
 PACKAGES = ("keras", "mlflow", "msgspec", "ncnn", "numpy", "pandas", "pillow", "pillow-heif", "pyyaml", "tensorflow")
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # hides the message that it checks the example
@@ -92,7 +92,8 @@ def register(name: str, folder: Path, model: Path) -> str:
             )
         run = found[0].info
         place = f"classifier-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"  # each version has its own files
-        client.log_artifacts(run.run_id, str(folder), place)
+        with transfer(run.artifact_uri):
+            client.log_artifacts(run.run_id, str(folder), place)
         if not client.search_registered_models(f"name = '{name}'"):
             client.create_registered_model(name)
         return str(client.create_model_version(name, f"{run.artifact_uri}/{place}", run.run_id).version)
@@ -111,7 +112,8 @@ def fetch(name: str, scratch: Path) -> Files:
     with store() as client:
         model, version = _version(client, name)
         uri = client.get_model_version_download_uri(model, version)
-        local = mlflow.artifacts.download_artifacts(uri, dst_path=str(scratch), tracking_uri=tracking_uri())
+        with transfer(uri):
+            local = mlflow.artifacts.download_artifacts(uri, dst_path=str(scratch), tracking_uri=tracking_uri())
     found = mlflow_model.files(Path(local, "data", FOLDER))
     if not found.model.exists():
         raise ArtefactError(f"version {version} of {model!r} was not exported by bottletop export --register")
@@ -132,9 +134,9 @@ def _version(client: MlflowClient, name: str) -> tuple[str, str]:
             return model, str(client.get_model_version_by_alias(model, alias).version)
         if number:
             return model, str(client.get_model_version(model, number).version)
+        versions = [int(one.version) for one in client.search_model_versions(f"name = '{model}'")]
     except MlflowException as error:
-        raise ArtefactError(f"no registered model is called {name!r} ({error.message})") from error
-    versions = [int(one.version) for one in client.search_model_versions(f"name = '{model}'")]
+        raise ArtefactError(f"no registered model is called {name!r} ({reason(error)})") from error
     if not versions:
         known = ", ".join(one.name for one in client.search_registered_models()) or "none"
         raise ArtefactError(f"no model is registered as {model!r}, there are: {known}", "bottletop export --register")

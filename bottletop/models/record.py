@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bottletop.core.errors import ArtefactError
+from bottletop.core.errors import ArtefactError, reason
 from bottletop.core.files import read_json, replacing, verified
 from bottletop.core.settings import Params
 from bottletop.models.params import TopParams
@@ -40,9 +39,10 @@ def read_record(folder: Path) -> TopRecord:
     Raises:
         ArtefactError: the file is missing or damaged.
     """
+    path = verified(folder / "top.json")
     try:
-        return msgspec.convert(read_json(verified(folder / "top.json")), TopRecord)
-    except (OSError, ValueError) as error:
+        return msgspec.convert(read_json(path), TopRecord)
+    except (ArtefactError, OSError, ValueError) as error:
         raise unreadable(folder, error) from error
 
 
@@ -60,13 +60,16 @@ def read_probabilities(folder: Path, rows: Sequence[SplitRow]) -> Probabilities:
     """
     if read_record(folder).split != digest(rows):
         raise ArtefactError(f"{folder} was trained on another split", f"run dvc repro train@{folder.name}")
+    path = verified(folder / "probabilities.npz")
     try:
-        with np.load(verified(folder / "probabilities.npz"), allow_pickle=False) as stored:
+        with np.load(path, allow_pickle=False) as stored:
             return {split: stored[split] for split in PREDICTED_SPLITS}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except Exception as error:  # numpy, zipfile, zlib and tokenize raise errors of their own for damaged files
         raise unreadable(folder, error) from error
 
 
 def unreadable(folder: Path, error: Exception) -> ArtefactError:
     """Returns the error to raise for a model folder that cannot be read."""
-    return ArtefactError(f"{folder} holds no model that can be read ({error})", f"run dvc repro train@{folder.name}")
+    return ArtefactError(
+        f"{folder} holds no model that can be read ({reason(error)})", f"run dvc repro train@{folder.name}"
+    )

@@ -65,6 +65,8 @@ def load(folder: Path) -> tuple[keras.Model, TopRecord]:
     """
     record, path = read_record(folder), verified(folder / "top.keras")
     try:
-        return keras.saving.load_model(path, safe_mode=True), record
+        model = keras.saving.load_model(path, safe_mode=True)
+        _ = model.input_shape, model.output_shape  # a layer, and a model that is not built, have none
+        return model, record
     except Exception as error:  # Keras, h5py and zipfile raise errors of their own for damaged files
         raise unreadable(folder, error) from error

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottletop.backbones.networks import Kind, Pooling
-from bottletop.core.errors import RESTORE, ArtefactError
+from bottletop.core.errors import RESTORE, ArtefactError, reason
 from bottletop.core.files import sha256_text
-from bottletop.features.manifest import Manifest, feature_file, read_checksums, read_manifest
+from bottletop.features.manifest import ROWS, Manifest, feature_file, read_checksums, read_manifest
 from bottletop.models.examples import Examples, Rows, labelled
 from bottletop.split import SplitRow
 
@@ -81,7 +81,10 @@ class FeatureSet(Examples):
     @functools.cached_property
     def _checksums(self) -> NDArray[np.uint32]:
         """The CRC-32 of each row as extracted: uint32, (n,)."""
-        return read_checksums(self.folder, self.kind)
+        found = read_checksums(self.folder, self.kind)
+        if len(found) != len(self.rows):
+            raise ArtefactError(f"{self.folder / ROWS} has {len(found)} rows for {len(self.rows)} images", RESTORE)
+        return found
 
     @functools.cached_property
     def _verified(self) -> NDArray[np.bool_]:
@@ -126,7 +129,7 @@ def open_features(folder: Path, rows: Sequence[SplitRow], kind: Kind, pooling: P
     features = FeatureSet(*labelled(rows), manifest, folder, kind, pooling)
     expected = manifest.pooled_shape if kind == "pooled" else manifest.bottleneck_shape
     for shard, file in zip(manifest.shards.values(), features._files, strict=True):
-        if file.shape != (shard.rows, *(expected or ())) or file.dtype != np.dtype(manifest.dtype):
+        if file.shape != (shard.rows, *(expected or ())) or file.dtype.name != manifest.dtype:
             raise ArtefactError(
                 f"{file.path}: expected {shard.rows} rows of {manifest.dtype} {expected}, got {file.dtype} "
                 f"{file.shape}",
@@ -168,5 +171,7 @@ def _inspect(path: Path) -> _File:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         return _File(path, array.offset, array.shape, array.dtype)
-    except (OSError, ValueError, EOFError) as error:
-        raise ArtefactError(f"{path} can't be read ({error})", f"run dvc repro extract@{path.parent.name}") from error
+    except Exception as error:  # numpy and tokenize raise errors of their own for damaged files
+        raise ArtefactError(
+            f"{path} can't be read ({reason(error)})", f"run dvc repro extract@{path.parent.name}"
+        ) from error

@@ -4,6 +4,7 @@ import sys
 from urllib.parse import urlsplit
 
 from bottletop.core.addresses import masked
+from bottletop.core.terminal import say
 
 TIMEOUT_S = 2
 
@@ -31,7 +32,7 @@ def warn_of_silence(uri: str) -> None:
     """
     if is_server(uri) and not answers(uri):
         message = f"no MLflow server answers at {masked(without_password(uri))}, so training will not start"
-        print(f"{message}: check MLFLOW_TRACKING_URI", file=sys.stderr)
+        say(f"{message}: check MLFLOW_TRACKING_URI", file=sys.stderr)
 
 
 def without_password(address: str) -> str:

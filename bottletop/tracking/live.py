@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import IO, cast
 
 from bottletop.core.errors import ArtefactError, exit_on_sigterm
+from bottletop.core.terminal import say
 
 ENDED = "the process that watches training for MLflow ended, see above: dvc repro"
 
@@ -66,7 +67,7 @@ class Watcher:
         if not self._opened:  # the process may be waiting for a server; it ends by itself
             return
         if self._process.wait() and kind is None:
-            print("live logging ended early: track will log a run of its own", file=sys.stderr)
+            say("live logging ended early: track will log a run of its own", file=sys.stderr)
 
     def _send(self, what: str, value: object) -> None:
         with suppress(BrokenPipeError):  # the watcher was killed; training continues

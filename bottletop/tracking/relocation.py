@@ -10,6 +10,7 @@ from urllib.request import url2pathname
 
 from bottletop.core.files import replacing
 from bottletop.core.paths import repository
+from bottletop.core.terminal import say
 
 ADDRESSES = (  # table and column of each address of artefacts in MLflow's database, runs before what they contain
     ("runs", "artifact_uri"),
@@ -61,7 +62,7 @@ def follow(database: Path) -> None:
                     _fetch(address, place)
                     moved = artefacts() + address.removeprefix(place)
                     connection.execute(f"update {table} set {column} = ? where rowid = ?", [moved, row])  # noqa: S608
-        print(f"MLflow's artefacts are in {_path(artefacts())} now, no longer in {_path(place)}", file=sys.stderr)
+        say(f"MLflow's artefacts are in {_path(artefacts())} now, no longer in {_path(place)}", file=sys.stderr)
 
 
 def _fetch(address: str, place: str) -> None:

@@ -18,10 +18,11 @@ from mlflow.exceptions import MlflowException
 
 from bottletop.core.files import read_json, write_json
 from bottletop.core.paths import repository
+from bottletop.core.terminal import say
 from bottletop.tracking import columns, relocation
 from bottletop.tracking.origin import COMMIT, experiment_name, lock_tags, origin_tags
 from bottletop.tracking.owner import FOLDER, is_gone, owner_tags
-from bottletop.tracking.store import database, store, tracking_uri, uploading
+from bottletop.tracking.store import database, store, tracking_uri, transfer, uploading
 
 METRICS_A_REQUEST, PARAMS_A_REQUEST = 1000, 100  # MLflow's limits
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then shows training runs first, not chat traces
@@ -62,7 +63,7 @@ class LiveRun:
                 self._client.log_batch(self._run_id, _epoch_metrics(entry))
             except MlflowException as error:
                 self._logging = False
-                print(f"live logging stopped, track will catch up: {error}", file=sys.stderr)
+                say(f"live logging stopped, track will catch up: {error}", file=sys.stderr)
 
     def trained(self, model_digest: str) -> None:
         """Records which model this run trained, so that `finish` recognises it."""
@@ -136,7 +137,7 @@ def _log(client: MlflowClient, run_id: str, dataset: str, result: Result, *, res
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
     images = Dataset(dataset, result.data_digest[:36], "local", f"data/images/{dataset}")
     client.log_inputs(run_id, [DatasetInput(images)])
-    with uploading():
+    with uploading(), transfer(f"the artefacts of run {run_id}"):
         for folder, path in result.artefacts.items():
             if path.is_dir():
                 client.log_artifacts(run_id, str(path), folder)

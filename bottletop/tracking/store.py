@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from bottletop.core.addresses import masked
-from bottletop.core.errors import ArtefactError
+from bottletop.core.errors import ArtefactError, BottletopError, reason
 from bottletop.core.files import replacing
 from bottletop.core.paths import repository
 from bottletop.tracking import relocation
@@ -66,7 +66,7 @@ def store() -> Iterator[MlflowClient]:
             client = MlflowClient(uri)
         yield client
     except MlflowException as error:
-        problem = masked(f"the MLflow store {uri} failed ({error})")
+        problem = masked(f"the MLflow store {uri} failed ({reason(error)})")
         raise ArtefactError(problem, "check MLFLOW_TRACKING_URI, then dvc repro") from error
 
 
@@ -87,6 +87,25 @@ def _follow(path: Path) -> None:
     except (sqlite3.Error, OSError) as error:
         problem = f"this clone was moved, and {path} can't be made to expect its artefacts here ({error})"
         raise ArtefactError(problem, "bottletop doctor") from error
+
+
+@contextmanager
+def transfer(place: str) -> Iterator[None]:
+    """Explains why files could not be copied from or to the place where a run or a model keeps them.
+
+    Args:
+        place: its address, such as ``s3://bucket/folder``.
+
+    Raises:
+        ArtefactError: it cannot be reached, or refuses. Each kind of place raises errors of its own.
+    """
+    try:
+        yield
+    except BottletopError:
+        raise
+    except Exception as error:
+        problem = masked(f"files can't be copied from or to {place} ({type(error).__name__}: {reason(error)})")
+        raise ArtefactError(problem, "is it there, may you use it, and are its packages installed?") from error
 
 
 def _make(path: Path) -> None:

@@ -52,3 +52,9 @@ def test_nothing_happens_without_an_error():
     with exit_on_error("train digits"):
         done = True
     assert done
+
+
+def test_out_of_memory_ends_the_process_with_what_to_do():
+    message = exit_message(MemoryError("Unable to allocate 9 TiB"))
+    assert message.startswith("train digits: out of memory (Unable to allocate 9 TiB): close other programs")
+    assert "out of memory (MemoryError)" in exit_message(MemoryError())

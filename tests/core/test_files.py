@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from bottletop.core.errors import ArtefactError
 from bottletop.core.files import read_json, read_numbers, replacing, sha256_text, write_csv, write_json, write_text
 
 
@@ -162,3 +163,17 @@ def test_the_digest_of_lines_is_that_of_the_text_file(tmp_path):
 
 def test_the_digest_of_lines_depends_on_where_they_end():
     assert sha256_text(["ab", "c"]) != sha256_text(["a", "bc"])
+
+
+@pytest.mark.parametrize("data", [b"<<<<<<< HEAD", b"", b"\xff", b"[" * 100_000], ids=["git", "empty", "bytes", "deep"])
+def test_json_that_is_damaged_is_named(tmp_path, data):
+    (tmp_path / "a.json").write_bytes(data)
+    with pytest.raises(ArtefactError, match=r"a\.json is not valid JSON .*: run bottletop doctor"):
+        read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("text", ["epoch,loss\n1,x\n", "epoch,loss\n1\n", "epoch,loss\n1,2,3\n"])
+def test_a_table_of_numbers_that_is_damaged_is_named(tmp_path, text):
+    (tmp_path / "history.csv").write_text(text)
+    with pytest.raises(ArtefactError, match=r"history\.csv is damaged .*: run bottletop doctor"):
+        read_numbers(tmp_path / "history.csv")

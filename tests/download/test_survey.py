@@ -356,3 +356,24 @@ def test_of_near_duplicates_of_a_class_all_but_one_may_be_dropped(run):
     rows, report = run(fixed_camera(), near="drop")
     assert [row.label for row in rows] == ["day", "night"]
     assert counts(report) == {"near duplicate of another image": 4}
+
+
+@pytest.mark.parametrize("label", ["</script><b>", "</SCRIPT >", "<script>", "<!-- cat"])
+def test_a_class_name_that_would_be_a_script_in_dvcs_page_is_refused(run, tmp_path, label):
+    with pytest.raises(DataError, match=r"would end or begin a script in web pages.*: give the class another name"):
+        run(PETS, names={"cat": label})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_class_name_with_other_signs_of_html_is_taken(run):
+    rows, _ = run(PETS, names={"cat": "<5 & >3 </b>"})
+    assert {row.label for row in rows} == {"<5 & >3 </b>", "horse"}
+
+
+def test_what_is_unreadable_is_listed_without_formulas(run, tmp_path):
+    run(
+        PETS | {"cat/=1+1.jpg": b"junk"}, max_rejected=1, images="{label}/*", names={"cat": "=cat"}, incomplete=["=cat"]
+    )
+    lines = (tmp_path / "out/rejected.csv").read_text().splitlines()
+    assert lines[1:] == ["cat/=1+1.jpg,'=cat,not an image"]
+    assert ",=cat," in (tmp_path / "out/index.csv").read_text()

@@ -163,3 +163,10 @@ def test_a_matlab_file_that_is_none_is_an_error(run):
     labels = {"file": "labels.mat", "label": "labels"}
     with pytest.raises(DataError, match=r"labels.mat is not a MATLAB file up to version 7.2"):
         run(b"MATLAB, they said", labels=labels, images="photos/*{number}.jpg", files=MANY)
+
+
+@pytest.mark.parametrize("sign", ["\r", "\n", "\x1b", "\0"])
+def test_a_control_character_in_a_class_name_is_written_out(run, sign):
+    text = table({name: f'"{kind}{sign}x"' for name, kind in KINDS.items()})
+    rows, _ = run(text.encode())
+    assert set(kinds(rows).values()) == {f"{kind}\\x{ord(sign):02x}x" for kind in ("cat", "dog")}

@@ -268,3 +268,17 @@ def test_select_takes_images_in_the_order_asked_for(three):
 def test_sides_are_counted(tmp_path):
     assert count_splits(split_rows(["a"] * 12)) == {"test": 2, "train": 8, "validation": 2}
     assert json.dumps(count_splits(split_rows(["a"]))) == '{"train": 1}'
+
+
+def test_a_spreadsheet_finds_no_formulas_in_the_tables(tmp_path):
+    report = report_on(tmp_path, ("-1", "=1+1", "cat"))
+    write_tables(tmp_path / "report", report)
+    assert [row["class"] for row in read_csv(tmp_path / "report/classification_report.csv")] == ["-1", "'=1+1", "cat"]
+    for name in ("confusion.csv", "predictions.csv"):
+        assert {row["predicted"] for row in read_csv(tmp_path / "report" / name)} <= {"-1", "'=1+1", "cat"}
+        assert ",=1+1" not in (tmp_path / "report" / name).read_text()
+
+
+def test_control_characters_in_a_class_name_are_written_out_in_the_text(tmp_path):
+    write_tables(tmp_path / "report", report_on(tmp_path, ("ant", "b\x1b[31mee", "cat")))
+    assert " b\\x1b[31mee  " in (tmp_path / "report/classification_report.txt").read_text()

@@ -101,3 +101,10 @@ c,3.jpg,b,malignant,malignant,0.200000,0.800000
     assert list(found.correct) == [1, 0, 1]
     assert list(found.groups) == [0, 1, 1]
     assert found.images[2] == ("c", "3.jpg")
+
+
+def test_names_that_begin_like_a_formula_are_read_as_they_were():
+    text = "id,path,group,label,predicted\n1,'=1.jpg,g,'=cat,'=cat\n2,=1.jpg,h,cat,'=cat\n"
+    found = read_outcome(io.StringIO(text))
+    assert found.images == (("1", "=1.jpg"), ("2", "=1.jpg"))
+    assert found.correct.tolist() == [1, 0]

@@ -57,3 +57,13 @@ def test_a_command_that_goes_on_with_another_stage_is_ended_after_it(monkeypatch
         time.sleep(0.05)
     sweep._end([command])
     assert command.returncode is not None
+
+
+def test_an_experiment_that_the_system_has_killed_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "LOGS", tmp_path)
+    failed = "ERROR: failed to reproduce 'train@digits': failed to run: python -m stages.train digits, exited with -9\n"
+    (tmp_path / "epochs-5.log").write_text(f"Running stage 'train@digits':\n{failed}")
+    words = sweep._last_words(sweep.Point("epochs-5", {}))
+    assert words.startswith(
+        "killed by the system for lack of memory, or by kill -9: try fewer --jobs (ERROR: failed to"
+    )

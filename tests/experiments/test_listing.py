@@ -391,3 +391,15 @@ class TestRealExperiments:
 def experiment(project: Path, name: str) -> str:
     """The commit of the experiment of that name."""
     return samples.git(project, "for-each-ref", "--format=%(objectname)", f"refs/exps/**/{name}")
+
+
+def test_control_characters_of_an_experiment_and_its_tags_are_written_out(monkeypatch, capsys):
+    run_id = log(monkeypatch, "evil")
+    client = MlflowClient(tracking_uri())
+    client.set_tag(run_id, "experiment", "ev\x1b[31mil\nname")
+    client.set_tag(run_id, "machine", "here\r\x1b]0;there\a")
+    assert listed()[0][0].removesuffix(" (removed)") == r"ev\x1b[31mil\x0aname"
+    main(["runs", run_id])
+    printed = capsys.readouterr().out
+    assert r"here\x0d\x1b]0;there\x07" in printed
+    assert not set("\x1b\r\a") & set(printed)

@@ -61,8 +61,13 @@ def test_the_backbone_is_computed_as_the_features_were(tmp_path, engine, monkeyp
         ({"backbone": "resnet50"}, r"top\.json tells of inputs \(7168,\) from images of 32 px"),
         ({"weights_digest": "1" * 64}, f"trained with weights_digest '{'1' * 64}', here it is '"),
         ({"preprocessing": "rgb-2"}, "trained with preprocessing 'rgb-2', here it is 'rgb-exif"),
-        ({"precision": "float8"}, r"precision its features were computed \(float32 or bfloat16\), got 'float8'"),
-        ({"precision": None}, "got None: run dvc repro"),
+        ({"precision": "float8"}, r"top\.json is damaged, in its contract: Invalid enum value 'float8' - at `\$.prec"),
+        ({"precision": None}, r"Expected `str`, got `null` - at `\$\.precision`: run dvc repro"),
+        ({"engine": "x"}, r"Invalid enum value 'x' - at `\$\.engine`"),
+        ({"kind": None}, r"at `\$\.kind`"),
+        ({"pooling": 1}, r"at `\$\.pooling`"),
+        ({"image_side_px": "x"}, r"Expected `int`, got `str` - at `\$\.image_side_px`"),
+        ({"image_side_px": 10**20}, r"Expected `int` <= 1024 - at `\$\.image_side_px`"),
     ],
 )
 def test_a_model_of_another_backbone_weights_or_preprocessing_is_refused(tmp_path, contract, message):

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import yaml
 from PIL import Image
 
 from bottletop.cli import main
+from bottletop.core.terminal import visible
 from bottletop.images import decoding
 from bottletop.images.decoding import decode, square
 from bottletop.inference import classifier, prediction
@@ -208,6 +210,37 @@ def test_a_model_of_other_settings_than_params_yaml_is_not_passed_off_as_current
     monkeypatch.chdir(tmp_path)
     main(["predict", "a.png"])
     assert capsys.readouterr().err == ("flowers: split changed since this model was trained: dvc repro trains anew\n")
+
+
+NAMES = ["e\x1b[31m\nb.png", os.fsdecode(b"caf\xe9.png"), "x\u202egnp.jpg"]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=["control characters", "not UTF-8", "right to left"])
+def test_a_name_cannot_change_the_terminal_and_json_has_it_as_it_is(here, monkeypatch, name):
+    (here / name).write_bytes(png(1))
+    for form in ([], ["--csv"], ["--json"]):
+        with io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n") as out:  # which refuses what is not UTF-8
+            monkeypatch.setattr("sys.stdout", out)
+            main(["predict", name, *form])
+            out.flush()
+            printed = out.buffer.getvalue().decode()
+        assert not set("\x1b\u202e") & set(printed)
+        assert visible(name) in printed or json.loads(printed)[0]["image"] == name
+
+
+def test_the_reason_of_a_failure_and_files_left_out_are_shown_without_control_characters(here, capsys):
+    write_folder(here / "bad", {"a\x1b\n.png": b"junk", "b\x1b\n.txt": b"junk"})
+    with pytest.raises(SystemExit):
+        main(["predict", "bad"])
+    left_out, failure = capsys.readouterr().err.splitlines()
+    assert left_out.endswith(r"1 with .txt (b\x1b\x0a.txt)")
+    assert failure == r"bottletop: bad/a\x1b\x0a.png: not an image"
+
+
+def test_csv_has_no_formulas(here, capsys):
+    (here / "=1+1.png").write_bytes(png(1))
+    main(["predict", "=1+1.png", "--csv"])
+    assert capsys.readouterr().out.splitlines()[1].startswith("'=1+1.png,")
 
 
 # Explanations

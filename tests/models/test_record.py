@@ -30,6 +30,15 @@ def test_the_probabilities_of_a_model_that_was_trained_on_another_split_are_refu
         read_probabilities(folder, swapped)
 
 
+def test_probabilities_that_ask_for_a_newer_zip_name_the_stage_that_makes_them(easy, folder):
+    data = bytearray((folder / "probabilities.npz").read_bytes())
+    data[data.index(b"PK\x01\x02") + 6] = 195
+    (folder / SUMS).unlink()
+    (folder / "probabilities.npz").write_bytes(data)
+    with pytest.raises(ArtefactError, match=r"zip file version 19.5.*dvc repro train@digits"):
+        read_probabilities(folder, easy.rows)
+
+
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut off", None], ids=["empty", "cut off", "missing"])
 def test_damaged_probabilities_name_the_stage_that_makes_them(easy, folder, damage):
     (folder / SUMS).unlink()  # earlier versions wrote none

@@ -11,7 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from bottletop.backbones.runtime import keras
 from bottletop.core.errors import ArtefactError, ParamsError
 from bottletop.core.files import SUMS, read_numbers
-from bottletop.models import standardisation, top, training
+from bottletop.models import keras_file, standardisation, top, training
 from bottletop.models.calibration import best_temperature
 from bottletop.models.examples import class_weights
 from bottletop.models.vectors import FeatureSet
@@ -336,8 +336,21 @@ def test_the_history_has_a_row_per_epoch(trained, tmp_path):
         lambda folder: (folder / "top.json").unlink(),
         lambda folder: (folder / "top.json").write_text("{"),
         lambda folder: (folder / "top.json").write_text("{}"),
+        lambda folder: (folder / "top.json").write_text("[" * 100_000),
+        lambda folder: (folder / "top.json").write_bytes(b"\xff\xfe"),
+        lambda folder: _write_layer(folder / "top.keras"),
     ],
-    ids=["no model", "not a model", "half a model", "no record", "not JSON", "another record"],
+    ids=[
+        "no model",
+        "not a model",
+        "half a model",
+        "no record",
+        "not JSON",
+        "another record",
+        "deep JSON",
+        "not UTF-8",
+        "a layer",
+    ],
 )
 def test_a_model_that_cannot_be_read_says_which_stage_makes_it(trained, tmp_path, damage):
     trained.save(tmp_path / "digits", tmp_path / "history.csv")
@@ -345,6 +358,13 @@ def test_a_model_that_cannot_be_read_says_which_stage_makes_it(trained, tmp_path
     damage(tmp_path / "digits")
     with pytest.raises(ArtefactError, match="dvc repro train@digits"):
         top.load(tmp_path / "digits")
+
+
+def _write_layer(path):
+    """Replaces the network by a single layer."""
+    members = keras_file.read(path)
+    layer = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 3}, "registered_name": None}
+    keras_file.write(path, {**members, "config.json": json.dumps(layer).encode()})
 
 
 @pytest.mark.parametrize("name", ["top.keras", "top.json"])

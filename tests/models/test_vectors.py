@@ -3,6 +3,7 @@ import psutil
 import pytest
 
 from bottletop.core.errors import ArtefactError
+from bottletop.core.files import SUMS
 from bottletop.features.manifest import feature_file
 from bottletop.models.vectors import open_features
 from tests.tiny import split_rows, write_features
@@ -142,12 +143,29 @@ def test_a_bottleneck_that_was_left_out_is_named_with_the_param_to_set(tmp_path,
         lambda path: np.save(path, np.zeros((5, 6), np.float32)),
         lambda path: np.save(path, np.array([print] * 5, dtype=object), allow_pickle=True),
         lambda path: path.write_bytes(path.read_bytes()[:-2]),
+        lambda path: path.write_bytes(path.read_bytes().replace(b"(5, 6)", b"(5, 6Q")),
         lambda path: path.write_bytes(b""),
         lambda path: path.unlink(),
     ],
-    ids=["too few rows", "too wide", "wrong dtype", "pickled", "truncated", "empty", "missing"],
+    ids=["too few rows", "too wide", "wrong dtype", "pickled", "truncated", "odd header", "empty", "missing"],
 )
 def test_damaged_features_are_refused(folder, rows, damage):
     damage(feature_file(folder, "dog-000.tar", "pooled"))
     with pytest.raises(ArtefactError, match=r"dog-000.*run dvc repro extract@animals"):
+        open_features(folder, rows, "pooled", "flatten")
+
+
+def test_checksums_of_fewer_images_are_refused(folder, rows):
+    (folder / SUMS).unlink(missing_ok=True)
+    lines = (folder / "rows.csv").read_text().splitlines(keepends=True)
+    (folder / "rows.csv").write_text(lines[0])
+    with pytest.raises(ArtefactError, match=f"rows.csv has 0 rows for {len(rows)} images: run bottletop doctor"):
+        open_features(folder, rows, "pooled", "flatten").read(np.arange(1))
+
+
+def test_features_of_a_type_that_there_is_not_are_refused(folder, rows):
+    (folder / SUMS).unlink(missing_ok=True)
+    path = folder / "manifest.json"
+    path.write_text(path.read_text().replace('"float16"', '"floatB6"'))
+    with pytest.raises(ArtefactError, match=r"rows of floatB6 .*, got float16"):
         open_features(folder, rows, "pooled", "flatten")

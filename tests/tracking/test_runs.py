@@ -5,6 +5,7 @@ import sys
 import pytest
 from mlflow import MlflowClient
 
+from bottletop.core.errors import ArtefactError
 from bottletop.tracking.owner import owner_tags
 from bottletop.tracking.runs import LiveRun, Result, finish
 from bottletop.tracking.store import tracking_uri
@@ -125,7 +126,7 @@ def test_more_params_and_metrics_than_mlflow_takes_at_once_are_all_logged():
 
 
 def test_a_run_that_could_not_be_logged_whole_is_marked_as_failed(store):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ArtefactError):
         finish("broken", PARAMS, result(artefacts={"report": store / "missing.json"}))
     [run] = runs("broken")
     assert run.info.status == "FAILED"
@@ -278,3 +279,19 @@ def test_where_a_result_came_from_is_in_its_tags(run):
         "weights_digest",
         "dvc.fingerprint",
     } <= run.data.tags.keys()
+
+
+def test_artefacts_on_s3_without_credentials_are_one_line_and_the_run_has_failed(folder, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(folder))  # without anybody's credentials
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    LiveRun("nothing", {})  # makes the store
+    client = MlflowClient(tracking_uri())
+    place = client.create_experiment("bottletop/far", "s3://bucket-of-nobody/far")
+    (folder / "far.json").write_text("{}")
+    with pytest.raises(
+        ArtefactError, match=r"^files can't be copied .*NoCredentialsError: Unable to locate credentials"
+    ):
+        finish("far", PARAMS, result(artefacts={"data": folder / "far.json"}))
+    assert [run.info.status for run in client.search_runs([place])] == ["FAILED"]
