@@ -179,21 +179,21 @@ def run_predict(options: Namespace) -> None:
 
     with model_files.chosen(options.dataset, options.rev, options.run_name, options.registered) as files:
         model = classifier.load(files)
-    names = list(inputs.find(options.images))
-    outcomes = prediction.predict(names, model, pictures=options.explain)
-    if options.explain:
-        from bottletop.inference.explain import explained  # matplotlib takes half a second to import
+        names = list(inputs.find(options.images))
+        outcomes = prediction.predict(names, model, pictures=options.explain)
+        if options.explain:
+            from bottletop.inference.explain import explained  # matplotlib takes half a second to import
 
-        outcomes = explained(outcomes, model, Path(options.output))
-    try:
-        failed = prediction.show(outcomes, model.class_names, options.form, options.top)
-    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    if options.explain:
-        say(f"pictures of where the classes are seen: {options.output}", file=sys.stderr)
-    if failed:
-        sys.exit(f"bottletop: {failed} of {len(names)} images could not be read, see above")
+            outcomes = explained(outcomes, model, Path(options.output))
+        try:
+            failed = prediction.show(outcomes, model.class_names, options.form, options.top)
+        except BrokenPipeError:  # the reader has closed the pipe, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        if options.explain:
+            say(f"pictures of where the classes are seen: {options.output}", file=sys.stderr)
+        if failed:
+            sys.exit(f"bottletop: {failed} of {len(names)} images could not be read, see above")
 
 
 def run_export(options: Namespace) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -18,11 +18,15 @@ from bottletop.backbones.networks import Kind, Pooling
 from bottletop.core.errors import ArtefactError
 from bottletop.evaluation.scores import Probabilities
 from bottletop.images.decoding import decode, square
-from bottletop.inference import heatmaps
-from bottletop.models import top
+from bottletop.models import linear_network
 from bottletop.models.pictures import PREPROCESSING, PictureSet
-from bottletop.models.record import TopRecord
+from bottletop.models.record import TopRecord, read_record
 from bottletop.models.vectors import vectors
+
+if TYPE_CHECKING:
+    import keras
+
+    from bottletop.inference import heatmaps
 
 Images = NDArray[np.uint8]  # RGB, (n, side, side, 3)
 
@@ -43,7 +47,7 @@ class Classifier:
     image_side_px: int  # side of the square input images; see `decoding.square`
     batch_size: int  # largest number of images per call of `probabilities`
     probabilities: Callable[[Images], Probabilities]
-    explain: Callable[[], heatmaps.Explain]  # builds the heat map function; takes seconds
+    explain: "Callable[[], heatmaps.Explain]"  # builds the heat map function; takes seconds
 
     def look(self, data: bytes) -> tuple[Image.Image, NDArray[np.uint8]]:
         """Decodes an image file.
@@ -62,6 +66,18 @@ class Classifier:
         return picture, square(picture, self.image_side_px)
 
 
+class Model(Protocol):
+    """The trained part of a model, a `keras.Model` or a `LinearNetwork`: from features or images to probabilities."""
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]: ...
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]: ...
+
+    def predict_on_batch(self, inputs: NDArray[Any], /) -> NDArray[np.float32]: ...
+
+
 @dataclass(frozen=True)
 class Whole:
     """A trained model, with the frozen backbone that computes its features if it reads features.
@@ -69,7 +85,8 @@ class Whole:
     `load_whole` makes it, and checks that the two fit together.
     """
 
-    model: Any  # keras.Model from features or images to probabilities
+    folder: Path  # with top.keras and top.json
+    model: Model
     record: TopRecord
     arrays: weights.Arrays | None  # the backbone's weights; None if the model reads the images itself
 
@@ -93,6 +110,14 @@ class Whole:
         """The backbone as a function, for a model that reads features."""
         return Extractor(self.network, self.arrays or {}, self.image_side_px, self.engine)
 
+    def explain(self) -> "heatmaps.Explain":
+        """Builds the heat map function."""
+        from bottletop.inference import heatmaps
+
+        if self.arrays is None:
+            return heatmaps.of_network(load_keras(self.folder))
+        return heatmaps.of_top(load_keras(self.folder), self.record, self.arrays, self.image_side_px)
+
 
 def load(files: Files) -> Classifier:
     """Loads the model from these files; see `load_whole`."""
@@ -103,8 +128,7 @@ def wrap(whole: Whole) -> Classifier:
     """Wraps a loaded model as a function from images to probabilities."""
     names, side_px = whole.record.class_names, whole.image_side_px
     if whole.arrays is None:
-        explain = partial(heatmaps.of_network, whole.model)
-        return Classifier(names, side_px, PictureSet.at_once, partial(_predict, whole.model), explain)
+        return Classifier(names, side_px, PictureSet.at_once, partial(_predict, whole.model), whole.explain)
     contract, extractor = whole.record.contract, whole.extractor
 
     def probabilities(images: Images) -> Probabilities:
@@ -112,8 +136,7 @@ def wrap(whole: Whole) -> Classifier:
         kind = contract["kind"]
         return _predict(whole.model, vectors(pooled if kind == "pooled" else bottleneck, kind, contract["pooling"]))
 
-    explain = partial(heatmaps.of_top, whole.model, whole.record, whole.arrays, side_px)
-    return Classifier(names, side_px, extractor.batch_size, probabilities, explain)
+    return Classifier(names, side_px, extractor.batch_size, probabilities, whole.explain)
 
 
 def load_whole(files: Files) -> Whole:
@@ -122,15 +145,16 @@ def load_whole(files: Files) -> Whole:
     Raises:
         ArtefactError: a file cannot be read, or the files do not fit together; the message names what differs.
     """
-    model, record = top.load(files.model)
+    record = read_record(files.model)
     _check_contract(files, record)
+    model = linear_network.read(files.model / "top.keras") or load_keras(files.model)
     if files.weights is None:
         _require(files, record, {"preprocessing": PREPROCESSING})
-        whole = Whole(model, record, None)
+        whole = Whole(files.model, model, record, None)
         _require_shapes(files, whole, (whole.image_side_px, whole.image_side_px, 3))
         return whole
     arrays = weights.load(files.weights)
-    whole = Whole(model, record, arrays)
+    whole = Whole(files.model, model, record, arrays)
     extractor = whole.extractor
     _require(files, record, {"preprocessing": extractor.preprocessing, "weights_digest": weights.digest(arrays)})
     pooled, bottleneck = extractor.shapes
@@ -184,5 +208,16 @@ def _require_shapes(files: Files, whole: Whole, inputs: tuple[int, ...]) -> None
         )
 
 
-def _predict(model: Any, inputs: NDArray[Any]) -> Probabilities:
+def load_keras(folder: Path) -> "keras.Model":
+    """Loads the model in a folder by Keras; code in its file is never run.
+
+    Raises:
+        ArtefactError: the file cannot be read.
+    """
+    from bottletop.models import top  # TensorFlow takes seconds to import
+
+    return top.load(folder)[0]
+
+
+def _predict(model: Model, inputs: NDArray[Any]) -> Probabilities:
     return np.asarray(model.predict_on_batch(inputs), np.float64).reshape(len(inputs), -1)

@@ -14,7 +14,7 @@ from bottletop.core.errors import ArtefactError
 from bottletop.core.files import replacing
 from bottletop.images.decoding import square
 from bottletop.inference import resizing
-from bottletop.inference.classifier import Classifier, Whole
+from bottletop.inference.classifier import Classifier, Whole, load_keras
 
 TOLERANCE = 1e-4  # largest accepted difference of a probability
 BETWEEN_ENGINES = 1e-3  # the same for features from ncnn: some differ from TensorFlow's by one float16 step
@@ -36,7 +36,7 @@ def network(whole: Whole) -> keras.Model:
     ops = keras.ops
     features = _backbone(whole)  # first: it resets the counters by which Keras names operations
     images = keras.Input((None, None, 3), dtype="uint8", name="images")
-    outputs = whole.model(features(resizing.square(images, whole.image_side_px)))
+    outputs = load_keras(whole.folder)(features(resizing.square(images, whole.image_side_px)))
     [probabilities] = keras.tree.flatten(outputs)  # a model loaded from a file returns a list
     names = keras.layers.StringLookup(
         vocabulary=list(whole.record.class_names), num_oov_indices=0, mask_token=None, invert=True, name="class"

@@ -7,17 +7,18 @@ from pathlib import Path
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
 from bottletop.core.parallel import map_ahead
 from bottletop.core.progress import bar
-from bottletop.models import keras_file, regression
+from bottletop.models import regression
 from bottletop.models.examples import Rows, class_weights
+from bottletop.models.linear_network import LinearNetwork
 from bottletop.models.params import TopParams
 from bottletop.models.record import PREDICTED_SPLITS
 from bottletop.models.regression import STRENGTHS, Array, Choice, Linear, TrainingSet
-from bottletop.models.standardisation import Standardised, signed_sqrt
+from bottletop.models.standardisation import Standardised
 from bottletop.models.trained import Entry, Trained, check_classes, record
 from bottletop.models.vectors import FeatureSet
 
@@ -28,13 +29,11 @@ SAMPLE = 4096  # training images from which components, strength, epochs and tem
 class Regression(Trained):
     """A logistic regression that takes features as they were extracted."""
 
-    kernel: Array  # (width, classes)
-    bias: Array  # (classes,)
-    sqrt: bool  # whether the features' signed square roots are taken first
+    network: LinearNetwork
 
     def write(self, folder: Path) -> None:
-        """Writes the network with a layer for the square roots, if they are taken, and a dense layer."""
-        keras_file.write_linear(folder / "top.keras", self.kernel, self.bias, sqrt=self.sqrt)
+        """Writes the network."""
+        self.network.write(folder / "top.keras")
 
 
 def train(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], None] = lambda _: None) -> Regression:
@@ -51,22 +50,21 @@ def train(features: FeatureSet, params: TopParams, on_epoch: Callable[[Entry], N
         standardised = Standardised.of(features, params)
         fitted = fit(standardised, params, on_epoch)
         kernel = fitted.kernel / np.sqrt(standardised.variance)[:, None]
-        weights = kernel.astype(np.float32), (fitted.bias - standardised.mean @ kernel).astype(np.float32)
-        sqrt = standardised.sqrt
-        probabilities = {split: predict(features, split, *weights, sqrt=sqrt) for split in PREDICTED_SPLITS}
+        bias = fitted.bias - standardised.mean @ kernel
+        network = LinearNetwork(kernel.astype(np.float32), bias.astype(np.float32), standardised.sqrt)
+        probabilities = {split: predict(network, features, split) for split in PREDICTED_SPLITS}
     choice = {"l2": fitted.choice.l2, "temperature": fitted.choice.temperature}
     found = msgspec.structs.replace(record(features, params, len(fitted.history)), **choice)
-    return Regression(found, probabilities, fitted.history, *weights, sqrt)
+    return Regression(found, probabilities, fitted.history, network)
 
 
-def predict(features: FeatureSet, split: str, kernel: Array, bias: Array, *, sqrt: bool) -> Array:
+def predict(network: LinearNetwork, features: FeatureSet, split: str) -> Array:
     """Computes the class probabilities of a split's images: float32, (n, classes)."""
     rows = features.positions(split)
-    result = np.empty((len(rows), len(bias)), np.float32)
+    result = np.empty((len(rows), len(network.bias)), np.float32)
     for start in range(0, len(rows), features.at_once):
         block = slice(start, start + features.at_once)
-        values = features.read(rows[block]).astype(np.float32)
-        result[block] = softmax((signed_sqrt(values) if sqrt else values) @ kernel + bias, axis=1)
+        result[block] = network.predict_on_batch(features.read(rows[block]))
     return result
 
 

@@ -121,7 +121,7 @@ def test_balanced_class_weights_make_a_rare_class_count_as_much_as_a_frequent_on
     found = {}
     for kind in ("none", "balanced"):
         model = linear.train(features, top_params(class_weights=kind, calibrate=False, l2=0.1))
-        found[kind] = linear.predict(features, "train", model.kernel, model.bias, sqrt=True)[:, 1].mean()
+        found[kind] = linear.predict(model.network, features, "train")[:, 1].mean()
     assert found == pytest.approx({"none": 0.1, "balanced": 0.5}, abs=0.06)
 
 

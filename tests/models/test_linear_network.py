@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from bottletop.backbones.runtime import keras
-from bottletop.models import keras_file
+from bottletop.models import keras_file, linear_network
+from bottletop.models.linear_network import LinearNetwork
 
 KERNEL = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
 BIAS = np.array([1, 2, 3], np.float32)
@@ -42,7 +43,7 @@ def values(node):
 
 @pytest.mark.parametrize("sqrt", [True, False], ids=["square roots", "as they are"])
 def test_a_linear_classifiers_file_holds_what_keras_writes(sqrt, tmp_path):
-    keras_file.write_linear(tmp_path / "ours.keras", KERNEL, BIAS, sqrt=sqrt)
+    LinearNetwork(KERNEL, BIAS, sqrt).write(tmp_path / "ours.keras")
     by_keras(sqrt=sqrt).save(tmp_path / "saved.keras")
     keras_file.write(tmp_path / "theirs.keras", keras_file.read(tmp_path / "saved.keras"))
     assert contents(tmp_path / "ours.keras") == contents(tmp_path / "theirs.keras")
@@ -50,7 +51,7 @@ def test_a_linear_classifiers_file_holds_what_keras_writes(sqrt, tmp_path):
 
 @pytest.mark.parametrize("sqrt", [True, False], ids=["square roots", "as they are"])
 def test_keras_loads_a_linear_classifiers_file(sqrt, tmp_path):
-    keras_file.write_linear(tmp_path / "ours.keras", KERNEL, BIAS, sqrt=sqrt)
+    LinearNetwork(KERNEL, BIAS, sqrt).write(tmp_path / "ours.keras")
     model = keras.saving.load_model(tmp_path / "ours.keras", safe_mode=True)
     features = np.array([[4, -9, 0, 1, 0.5, 2]], np.float32)
     transformed = np.array([[2, -3, 0, 1, 0.5**0.5, 2**0.5]]) if sqrt else features
@@ -61,5 +62,43 @@ def test_keras_loads_a_linear_classifiers_file(sqrt, tmp_path):
 
 def test_equal_classifiers_give_equal_files(tmp_path):
     for name in ("one", "two"):
-        keras_file.write_linear(tmp_path / name, KERNEL, BIAS, sqrt=True)
+        LinearNetwork(KERNEL, BIAS, sqrt=True).write(tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+@pytest.mark.parametrize("sqrt", [True, False], ids=["square roots", "as they are"])
+def test_a_linear_network_that_was_read_predicts_what_keras_predicts(sqrt, tmp_path):
+    LinearNetwork(KERNEL, BIAS, sqrt).write(tmp_path / "top.keras")
+    read = linear_network.read(tmp_path / "top.keras")
+    theirs = keras.saving.load_model(tmp_path / "top.keras", safe_mode=True)
+    assert (read.input_shape, read.output_shape) == (theirs.input_shape, theirs.output_shape)
+    features = np.random.default_rng(1).standard_normal((20, 6)).astype(np.float16)
+    np.testing.assert_allclose(read.predict_on_batch(features), theirs.predict_on_batch(features), atol=1e-6)
+
+
+def test_any_other_network_is_left_to_keras(tmp_path):
+    inputs = keras.Input((6,), name="features")
+    last = keras.layers.Dense(3, activation="sigmoid", name="classes")
+    keras.Model(inputs, last(inputs), name="top").save(tmp_path / "top.keras")
+    assert linear_network.read(tmp_path / "top.keras") is None
+
+
+@pytest.mark.parametrize("stored", [{"compression": "gzip"}, {"external": [("elsewhere", 0, 72)]}], ids=str)
+def test_arrays_that_are_compressed_or_in_another_file_are_left_to_keras(stored, tmp_path):
+    path = tmp_path / "top.keras"
+    LinearNetwork(KERNEL, BIAS, sqrt=True).write(path)
+    members = keras_file.read(path)
+    data = io.BytesIO(members["model.weights.h5"])
+    with h5py.File(data, "r+") as file:
+        del file["layers/dense/vars/0"]
+        file.create_dataset("layers/dense/vars/0", shape=(6, 3), dtype="f4", **stored)
+    keras_file.write(path, {**members, "model.weights.h5": data.getvalue()})
+    assert linear_network.read(path) is None
+
+
+@pytest.mark.parametrize("keep", [0, 100, 2000])
+def test_a_file_that_was_cut_off_is_left_to_keras(keep, tmp_path):
+    path = tmp_path / "top.keras"
+    LinearNetwork(KERNEL, BIAS, sqrt=True).write(path)
+    path.write_bytes(path.read_bytes()[:keep])
+    assert linear_network.read(path) is None
