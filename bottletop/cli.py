@@ -7,11 +7,11 @@ from argparse import Namespace
 from pathlib import Path
 
 from bottletop.core.errors import ArtefactError, ParamsError, exit_on_error
-from bottletop.core.files import read_json
 from bottletop.core.lock import TO_RESULTS, changes, shown
 from bottletop.core.paths import PARAMS, Paths
 from bottletop.core.settings import load
 from bottletop.core.terminal import say
+from bottletop.tracking.headline import headline, where
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -123,10 +123,7 @@ def print_results(_: Namespace) -> None:
             say(f"{dataset}: the last run did not complete: run dvc repro")
         elif changed := changes(dataset, TO_RESULTS):
             say(f"{dataset}: {shown(changed)} changed since these results: run dvc repro")
-        values, images = read_json(folder / "metrics.json"), read_json(folder / "details.json")["images"]
-        interval = f"95 % interval {values['accuracy_low']:.1%} to {values['accuracy_high']:.1%}"
-        say(f"{dataset}: {values['accuracy']:.1%} test accuracy ({interval}, {images['test']} images)")
-        say(f"  report {folder / 'classification_report.txt'}, pictures {folder / 'plots'}")
+        say(f"{headline(dataset)}\n{where(dataset)}")
     say("To compare runs in MLflow: make ui")
 
 

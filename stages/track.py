@@ -1,11 +1,13 @@
-"""Stage track@<dataset>: reads model, history and report; finishes one MLflow run, and writes no files."""
+"""Stage track@<dataset>: reads model, history and report; finishes one MLflow run, and prints the score."""
 
 import sys
 
 from bottletop.core.errors import exit_on_error
 from bottletop.core.files import file_digest, read_json, read_numbers
 from bottletop.core.paths import Paths
+from bottletop.core.terminal import say
 from bottletop.models.record import read_record
+from bottletop.tracking.headline import closing
 from bottletop.tracking.origin import tracked_params
 from bottletop.tracking.runs import Result, finish
 
@@ -22,6 +24,7 @@ def run(paths: Paths) -> None:
         weights_digest=record.contract.get("weights_digest", "none"),
     )
     finish(paths.dataset, tracked_params(paths.dataset), result)
+    say(closing(paths.dataset))
 
 
 if __name__ == "__main__":
