@@ -29,14 +29,17 @@ def artefacts() -> str:
 def former_places(database: Path) -> list[str]:
     """The addresses at which the clone's own database expects its artefacts, other than `artefacts`.
 
+    Places that somebody chose, such as a bucket, are not among them.
+
     Args:
         database: an SQLite file; there are no former places if it is outside the clone, and so may be a team's.
     """
     if not database.is_relative_to(repository()):
         return []
-    query = (
-        "select distinct artifact_location from experiments where name like 'bottletop/%' and artifact_location != ?"
-    )
+    query = """
+        select distinct artifact_location from experiments
+        where name like 'bottletop/%' and artifact_location like 'file:%/mlartifacts' and artifact_location != ?
+    """
     with closing(sqlite3.connect(database)) as connection:
         try:
             return sorted(str(place) for (place,) in connection.execute(query, [artefacts()]))

@@ -81,6 +81,16 @@ def test_a_team_s_database_elsewhere_keeps_its_places(made, tmp_path, monkeypatc
     assert former_places(made[0] / "mlflow.db") == []
 
 
+@pytest.mark.parametrize("place", ["s3://bucket/mlartifacts", "file:///elsewhere/results"])
+def test_artefacts_that_somebody_keeps_elsewhere_stay_there(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with store() as client:
+        client.create_experiment("bottletop/animals", place)
+    with store() as client:
+        assert client.get_experiment_by_name("bottletop/animals").artifact_location == place
+
+
 def test_an_empty_database_has_no_former_places(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     (tmp_path / "mlflow.db").touch()
