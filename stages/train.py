@@ -1,6 +1,6 @@
 """Stage train@<dataset>: reads features or images, and the split; writes the best epoch's model and the history.
 
-MLflow logs each epoch live.
+MLflow logs each epoch of a network live.
 """
 
 import sys
@@ -10,13 +10,13 @@ from bottletop.core.files import file_digest
 from bottletop.core.paths import CATALOGUE, Paths
 from bottletop.core.settings import load, unedited
 from bottletop.models.params import TopParams
-from bottletop.tracking.live import Watcher
+from bottletop.tracking.live import Unwatched, Watcher
 
 
 def run(params: TopParams, paths: Paths) -> None:
-    """Trains the model on the dataset while a second process logs its epochs to MLflow."""
+    """Trains the model on the dataset while a second process logs a network's epochs to MLflow."""
     with (
-        Watcher(paths.dataset) as watcher,
+        Unwatched(paths.dataset) if params.is_regression else Watcher(paths.dataset) as watcher,
         unedited("train", "cnn", "finetune", "augment"),
         unedited(f"datasets.{paths.dataset}.image_side_px", path=CATALOGUE),
     ):

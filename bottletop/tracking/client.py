@@ -4,6 +4,7 @@ import sys
 from urllib.parse import urlsplit
 
 from bottletop.core.addresses import masked
+from bottletop.core.errors import ArtefactError
 from bottletop.core.terminal import say
 
 TIMEOUT_S = 2
@@ -31,8 +32,21 @@ def warn_of_silence(uri: str) -> None:
     itself refuses to start.
     """
     if is_server(uri) and not answers(uri):
-        message = f"no MLflow server answers at {masked(without_password(uri))}, so training will not start"
-        say(f"{message}: check MLFLOW_TRACKING_URI", file=sys.stderr)
+        say(f"{_silent(uri)}, so training will not start: check MLFLOW_TRACKING_URI", file=sys.stderr)
+
+
+def refuse_silence(uri: str) -> None:
+    """Raises an error if the tracking URI names a server that does not answer.
+
+    Raises:
+        ArtefactError: it does not answer.
+    """
+    if is_server(uri) and not answers(uri):
+        raise ArtefactError(_silent(uri), "check MLFLOW_TRACKING_URI, then dvc repro")
+
+
+def _silent(uri: str) -> str:
+    return f"no MLflow server answers at {masked(without_password(uri))}"
 
 
 def without_password(address: str) -> str:

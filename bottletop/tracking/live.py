@@ -1,21 +1,62 @@
-"""Logs training to MLflow from a second process, so that TensorFlow and MLflow are imported at the same time.
+"""Logs the training of a network to MLflow from a second process, which imports MLflow while TensorFlow is imported.
 
 The processes exchange lines of JSON through pipes. Training's pipe closes when training ends for any reason, so the run
 of a killed training is closed too.
+
+A regression is fitted before MLflow would be imported. `track` logs all of it; a note says that it was trained here.
 """
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import IO, cast
 
 from bottletop.core.errors import ArtefactError, exit_on_sigterm
+from bottletop.core.files import write_json
 from bottletop.core.terminal import say
+from bottletop.tracking.client import refuse_silence
 
 ENDED = "the process that watches training for MLflow ended, see above: dvc repro"
+
+
+def note(dataset: str) -> Path:
+    """The file that names the model which the last training made, and its run, in the folder where the stages run."""
+    return Path(".dvc/tmp/bottletop", f"{dataset}.json")
+
+
+class Unwatched:
+    """A training that is logged when it is over; it has the methods of a `Watcher`."""
+
+    def __init__(self, dataset: str) -> None:
+        """Checks that the tracking server answers, if there is one.
+
+        Raises:
+            ArtefactError: it does not.
+        """
+        refuse_silence(os.environ.get("MLFLOW_TRACKING_URI", ""))
+        self._note, self._started_ms = note(dataset), int(time.time() * 1000)
+
+    def opened(self) -> None:
+        """Does nothing: there is no run yet."""
+
+    def log_epoch(self, entry: Mapping[str, float]) -> None:
+        """Does nothing: `track` reads the history."""
+
+    def trained(self, model_digest: str) -> None:
+        """Notes the digest of the trained model, for `runs.finish`."""
+        write_json(self._note, {"run_id": None, "model_digest": model_digest, "started_ms": self._started_ms})
+
+    def __enter__(self) -> "Unwatched":
+        exit_on_sigterm()
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 class Watcher:

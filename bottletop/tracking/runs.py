@@ -1,8 +1,7 @@
 """MLflow runs: `train` opens a run and logs each epoch as it ends; `track` finishes the run.
 
-Between the two stages, ``.dvc/tmp/bottletop/<dataset>.json``, in the folder where the stages run, names the run and the
-model that it trained. An experiment that DVC restored from its run cache has no such file, so `track` creates a run for
-it.
+Between the two stages, a note (`live.note`) names the run and the model that it trained. A regression has no run yet:
+`track` creates it. An experiment that DVC restored from its run cache has no such note: its run is marked as restored.
 """
 
 import sys
@@ -20,6 +19,7 @@ from bottletop.core.files import read_json, write_json
 from bottletop.core.paths import repository
 from bottletop.core.terminal import say
 from bottletop.tracking import columns, relocation
+from bottletop.tracking.live import note
 from bottletop.tracking.origin import COMMIT, experiment_name, lock_tags, origin_tags
 from bottletop.tracking.owner import FOLDER, is_gone, owner_tags
 from bottletop.tracking.store import database, store, tracking_uri, transfer, uploading
@@ -49,12 +49,12 @@ class LiveRun:
         Raises:
             ArtefactError: the tracking store cannot be reached.
         """
-        self._link = _link(dataset)
+        self._note = note(dataset)
         with store() as self._client:
             close_abandoned(self._client)
             self._run_id = _create(self._client, dataset, params, owner_tags())
         self._logging = True
-        write_json(self._link, {"run_id": self._run_id, "model_digest": None})
+        write_json(self._note, {"run_id": self._run_id, "model_digest": None})
 
     def log_epoch(self, entry: Mapping[str, float]) -> None:
         """Logs one epoch. If the store stops answering, live logging stops and training continues."""
@@ -67,7 +67,7 @@ class LiveRun:
 
     def trained(self, model_digest: str) -> None:
         """Records which model this run trained, so that `finish` recognises it."""
-        write_json(self._link, {"run_id": self._run_id, "model_digest": model_digest})
+        write_json(self._note, {"run_id": self._run_id, "model_digest": model_digest})
 
     def end(self, status: Literal["FAILED", "KILLED"]) -> None:
         """Ends the run of a training that failed or was stopped.
@@ -75,7 +75,7 @@ class LiveRun:
         Raises:
             ArtefactError: the tracking store cannot be reached.
         """
-        self._link.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
         with store() as client:
             client.set_terminated(self._run_id, status)
 
@@ -91,17 +91,20 @@ def finish(dataset: str, params: Mapping[str, Any], result: Result) -> str:
     Raises:
         ArtefactError: the tracking store cannot be reached.
     """
-    link = _link(dataset)
-    opened = read_json(link) if link.exists() else {}
+    noted = read_json(note(dataset)) if note(dataset).exists() else {}
+    restored = noted.get("model_digest") != result.model_digest
+    if restored:
+        noted = {}
     with store() as client:
-        run_id = str(opened.get("run_id")) if opened.get("model_digest") == result.model_digest else None
+        run_id = noted.get("run_id")
         if run_id is not None and not _reopen(client, run_id):
-            run_id = None
-        if run_id is None and (finished := _finished_before(client, dataset)):
+            run_id, restored = None, True
+        if restored and (finished := _finished_before(client, dataset)):
             return finished
-        restored = run_id is None
         if run_id is None:
-            run_id = _create(client, dataset, params, owner_tags())
+            run_id = _create(client, dataset, params, owner_tags(), noted.get("started_ms"))
+            if not restored:
+                write_json(note(dataset), {**noted, "run_id": run_id})
         try:
             _log(client, run_id, dataset, result, restored=restored)
         except MlflowException:
@@ -110,7 +113,7 @@ def finish(dataset: str, params: Mapping[str, Any], result: Result) -> str:
             client.set_terminated(run_id, "FAILED")
             raise
         client.set_terminated(run_id, "FINISHED")
-        link.unlink(missing_ok=True)
+        note(dataset).unlink(missing_ok=True)
         close_abandoned(client)
     return run_id
 
@@ -128,8 +131,8 @@ def close_abandoned(client: MlflowClient) -> None:
 def _log(client: MlflowClient, run_id: str, dataset: str, result: Result, *, restored: bool) -> None:
     logged = {metric.step for metric in client.get_metric_history(run_id, "epoch_val_loss")}
     now = int(time.time() * 1000)
-    points = [Metric(name, value, now, 0) for name, value in result.metrics.items()]
-    points += [point for entry in result.history if entry["epoch"] not in logged for point in _epoch_metrics(entry)]
+    points = [point for entry in result.history if entry["epoch"] not in logged for point in _epoch_metrics(entry)]
+    points += [Metric(name, value, now, 0) for name, value in result.metrics.items()]
     for start in range(0, len(points), METRICS_A_REQUEST):
         client.log_batch(run_id, metrics=points[start : start + METRICS_A_REQUEST])
     digests = {"data_digest": result.data_digest, "weights_digest": result.weights_digest}
@@ -145,10 +148,16 @@ def _log(client: MlflowClient, run_id: str, dataset: str, result: Result, *, res
                 client.log_artifact(run_id, str(path), folder)
 
 
-def _create(client: MlflowClient, dataset: str, params: Mapping[str, Any], owner: Mapping[str, str]) -> str:
+def _create(
+    client: MlflowClient,
+    dataset: str,
+    params: Mapping[str, Any],
+    owner: Mapping[str, str],
+    started_ms: int | None = None,
+) -> str:
     experiment = _experiment(client, f"bottletop/{dataset}")
     tags = {**origin_tags(dataset), **owner}
-    run_id = str(client.create_run(experiment, run_name=experiment_name(), tags=tags).info.run_id)
+    run_id = str(client.create_run(experiment, started_ms, tags, experiment_name()).info.run_id)
     flat = [Param(name, str(value)) for name, value in flatten(params)]
     for start in range(0, len(flat), PARAMS_A_REQUEST):
         client.log_batch(run_id, params=flat[start : start + PARAMS_A_REQUEST])
@@ -206,10 +215,6 @@ def _experiment(client: MlflowClient, name: str) -> str:
         if found is None:
             raise
         return str(found.experiment_id)
-
-
-def _link(dataset: str) -> Path:
-    return Path(".dvc/tmp/bottletop", f"{dataset}.json")
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

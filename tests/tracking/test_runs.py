@@ -1,11 +1,14 @@
+import dataclasses
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from mlflow import MlflowClient
 
 from bottletop.core.errors import ArtefactError
+from bottletop.tracking.live import Unwatched
 from bottletop.tracking.owner import owner_tags
 from bottletop.tracking.runs import LiveRun, Result, finish
 from bottletop.tracking.store import tracking_uri
@@ -170,6 +173,38 @@ def test_the_run_that_training_opened_is_the_one_that_is_finished():
     assert run.data.metrics["accuracy"] == 0.9
     history = MlflowClient(tracking_uri()).get_metric_history(run.info.run_id, "epoch_loss")
     assert [point.step for point in history] == [1, 2]  # none twice
+
+
+def test_a_training_that_was_not_watched_has_a_whole_run_too_from_its_start_on():
+    now = int(time.time() * 1000)
+    with Unwatched("quick") as watcher:
+        watcher.opened()
+        watcher.log_epoch(HISTORY[0])
+        watcher.trained("this model")
+    time.sleep(0.05)
+    finish("quick", PARAMS, result())
+    run = only_run("quick")
+    assert (run.info.status, run.data.tags["restored"]) == ("FINISHED", "false")
+    assert now <= run.info.start_time <= run.info.end_time - 50
+    assert next(iter(run.data.metrics)) == "epoch_val_loss"
+    finish("quick", PARAMS, result())  # restored: nothing has trained it anew
+    assert sorted(run.data.tags["restored"] for run in runs("quick")) == ["false", "true"]
+
+
+def test_a_track_that_was_killed_while_it_logged_goes_on_with_its_run():
+    with Unwatched("broken off") as watcher:
+        watcher.trained("this model")
+    with pytest.raises(KeyboardInterrupt):
+        finish("broken off", PARAMS, dataclasses.replace(result(), artefacts=Stopped()))
+    finish("broken off", PARAMS, result())
+    assert (only_run("broken off").info.status, only_run("broken off").data.tags["restored"]) == ("FINISHED", "false")
+
+
+class Stopped(dict):
+    """Artefacts whose upload is interrupted."""
+
+    def items(self):
+        raise KeyboardInterrupt
 
 
 def test_an_experiment_without_training_gets_a_run_of_its_own_marked_as_restored():
