@@ -43,6 +43,7 @@ PARTS = {
     "networks": Part("An epoch of a network from scratch", "--rounds 1", "--rounds 3"),
     "unpacking": Part("Unpacking", "--images 1000", "--images 4000"),
     "overhead": Part("Commands", "--rounds 3", "--rounds 5"),
+    "everyday": Part("A changed setting and a photo", "--rounds 3", "--rounds 5"),
     "memory": Part("Peak memory", "--images 5000 20000 --photos 20 60", "--images 20000 101000 --photos 50 200"),
     "growth": Part("Growth", "--images 1000 4000", "--images 1000 10000 101000"),
 }

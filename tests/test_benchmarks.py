@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks import growth, memory, overhead, report, training, unpacking
+from benchmarks import everyday, growth, memory, overhead, report, training, unpacking
 from benchmarks.made_up import features
 from bottletop.models.vectors import open_features
 
@@ -93,3 +93,14 @@ def test_a_benchmark_that_fails_leaves_the_last_report_as_it_is(monkeypatch, tmp
     ):
         report.main()
     assert not (tmp_path / "RESULTS.md").exists()
+
+
+@pytest.mark.timeout(900)
+def test_what_one_waits_for_is_listed_by_stage(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["everyday", "--rounds", "1"])
+    everyday.main()
+    names = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    stages = ["sources", "train", "evaluate", "track", "DVC", "all"]
+    assert [name for name in names if name != "---"] == [
+        "dvc repro", *stages, "dvc exp run --temp", *stages, "bottletop predict PHOTO", "all",
+    ]  # fmt: skip
