@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -8,9 +11,10 @@ from bottletop.images.decoding import square
 from bottletop.inference import classifier
 from bottletop.inference.classifier import Classifier
 from bottletop.models import top
+from bottletop.models.linear_network import LinearNetwork
 from tests.pictures import photo, png
 from tests.sample_models import CLASSES, SIDE, write_model, write_network
-from tests.tiny import ENGINES, random_weights
+from tests.tiny import ENGINES, POOLED_FEATURES, ROOT, random_weights
 
 KINDS = [("pooled", "flatten"), ("bottleneck", "flatten"), ("bottleneck", "avg"), ("bottleneck", "max")]
 
@@ -122,3 +126,34 @@ def test_a_network_of_another_preprocessing_is_refused(tmp_path):
     write_json(files.model / "top.json", {**record, "contract": {**record["contract"], "preprocessing": "rgb-1"}})
     with pytest.raises(ArtefactError, match="trained with preprocessing 'rgb-1'"):
         classifier.load(files)
+
+
+@pytest.fixture
+def default(tmp_path):
+    """The files of a model whose top is what training writes by default, a linear network."""
+    files, random = write_model(tmp_path), np.random.default_rng(0)
+    kernel = random.normal(0, 0.05, (POOLED_FEATURES, len(CLASSES))).astype(np.float32)
+    (files.model / SUMS).unlink()
+    LinearNetwork(kernel, np.zeros(len(CLASSES), np.float32), sqrt=True).write(files.model / "top.keras")
+    return files
+
+
+def test_the_default_top_predicts_without_tensorflow(default):
+    code = (
+        "import sys; from pathlib import Path; from bottletop.inference import classifier; import numpy as np;"
+        "model = classifier.load(classifier.Files('flowers', *map(Path, sys.argv[1:])));"
+        f"model.probabilities(np.zeros((1, {SIDE}, {SIDE}, 3), np.uint8));"
+        "print(*{'tensorflow', 'keras', 'pandas', 'mlflow', 'matplotlib'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code, default.model, default.weights]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+
+
+def test_the_default_top_is_explained_and_predicts_as_in_keras(default):
+    model = classifier.load(default)
+    _, pooled = extractor.Extractor("vgg16", random_weights(), SIDE, extractor.NCNN)(images(5))
+    in_keras, _ = top.load(default.model)
+    np.testing.assert_allclose(model.probabilities(images(5)), in_keras.predict_on_batch(pooled), atol=1e-6)
+    heat = model.explain()(images(1), 0)
+    assert heat.max() == 1
