@@ -10,7 +10,7 @@ from bottletop.core.errors import ArtefactError, ParamsError, exit_on_error
 from bottletop.core.lock import TO_RESULTS, changes, shown
 from bottletop.core.paths import PARAMS, Paths
 from bottletop.core.settings import load
-from bottletop.core.terminal import say
+from bottletop.core.terminal import say, visible
 from bottletop.tracking.headline import headline, where
 
 
@@ -175,6 +175,7 @@ def run_predict(options: Namespace) -> None:
     from bottletop.inference import classifier, inputs, model_files, prediction
 
     with model_files.chosen(options.dataset, options.rev, options.run_name, options.registered) as files:
+        say(visible(files.source), file=sys.stderr)
         model = classifier.load(files)
         names = list(inputs.find(options.images))
         outcomes = prediction.predict(names, model, pictures=options.explain)

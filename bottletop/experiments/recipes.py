@@ -13,6 +13,7 @@ from bottletop.core.settings import read_yaml
 from bottletop.core.terminal import say
 from bottletop.experiments import refs
 from bottletop.experiments.grid import check, check_key, setting, with_overrides
+from bottletop.tracking.origin import git
 
 FOLDER = Path("recipes")
 
@@ -41,7 +42,11 @@ def run(name: str, changes: Sequence[str]) -> None:
     check(with_overrides(read_yaml(PARAMS), overrides))
     command = ["dvc", "exp", "run", "--name", _free(name), *refs.options(overrides)]
     say(shlex.join(command))
-    if subprocess.run([sys.executable, "-m", *command], check=False).returncode:
+    missing = _deleted_results()
+    failed = subprocess.run([sys.executable, "-m", *command], check=False).returncode
+    if lost := sorted(_deleted_results() - missing):  # DVC deletes those of datasets that the recipe does not list
+        subprocess.run(["git", "restore", "--", *lost], check=True)
+    if failed:
         raise ArtefactError(f"recipe {name} failed, see above")
 
 
@@ -66,6 +71,11 @@ def _read(name: str) -> dict[str, Any]:
         known = ", ".join(each.stem for each in sorted(FOLDER.glob("*.yaml")))
         raise ParamsError(f"there is no recipe {name!r}, only {known}", f"add {path} for one of your own")
     return dict(read_yaml(path) or {})
+
+
+def _deleted_results() -> set[str]:
+    """The committed results that are not in the workspace."""
+    return set(filter(None, git("ls-files", "--deleted", "-z", "metrics").split("\0")))
 
 
 def _free(name: str) -> str:

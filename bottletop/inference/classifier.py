@@ -37,6 +37,7 @@ class Files(NamedTuple):
     dataset: str  # name of the dataset; for a registered model, of the folder
     model: Path  # folder with top.keras and top.json
     weights: Path | None  # the backbone's weights; None if the model reads the images itself
+    source: str = ""  # where the model is from and how good it is, for people
 
 
 @dataclass(frozen=True)

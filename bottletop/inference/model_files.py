@@ -3,12 +3,12 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from bottletop.core.errors import ArtefactError, BottletopError, ParamsError
-from bottletop.core.files import SUMS
+from bottletop.core.files import SUMS, read_json
 from bottletop.core.lock import TO_MODEL, changes, shown
 from bottletop.core.paths import PARAMS, Paths, repository, weights_file
 from bottletop.core.settings import load, parse, parse_yaml
@@ -34,7 +34,8 @@ def workspace(dataset: str | None) -> Iterator[Files]:
         raise ArtefactError(f"{name} has no trained model in {folder}", "run dvc repro, or dvc pull")
     if changed := changes(name, TO_MODEL):
         say(f"{name}: {shown(changed)} changed since this model was trained: dvc repro trains anew", file=sys.stderr)
-    yield Files(name, folder, _weights(folder))
+    metrics = Paths(name).metrics / "metrics.json"
+    yield Files(name, folder, _weights(folder), _source(name, "trained here", metrics))
 
 
 @contextmanager
@@ -66,6 +67,9 @@ def version(rev: str, dataset: str | None) -> Iterator[Files]:
             listed = [SUMS] if stored.exists(str(folder / SUMS)) else []  # earlier versions of bottletop wrote none
             for path in (*MODEL_FILES, *listed):
                 fetch(folder / path)
+            metrics = Paths(name).metrics / "metrics.json"
+            if stored.exists(str(metrics)):
+                fetch(metrics)
             weights = _weights(Path(scratch) / folder)
             if weights is not None and not weights.exists():
                 tuned = weights.is_relative_to(scratch)  # a fine-tuned backbone is stored beside its top
@@ -77,7 +81,7 @@ def version(rev: str, dataset: str | None) -> Iterator[Files]:
                 f"there is no model of {rev!r} to be had ({error})",
                 "bottletop runs lists experiments, dvc pull fetches what colleagues have pushed",
             ) from error
-        yield Files(name, Path(scratch) / folder, weights)
+        yield Files(name, Path(scratch) / folder, weights, _source(name, f"of {rev}", Path(scratch) / metrics))
 
 
 @contextmanager
@@ -105,10 +109,12 @@ def logged(name: str, dataset: str | None) -> Iterator[Files]:
     if dataset is None and len({record.dataset for record in finished}) > 1:
         _one(sorted({record.dataset for record in finished}), None)
     with tempfile.TemporaryDirectory() as scratch, store() as client:
-        with transfer(f"the artefacts of run {finished[0].run_id}"):
-            client.download_artifacts(finished[0].run_id, "model", scratch)
+        [run, *_] = finished
+        with transfer(f"the artefacts of run {run.run_id}"):
+            client.download_artifacts(run.run_id, "model", scratch)
         folder = Path(scratch, "model")
-        yield Files(finished[0].dataset, folder, _weights(folder))
+        where = f"of {run.experiment}, run {run.run_id[:8]}"
+        yield Files(run.dataset, folder, _weights(folder), _source(run.dataset, where, run.metrics))
 
 
 @contextmanager
@@ -117,7 +123,7 @@ def registered(name: str) -> Iterator[Files]:
     from bottletop.inference import registry
 
     with tempfile.TemporaryDirectory() as scratch:
-        yield registry.fetch(name, Path(scratch))
+        yield registry.fetch(name, Path(scratch))._replace(source=f"model: registered as {name}")
 
 
 def chosen(
@@ -129,6 +135,14 @@ def chosen(
     if run is not None:
         return logged(run, dataset)
     return workspace(dataset) if name is None else registered(name)
+
+
+def _source(dataset: str, where: str, metrics: Path | Mapping[str, float]) -> str:
+    """A line on where the model is from, with its accuracy if that is known."""
+    if isinstance(metrics, Path):
+        metrics = read_json(metrics) if metrics.exists() else {}
+    accuracy = f", {metrics['accuracy']:.1%} test accuracy" if "accuracy" in metrics else ""
+    return f"model: {dataset}, {where}{accuracy}"
 
 
 def _weights(folder: Path) -> Path | None:

@@ -82,9 +82,13 @@ def test_one_runs_as_an_experiment_of_its_name_and_again_with_a_number(tmp_path:
     recipe = {"title": "own", "datasets": [DATASET], "train": {"model": "cnn"}, "cnn": {"filters": [4], "pooling": 4}}
     recipe["evaluate"] = {"positive_classes": ["gelb und größer"]}
     (project / "recipes" / "own.yaml").write_text(yaml.safe_dump(recipe))
+    results = project / "metrics/others/metrics.json"  # of a dataset that the recipe does not list
+    results.parent.mkdir(parents=True)
+    results.write_text("{}")
     samples.commit(project, "a recipe")
     output = run(project, "bottletop", "recipe", "own", "train.epochs=2")
     assert "dvc exp run --name own " in output
+    assert results.exists()
     assert yaml.safe_load((project / "params.yaml").read_text())["evaluate"] == {
         **read_yaml(PARAMS)["evaluate"],
         **recipe["evaluate"],

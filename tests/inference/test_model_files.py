@@ -183,3 +183,21 @@ def test_a_teams_server_registers_models_and_gives_them_to_whoever_predicts(
         assert predict(project, "a.png", "--registered", "patterns") == here
         [found] = MlflowClient(address).search_model_versions("name = 'patterns'")
         assert predict(project, "a.png", "--run", str(found.run_id)) == here
+
+
+def test_the_model_is_named_with_its_accuracy(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(project / ".dvc/tmp/site"))
+    accuracy = json.loads((project / "metrics" / DATASET / "metrics.json").read_text())["accuracy"]
+    for options, source in (
+        ((), "trained here"),
+        (("--rev", "HEAD"), "of HEAD"),
+        (("--run", "other"), "of other, run "),
+    ):
+        main(["predict", "a.png", *options])
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith(f"model: {DATASET}, {source}")
+        assert line.endswith("% test accuracy")
+        assert options == ("--run", "other") or f"{accuracy:.1%}" in line
