@@ -85,7 +85,9 @@ def test_the_command_starts_without_the_heavy_libraries():
 
 
 def test_it_runs_as_a_module_and_says_its_version():
-    done = subprocess.run([sys.executable, "-m", "bottletop", "--version"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "bottletop", "--version"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.stdout == f"bottletop {importlib.metadata.version('bottletop')}\n"
 
 
@@ -99,7 +101,7 @@ def test_it_ends_without_a_word_when_the_reader_closes_the_pipe(repository, argu
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("PYTHONUNBUFFERED", None)
     command = [sys.executable, "-m", "bottletop", *arguments]
-    done = subprocess.run(command, env=environment, stdout=pipe, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, env=environment, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
     os.close(pipe)
     assert (done.stderr, done.returncode) == ("", 128 + signal.SIGPIPE)
 
@@ -128,6 +130,7 @@ def test_bash_completes_commands_options_choices_and_files(tmp_path, typed, comp
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
+        check=False,
         text=True,
     )
     assert (set(done.stdout.split()), done.stderr) == (completed, "")
