@@ -9,7 +9,8 @@ from bottletop.core.terminal import say
 
 TERMINAL_S, LOG_S = 1, 10  # longest time between two updates
 WITH_TOTAL = (
-    "{desc}: {percentage:.0f} % {bar}{n_fmt} of {total_fmt}{unit} in {elapsed}, {remaining} left, {rate_noinv_fmt}"
+    "{desc}: {percentage:.0f} % {bar}{n_fmt} of {total_fmt}{unit} in {elapsed}, {remaining} left, "
+    "{rate_noinv_fmt}{postfix}"
 )
 NO_TOTAL = "{desc}: {n_fmt}{unit} in {elapsed}, {rate_noinv_fmt}"
 
