@@ -34,9 +34,7 @@ def unpack(seconds: float, images: int) -> None:
 def test_a_terminal_shows_a_bar_with_the_time_left(monkeypatch):
     monkeypatch.setattr(progress, "TERMINAL_S", 0.1)
     lines = re.split(r"[\r\n]+", on_a_terminal(0.5, 4).strip())
-    assert re.fullmatch(
-        r"unpack: 50 % █+\S? *2 of 4 images in 00:00, 00:00 left,  \d\.\d\d images/s", lines[2].strip()
-    )
+    assert re.fullmatch(r"unpack: 50 % █+\S? *2 of 4 images in 00:00, 00:00 left,  \d\.\d\d images/s", lines[2].strip())
 
 
 def test_a_terminal_is_redrawn_once_a_second_at_most():
