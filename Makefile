@@ -18,11 +18,11 @@ install: $(BIN)/.installed ## make .venv from requirements.lock
 
 $(BIN)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v < (3, 14) and f"needs Python 3.11 to 3.13, got {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
-	@echo "Installing into .venv: 0.9 GB to download once, 2.9 GB on the disk; it takes 1 to 3 minutes where the download does."
+	@echo "Installing into .venv: 0.9 GB to download and 3 GB on the disk, one to three minutes with a fast connection."
 	@if test -e $(UNFINISHED); then echo "The last installation was interrupted: it starts anew, with what was downloaded."; rm -rf .venv; fi
 	@mkdir -p .venv; touch $(UNFINISHED); rm -f $@
 	$(PYTHON) -m venv .venv
-	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock | $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r /dev/stdin
+	-@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock | $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r /dev/stdin
 	@$(call packages,requirements.lock)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@install -d -m 700 "$$HOME/.cache/bottletop/site"; dvc config --local --quiet core.site_cache_dir "$$HOME/.cache/bottletop/site" # DVC makes it writable by all: CVE-2025-69872
