@@ -31,7 +31,7 @@ $(BIN)/.installed: requirements.lock pyproject.toml
 develop: $(BIN)/.developed ## add the tools of the tests and of lint, from requirements-dev.lock
 
 $(BIN)/.developed: $(BIN)/.installed requirements-dev.lock
-	@echo "Adding the tools of the tests and of lint to .venv: 0.2 GB to download once, 0.5 GB on the disk."
+	@echo "Adding the tools of the tests and of lint to .venv: 0.15 GB to download and 0.4 GB on the disk."
 	@touch $(UNFINISHED); rm $<
 	@$(call packages,requirements-dev.lock)
 	@touch $< $@; rm $(UNFINISHED)
