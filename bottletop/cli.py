@@ -1,6 +1,7 @@
 """The ``bottletop`` command."""
 
 import argparse
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -19,6 +20,8 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: without the program's name; None takes those of the process.
     """
+    # Stages run as `python`: as this one, also if another one is first in PATH because the environment is not active.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     with exit_on_error("bottletop"):
         try:
             options = _parser().parse_args(arguments)

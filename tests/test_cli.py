@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -82,6 +83,13 @@ def test_the_command_starts_without_the_heavy_libraries():
     assert "msgspec" in imported
     assert not imported & {"tensorflow", "keras", "mlflow", "pandas", "matplotlib", "sklearn", "scipy", "numpy", "PIL"}
     assert not imported & {"shtab", "email"}  # email: importlib.metadata, for the version
+
+
+def test_stages_run_with_the_python_of_the_command_also_where_the_environment_is_not_active(repository, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    main(["results"])
+    assert shutil.which("python") == str(Path(sys.executable).with_name("python"))
+    assert shutil.which("dvc") == str(Path(sys.executable).with_name("dvc"))
 
 
 def test_it_runs_as_a_module_and_says_its_version():
