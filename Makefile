@@ -5,6 +5,8 @@ BIN := .venv/bin
 UNFINISHED := .venv/.unfinished
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
+export UV_SYSTEM_CERTS ?= true
+export UV_HTTP_TIMEOUT ?= 120
 PORT ?= 5000
 FEATURES := tests/backbones/test_extractor.py tests/inference/test_export.py # what TensorFlow computes: it reads both variables
 
@@ -38,7 +40,7 @@ $(BIN)/.developed: $(BIN)/.installed requirements-dev.lock
 
 # uv takes a tenth of pip's time. It does not read pip's settings, so it is told pip's index, and pip follows if it fails.
 define packages
-UV_SYSTEM_CERTS=true UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}" \
+UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}" \
 	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --no-deps -r $(1) || { \
 	echo "uv could not install them, see above. Now pip does, which takes about ten minutes."; \
 	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps -r $(1); }
