@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from bottletop.core.errors import ArtefactError, ParamsError, exit_on_error
@@ -20,7 +20,19 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: without the program's name; None takes those of the process.
     """
-    parser = argparse.ArgumentParser(prog="bottletop", description=__doc__)
+    # Stages run as `python`: as this one, also if another one is first in PATH because the environment is not active.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    with exit_on_error("bottletop"):
+        try:
+            options = _parser().parse_args(arguments)
+            options.run(options)
+        finally:
+            sys.stdout.flush()  # a pipe that the reader has closed is noticed here, not when Python ends
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="bottletop", description=__doc__)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     results = commands.add_parser("results", help="print the test accuracy of each active dataset")
     results.set_defaults(run=print_results)
@@ -34,12 +46,27 @@ def main(arguments: list[str] | None = None) -> None:
     doctor = commands.add_parser("doctor", help="check this clone, and say what mends what is wrong")
     doctor.add_argument("--quick", action="store_true", help="do not hash the files again")
     doctor.set_defaults(run=run_doctor)
-    options = parser.parse_args(arguments)
-    with exit_on_error("bottletop"):
-        options.run(options)
+    completion = commands.add_parser(
+        "completion",
+        help="print what makes the shell complete this command",
+        epilog="in bash, for this terminal: source <(bottletop completion bash)",
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish", "tcsh"))
+    completion.set_defaults(run=print_completion)
+    return parser
 
 
-def _add_experiments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+class _Version(argparse.Action):
+    """Prints the version and exits."""
+
+    def __call__(self, parser: ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version  # takes longer than the rest of the parser
+
+        say(f"bottletop {version('bottletop')}")
+        parser.exit()
+
+
+def _add_experiments(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     sweep = commands.add_parser(
         "sweep",
         help="run every combination of some settings, rank them on validation images",
@@ -70,7 +97,7 @@ def _add_experiments(commands: "argparse._SubParsersAction[argparse.ArgumentPars
     runs.set_defaults(run=print_runs)
 
 
-def _add_prediction(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_prediction(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     predict = commands.add_parser(
         "predict",
         help="name the classes of images",
@@ -100,7 +127,7 @@ def _add_prediction(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     export.set_defaults(run=run_export)
 
 
-def _add_model(command: argparse.ArgumentParser) -> "argparse._MutuallyExclusiveGroup":
+def _add_model(command: ArgumentParser) -> "argparse._MutuallyExclusiveGroup":
     """Adds the options that choose a model; without them, it is the workspace's.
 
     Returns:
@@ -183,11 +210,7 @@ def run_predict(options: Namespace) -> None:
             from bottletop.inference.explain import explained  # matplotlib takes half a second to import
 
             outcomes = explained(outcomes, model, Path(options.output))
-        try:
-            failed = prediction.show(outcomes, model.class_names, options.form, options.top)
-        except BrokenPipeError:  # the reader has closed the pipe, as `head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
+        failed = prediction.show(outcomes, model.class_names, options.form, options.top)
         if options.explain:
             say(f"pictures of where the classes are seen: {options.output}", file=sys.stderr)
         if failed:
@@ -224,12 +247,21 @@ def run_doctor(options: Namespace) -> None:
     sys.exit(examine(quick=options.quick))
 
 
+def print_completion(options: Namespace) -> None:
+    """Prints a script for the shell, which completes commands, options and names of files."""
+    import shtab  # takes as long to import as all of the parser
+
+    parser = _parser()
+    [commands] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for command in commands.choices.values():
+        for argument in command._actions:
+            if argument.dest in ("path", "images", "output"):
+                argument.complete = shtab.FILE
+    say(shtab.complete(parser, options.shell))
+
+
 def _positive(text: str) -> int:
     """Parses a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, got {text}")
     return int(text)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,5 +1,10 @@
+import importlib.metadata
+import os
+import shutil
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -72,8 +77,74 @@ def test_an_unknown_command_is_refused(arguments, capsys):
 
 
 def test_the_command_starts_without_the_heavy_libraries():
-    command = [sys.executable, "-X", "importtime", "-m", "bottletop.cli", "--help"]
+    command = [sys.executable, "-X", "importtime", "-m", "bottletop", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert "msgspec" in imported
     assert not imported & {"tensorflow", "keras", "mlflow", "pandas", "matplotlib", "sklearn", "scipy", "numpy", "PIL"}
+    assert not imported & {"shtab", "email"}  # email: importlib.metadata, for the version
+
+
+def test_stages_run_with_the_python_of_the_command_also_where_the_environment_is_not_active(repository, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    main(["results"])
+    assert shutil.which("python") == str(Path(sys.executable).with_name("python"))
+    assert shutil.which("dvc") == str(Path(sys.executable).with_name("dvc"))
+
+
+def test_it_runs_as_a_module_and_says_its_version():
+    done = subprocess.run(
+        [sys.executable, "-m", "bottletop", "--version"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == f"bottletop {importlib.metadata.version('bottletop')}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["results"], ["recipe"], ["completion", "bash"], ["--help"]], ids=" ".join
+)
+def test_it_ends_without_a_word_when_the_reader_closes_the_pipe(repository, arguments):
+    shutil.copytree(ROOT / "recipes", "recipes")
+    closed, pipe = os.pipe()
+    os.close(closed)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONUNBUFFERED", None)
+    command = [sys.executable, "-m", "bottletop", *arguments]
+    done = subprocess.run(command, env=environment, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(pipe)
+    assert (done.stderr, done.returncode) == ("", 128 + signal.SIGPIPE)
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("bottletop swe", {"sweep"}),
+        ("bottletop results --h", {"--help"}),
+        ("bottletop export --only m", {"mlflow"}),
+        ("bottletop predict ros", {"rose.jpg", "roses"}),
+    ],
+)
+def test_bash_completes_commands_options_choices_and_files(tmp_path, typed, completed):
+    (tmp_path / "roses").mkdir()
+    (tmp_path / "rose.jpg").touch()
+    words = typed.split()
+    script = f"""
+        source <({sys.executable} -m bottletop completion bash)
+        COMP_WORDS=({typed}); COMP_CWORD={len(words) - 1}
+        $(complete -p bottletop | sed -E 's/.* -F ([^ ]+) .*/\\1/') bottletop {words[-1]} {words[-2]}
+        printf '%s\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(
+        ["bash", "-ec", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert (set(done.stdout.split()), done.stderr) == (completed, "")
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish", "tcsh"])
+def test_other_shells_get_a_script_of_theirs(shell, capsys):
+    main(["completion", shell])
+    assert "sweep" in capsys.readouterr().out

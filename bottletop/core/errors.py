@@ -1,5 +1,6 @@
 """Errors shown to users: each states the problem, the value found, the values allowed and the fix."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -53,6 +54,9 @@ def exit_on_error(what: str) -> Iterator[None]:
         yield
     except BottletopError as error:
         sys.exit(_shown(f"{what}: {error}"))
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does: end as other commands do, without a word
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:  # such as a full disk, missing permissions or an unreachable host
         sys.exit(_shown(f"{what}: {type(error).__name__}: {error}"))
     except MemoryError as error:

@@ -3,11 +3,12 @@
 import http
 import ipaddress
 import os
+import queue
 import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -79,7 +80,12 @@ class Answer:
 
 @contextmanager
 def get(
-    url: str, headers: Mapping[str, str] | None = None, *, public: bool = False, total_s: float | None = None
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    public: bool = False,
+    connect_s: float | None = None,
+    total_s: float | None = None,
 ) -> Iterator[Answer]:
     """Asks for a file and follows redirects; the connection ends with the block.
 
@@ -87,6 +93,8 @@ def get(
         url: an ``http:`` or ``https:`` address.
         headers: additional HTTP headers.
         public: refuse hosts at private, loopback and link-local addresses that BOTTLETOP_HOSTS does not name.
+        connect_s: longest time to look a host up and connect to it, in seconds; None: `CONNECT_S` for each address that
+            it has, without the time that the look-up takes.
         total_s: longest time for everything, in seconds; None: `HEADERS_S` up to the body, which may then take as long
             as `BODY_BYTES` arrive in every `BODY_S` seconds.
 
@@ -98,7 +106,7 @@ def get(
     with (
         requests.Session() as session,
         _Watch(total_s or HEADERS_S) as watch,
-        closing(_Adapter(watch, public=public)) as adapter,
+        closing(_Adapter(watch, public=public, connect_s=connect_s)) as adapter,
     ):
         session.auth = _add_credentials
         for _ in range(MAX_REDIRECTS + 1):
@@ -240,17 +248,17 @@ def _reason(error: BaseException) -> str:
 class _Adapter(HTTPAdapter):
     """Makes connections that a watch can break off, and that are refused at private addresses if `public` is set."""
 
-    def __init__(self, watch: "_Watch", *, public: bool = False) -> None:
-        self._watch, self._public = watch, public
+    def __init__(self, watch: "_Watch", *, public: bool = False, connect_s: float | None = None) -> None:
+        self._watch, self._public, self._connect_s = watch, public, connect_s
         super().__init__()
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
-        watch, public = self._watch, self._public
+        watch, public, connect_s = self._watch, self._public, self._connect_s
 
         class Watched(pool.ConnectionCls):  # type: ignore[misc]
             def _new_conn(self) -> socket.socket:
-                connected: socket.socket = super()._new_conn()
+                connected = _in_time(super()._new_conn, connect_s)
                 watch.hold(connected)
                 if public and self.proxy is None:
                     try:
@@ -262,6 +270,32 @@ class _Adapter(HTTPAdapter):
 
         pool.ConnectionCls = Watched
         return pool
+
+
+def _in_time(connect: Callable[[], socket.socket], seconds: float | None) -> socket.socket:
+    """Returns the connection that `connect` makes, in a thread, because looking a host up has no time limit of its own.
+
+    Raises:
+        TimeoutError: it takes longer than `seconds`.
+    """
+    if seconds is None:
+        return connect()
+    outcome: queue.SimpleQueue[socket.socket | Exception] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            outcome.put(connect())
+        except Exception as error:
+            outcome.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        found = outcome.get(timeout=seconds)
+    except queue.Empty:
+        found = TimeoutError(f"no connection within {seconds} s")
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _check_public(host: str, address: str) -> None:

@@ -3,8 +3,10 @@
 import hashlib
 import re
 import shutil
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -20,29 +22,32 @@ from bottletop.download.compression import PAGE_STARTS
 
 ATTEMPTS = 5  # in a row, without progress
 PROGRESS_BYTES = 1 << 16  # an attempt that brings less is one without progress
+SILENCE_S = 2  # after so long without an answer, the user is told
+CONNECT_S = (
+    5  # where there is something else to try: longest time to connect, long enough to ask thrice (TCP: 0, 1, 3 s)
+)
 BUSY = (429, 500, 502, 503, 504)  # HTTP statuses after which another attempt may succeed
 RESERVE_BYTES = 100_000_000  # stay free on the disk, for other programs
 
 
-def fetch(urls: Sequence[str], checksum: str | None) -> Path:
-    """Returns the local copy of the first URL that provides the right file; a second call downloads nothing.
+def fetch(url: str, checksum: str | None, instead: str = "") -> Path:
+    """Returns the local copy of the file at an address; a second call downloads nothing.
 
     Args:
-        urls: ``http(s):`` URLs of the same file, tried in order.
+        url: an ``http:`` or ``https:`` address.
         checksum: ``sha256:…`` or ``md5:…``, of the bytes as they are sent; None accepts any file but a web page or an
             empty one, and prints its SHA-256.
+        instead: what the caller tries next, as users read it; empty if there is nothing else. A host that does not
+            answer is asked once then, and for `CONNECT_S` seconds.
 
     Raises:
-        DataError: no URL provided the file; the message gives the reason for each.
+        DataError: the address does not give the file.
     """
-    failures = []
-    name = f"{hashlib.sha256((checksum or urls[0]).encode()).hexdigest()[:16]}-{_file_name(urls[0])}"
-    for url in urls:
-        try:
-            return _fetch_one(url, checksum, user_cache() / "downloads" / name)
-        except DataError as error:
-            failures.append(f"{masked(url)}: {error}")
-    raise DataError("no address gave the file:\n  " + "\n  ".join(failures))
+    name = f"{hashlib.sha256((checksum or url).encode()).hexdigest()[:16]}-{_file_name(url)}"
+    try:
+        return _fetch(url, checksum, user_cache() / "downloads" / name, instead)
+    except DataError as error:
+        raise DataError(f"{masked(url)}: {error.problem}", error.fix) from error
 
 
 def verify(path: Path, checksum: str | None) -> None:
@@ -71,12 +76,12 @@ def _difference(path: Path, checksum: str | None) -> str:
     return "" if found == expected else f"expected {algorithm} {expected}, got {found}"
 
 
-def _fetch_one(url: str, checksum: str | None, path: Path) -> Path:
+def _fetch(url: str, checksum: str | None, path: Path, instead: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):  # a second process waits, then finds the file
         if not path.exists() or _difference(path, checksum):
             part = path.with_name(f"{path.name}.part")
-            _download(url, part)
+            _download(url, part, instead)
             difference = _difference(part, checksum)
             if difference:
                 _discard(part)
@@ -93,18 +98,21 @@ def _fetch_one(url: str, checksum: str | None, path: Path) -> Path:
     return path
 
 
-def _download(url: str, part: Path) -> None:
+def _download(url: str, part: Path, instead: str) -> None:
     """Downloads the rest of `part`, which an earlier process may have begun.
 
     Raises:
-        DataError: `ATTEMPTS` attempts in a row failed without progress, or an attempt failed for good.
+        DataError: `ATTEMPTS` attempts in a row failed without progress, or an attempt failed for good. Where there is
+            something to try `instead`, the first attempt that brings nothing is the last.
     """
     furthest, failed = _size(part), 0
     while True:
         try:
-            _continue(url, part)
+            _continue(url, part, instead)
             return
         except NoAnswerError as error:
+            if instead and not _size(part):
+                raise
             if _size(part) >= furthest + PROGRESS_BYTES:
                 furthest, failed = _size(part), 0
             failed += 1
@@ -118,14 +126,14 @@ def _download(url: str, part: Path) -> None:
             time.sleep(wait_s)
 
 
-def _continue(url: str, part: Path) -> None:
+def _continue(url: str, part: Path, instead: str) -> None:
     """Appends the missing bytes.
 
     It starts again from the first byte if the server's file has changed or the server cannot send parts of it.
     """
     version = _version(part)
     done = _size(part) if version else 0
-    with get(url, {"Range": f"bytes={done}-", "If-Range": version} if done else None) as answer:
+    with _asked(url, {"Range": f"bytes={done}-", "If-Range": version} if done else {}, instead) as answer:
         if done and answer.status == 416 and answer.headers.get("Content-Range") == f"bytes */{done}":
             _refuse_others(answer, version, part)
         else:
@@ -135,6 +143,21 @@ def _continue(url: str, part: Path) -> None:
             if total is not None and _size(part) != total:
                 raise NoAnswerError(f"the server ended at {_size(part)} of {total} bytes")
         _refuse_pages(part, answer.headers.get("Content-Type", ""))
+
+
+@contextmanager
+def _asked(url: str, headers: Mapping[str, str], instead: str) -> Iterator[Answer]:
+    """As `get`, but says after `SILENCE_S` seconds that the host has not answered yet."""
+    then = f"if there is no connection after {CONNECT_S} s, {instead} is tried" if instead else "still waiting"
+    note = threading.Timer(SILENCE_S, say, [f"{masked(url)}: no answer for {SILENCE_S} s; {then}"])
+    note.daemon = True
+    note.start()
+    try:
+        with get(url, headers, connect_s=CONNECT_S if instead else None) as answer:
+            note.cancel()
+            yield answer
+    finally:
+        note.cancel()
 
 
 def _extent(answer: Answer, done: int, version: str, part: Path) -> tuple[int, int | None]:

