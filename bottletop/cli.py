@@ -11,7 +11,6 @@ from bottletop.core.lock import TO_RESULTS, changes, shown
 from bottletop.core.paths import PARAMS, Paths
 from bottletop.core.settings import load
 from bottletop.core.terminal import say, visible
-from bottletop.tracking.headline import headline, where
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -142,6 +141,8 @@ def _add_model(command: ArgumentParser) -> "argparse._MutuallyExclusiveGroup":
 
 def print_results(_: Namespace) -> None:
     """Prints the test accuracy with its interval, where the reports are, and the command that opens the MLflow UI."""
+    from bottletop.tracking.headline import headline, where  # what it imports would delay every command
+
     for dataset in load(tuple[str, ...], "datasets", PARAMS):
         folder = Paths(dataset).metrics
         if not (folder / "metrics.json").exists():

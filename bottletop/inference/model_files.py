@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bottletop.core.errors import ArtefactError, BottletopError, ParamsError
 from bottletop.core.files import SUMS, read_json
@@ -15,6 +16,9 @@ from bottletop.core.settings import load, parse, parse_yaml
 from bottletop.core.terminal import say
 from bottletop.inference.classifier import Files
 from bottletop.models.record import TUNED, read_record
+
+if TYPE_CHECKING:
+    from dvc.api import DVCFileSystem
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # not needed for three small files
 MODEL_FILES = ("top.keras", "top.json")
@@ -51,29 +55,14 @@ def version(rev: str, dataset: str | None) -> Iterator[Files]:
     """
     from dvc.api import DVCFileSystem  # takes a second to import
 
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = Path(temporary)
         try:
             stored = DVCFileSystem(str(repository()), rev=rev)
             params = parse_yaml(stored.read_text(str(PARAMS)))
             active = parse(tuple[str, ...], params.get("datasets"), "datasets", PARAMS)
             name = _one(active, dataset)
-            folder = Paths(name).model
-
-            def fetch(path: Path) -> Path:
-                (Path(scratch) / path).parent.mkdir(parents=True, exist_ok=True)
-                stored.get_file(str(path), str(Path(scratch) / path))
-                return Path(scratch) / path
-
-            listed = [SUMS] if stored.exists(str(folder / SUMS)) else []  # earlier versions of bottletop wrote none
-            for path in (*MODEL_FILES, *listed):
-                fetch(folder / path)
-            metrics = Paths(name).metrics / "metrics.json"
-            if stored.exists(str(metrics)):
-                fetch(metrics)
-            weights = _weights(Path(scratch) / folder)
-            if weights is not None and not weights.exists():
-                tuned = weights.is_relative_to(scratch)  # a fine-tuned backbone is stored beside its top
-                weights = fetch(weights.relative_to(scratch) if tuned else weights)
+            weights = _fetch(stored, name, scratch)
         except BottletopError:
             raise
         except Exception as error:  # each kind of remote raises its own exceptions
@@ -81,7 +70,36 @@ def version(rev: str, dataset: str | None) -> Iterator[Files]:
                 f"there is no model of {rev!r} to be had ({error})",
                 "bottletop runs lists experiments, dvc pull fetches what colleagues have pushed",
             ) from error
-        yield Files(name, Path(scratch) / folder, weights, _source(name, f"of {rev}", Path(scratch) / metrics))
+        where = _source(name, f"of {rev}", scratch / Paths(name).metrics / "metrics.json")
+        yield Files(name, scratch / Paths(name).model, weights, where)
+
+
+def _fetch(stored: "DVCFileSystem", dataset: str, target: Path) -> Path | None:
+    """Copies the files of a version's model, its metrics and, if the workspace lacks them, the backbone's weights.
+
+    Args:
+        stored: the files of the version.
+        dataset: the model's.
+        target: the folder to copy to; the paths below it are those of the repository.
+
+    Returns:
+        The path of the weights, or None if the model has no backbone.
+    """
+
+    def fetch(path: Path) -> Path:
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        stored.get_file(str(path), str(target / path))
+        return target / path
+
+    folder, metrics = Paths(dataset).model, Paths(dataset).metrics / "metrics.json"
+    optional = [folder / SUMS, metrics]  # earlier versions of bottletop wrote no SUMS
+    for path in (*(folder / name for name in MODEL_FILES), *filter(lambda path: stored.exists(str(path)), optional)):
+        fetch(path)
+    weights = _weights(target / folder)
+    if weights is None or weights.exists():
+        return weights
+    tuned = weights.is_relative_to(target)  # a fine-tuned backbone is stored beside its top
+    return fetch(weights.relative_to(target) if tuned else weights)
 
 
 @contextmanager
