@@ -1,5 +1,6 @@
 """Reads tables of labels and lists of splits."""
 
+import codecs
 import csv
 import io
 from collections.abc import Sequence
@@ -78,13 +79,13 @@ def member_of(name: str) -> str:
 
 
 def read_text(name: str, data: bytes) -> str:
-    """Decodes UTF-8 text, with or without a byte order mark.
+    """Decodes UTF-8 text, with or without a byte order mark, and UTF-16 with one, as spreadsheets write it.
 
     Raises:
-        DataError: it is not UTF-8.
+        DataError: it is neither.
     """
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{name}, a list or table of the dataset, is not UTF-8 text", "save it as UTF-8") from error
 

@@ -54,9 +54,10 @@ def kinds(rows: list[ImageRow]) -> dict[str, str]:
         table().replace(",", " "),
         table().replace("\n", "\r\n"),
         table().encode("utf-8-sig"),
+        table().encode("utf-16"),
         '"kind","note","id"\n' + "".join(f'{kind},"a, b",{name}\n' for name, kind in KINDS.items()),
     ],
-    ids=["bare", "ending", "folder", "other", "semicolons", "tabs", "spaces", "Windows", "mark", "quotes"],
+    ids=["bare", "ending", "folder", "other", "semicolons", "tabs", "spaces", "Windows", "mark", "UTF-16", "quotes"],
 )
 def test_a_table_gives_the_class_of_each_image(run, text):
     rows, _ = run(text)

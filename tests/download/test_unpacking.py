@@ -234,7 +234,7 @@ def test_a_list_names_the_official_test_images(run, first, separator):
 
 def test_a_list_that_is_no_text_is_an_error(run):
     with pytest.raises(DataError, match=r"meta/test.txt, a list or table of the dataset, is not UTF-8 text"):
-        run(PETS | {"meta/test.txt": b"\xff\xfe"}, test_list="meta/test.txt")
+        run(PETS | {"meta/test.txt": b"\xff\xd8"}, test_list="meta/test.txt")
 
 
 def test_a_missing_list_is_an_error(run, tmp_path):
