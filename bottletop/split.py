@@ -22,10 +22,10 @@ Fraction = Annotated[float, Meta(gt=0, lt=1)]
 class SplitParams(Params, frozen=True, kw_only=True):
     """Section ``split`` of params.yaml."""
 
-    validation: Fraction  # of each class's images that are in no official set used; not used with an official one
-    test: Fraction  # of each class's images that are in no official set used; not used with an official one
-    official_test: bool  # use the official test set and the official validation set, if the dataset has them
-    seed: int
+    validation: Fraction = 0.1  # of each class's images that are in no official set used; not used with an official one
+    test: Fraction = 0.1  # of each class's images that are in no official set used; not used with an official one
+    official_test: bool = True  # use the official test set and the official validation set, if the dataset has them
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.validation + self.test >= 1:

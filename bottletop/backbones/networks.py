@@ -1,6 +1,6 @@
 """The available backbones, without their tops. Keras is not imported here.
 
-To add a backbone from ``keras.applications``, add a line here and its weights to datasets.yaml.
+To add a backbone from ``keras.applications``, add a line here and its weights to weights.yaml.
 """
 
 from collections.abc import Callable

@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from bottletop.backbones.networks import NETWORKS, named, side_px
+from bottletop.core.catalogue import WeightsEntry
 from bottletop.core.errors import ParamsError
 from bottletop.core.settings import load
-from bottletop.download.weight_sources import WeightsEntry
 from tests.tiny import ROOT, extract_params
 
 ALLOWED = ", ".join(NETWORKS)
@@ -58,7 +58,7 @@ def test_its_official_file_and_checksum_are_those_that_keras_publishes(backbone)
         f"keras.src.applications.{NETWORKS[backbone].module}".replace("resnet50", "resnet")
     )
     text = inspect.getsource(module).replace('"\n    "', "")
-    source = load(WeightsEntry, f"weights.{backbone}", ROOT / "datasets.yaml").sources[0]
+    source = load(WeightsEntry, backbone, ROOT / "weights.yaml").sources[0]
     folder, _, _ = source.url.rpartition("/")
     assert (urlsplit(source.url).hostname, folder in text) == ("storage.googleapis.com", True)
     assert f'"{source.md5 or source.sha256}"' in text

@@ -14,7 +14,8 @@ from bottletop.core.catalogue import Source, dataset
 from bottletop.core.errors import WHERE_ELSE, DataError
 from bottletop.core.settings import parse
 from bottletop.download import unpacking
-from bottletop.download.unpacking import DownloadParams, unpack
+from bottletop.download.params import DownloadParams
+from bottletop.download.unpacking import unpack
 from bottletop.images.index import read_index, read_shard
 from tests.pictures import encode, jpeg, photo, png, write_folder, write_tar, write_zip
 
