@@ -45,15 +45,15 @@ def read_params() -> ParamsFile:
         ParamsError: there is a mistake anywhere in params.yaml, or in the entry of the backbone in weights.yaml.
     """
     params = load(ParamsFile, "", PARAMS)
-    for text in without_effect(params):
+    for text in ignored(params):
         say(f"no effect: {text}")
     if params.train.model != "cnn":
         load(WeightsEntry, params.extract.backbone, WEIGHTS)
     return params
 
 
-def without_effect(params: ParamsFile) -> list[str]:
-    """Returns a text for each reason why settings that differ from their defaults change nothing.
+def ignored(params: ParamsFile) -> list[str]:
+    """Returns a text for each reason why nothing reads some of the settings that differ from their defaults.
 
     A text is such as ``augment.flip, augment.zoom with train.model: top``.
     """

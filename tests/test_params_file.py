@@ -9,7 +9,7 @@ from benchmarks import samples
 from bottletop.core.errors import ParamsError
 from bottletop.core.paths import PARAMS
 from bottletop.core.settings import load, parse, read_yaml
-from bottletop.params_file import SECTIONS, ParamsFile, without_effect
+from bottletop.params_file import SECTIONS, ParamsFile, ignored
 
 SHIPPED = samples.ROOT / PARAMS
 
@@ -59,7 +59,7 @@ def test_a_slip_anywhere_is_named_with_its_line(tmp_path: Path, old: str, new: s
 
 
 def test_the_defaults_all_have_an_effect_or_are_not_mentioned() -> None:
-    assert without_effect(params({})) == []
+    assert ignored(params({})) == []
 
 
 @pytest.mark.parametrize(
@@ -86,4 +86,4 @@ def test_the_defaults_all_have_an_effect_or_are_not_mentioned() -> None:
 def test_a_changed_setting_that_nothing_reads_is_named_with_the_reason(
     changes: dict[str, Any], texts: list[str]
 ) -> None:
-    assert without_effect(params(changes)) == texts
+    assert ignored(params(changes)) == texts

@@ -24,7 +24,7 @@ from bottletop.core.settings import load, located, read_yaml
 from bottletop.doctor.findings import Finding, note, ok, problem, some, warning
 from bottletop.features.manifest import ExtractParams
 from bottletop.features.needs import NEEDS, features_are_needed
-from bottletop.params_file import ParamsFile, without_effect
+from bottletop.params_file import ParamsFile, ignored
 from bottletop.tracking.origin import is_shallow
 from bottletop.tracking.owner import dvc_commands
 
@@ -74,7 +74,7 @@ def project() -> Iterator[Finding]:
                 f"{name}: {some(missing)} is missing, so its images can't be read again",
                 f"ls {shlex.quote(str(local_path(missing[0]).parent))} # then edit {CATALOGUE}",
             )
-    for text in without_effect(params):
+    for text in ignored(params):
         yield note(f"no effect: {text}", f"edit {PARAMS}")
     yield ok(f"{', '.join(params.datasets)}; params.yaml and datasets.yaml are valid")
 
