@@ -1,6 +1,6 @@
 """The whole of params.yaml: its sections, and which of the settings have no effect."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -31,6 +31,11 @@ class ParamsFile(Params, frozen=True, kw_only=True):
     finetune: FinetuneParams
     augment: AugmentParams
     evaluate: EvaluateParams
+
+    def __post_init__(self) -> None:
+        twice = [name for name, count in Counter(self.datasets).items() if count > 1]
+        if twice:
+            raise ValueError(f"datasets has {', '.join(twice)} more than once")
 
 
 SECTIONS: Mapping[str, type[Params]] = {

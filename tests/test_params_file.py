@@ -47,6 +47,7 @@ def test_a_setting_that_is_left_out_has_its_default() -> None:
         ("  backbone: vgg16", "  backbone: vgg61", r"line \d+: extract is wrong: backbone must be one of .*'vgg61'"),
         ("datasets: # the", "datasets: my-photos\n# the", r"must be a list .*; got my-photos: write \[my-photos\]"),
         ("datasets: # the", "datasets: []\n# the", r"must be a list that is not empty, each item text; got \[\]"),
+        ("datasets: # the", "datasets: [a, b, a]\n# the", r"params.yaml: datasets has a more than once"),
         ("download:", "download: null\nx:", r"must have settings indented below it, max_rejected, .*; got null"),
     ],
 )  # fmt: skip

@@ -215,7 +215,8 @@ def dataset(name: str) -> Dataset:
         ParamsError: the name is invalid, or the entry is missing or malformed.
     """
     if not re.fullmatch(r"[\w-]+", name):
-        raise ParamsError(f"a dataset's name is made of letters, digits, - and _, got {name!r}", "edit datasets.yaml")
+        problem = f"a dataset's name is made of letters, digits, - and _, got {name!r}"
+        raise ParamsError(problem, f"rename it in {PARAMS} and {CATALOGUE}; several names are written [one, other]")
     known = entries()
     if name not in known:
         parse(Catalogue, {"datasets": known}, "", CATALOGUE)  # the entry may be there, in the wrong place

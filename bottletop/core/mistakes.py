@@ -1,6 +1,7 @@
 """Mistakes in settings: each value that its type does not allow, with what was found and what is allowed."""
 
 import difflib
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, get_args, get_origin
 
@@ -26,7 +27,7 @@ class Mistake(NamedTuple):
     problem: str  # what is wrong; a predicate, of which the place is the subject
 
     def __str__(self) -> str:
-        return f"{dotted(self.place)} {self.problem}".lstrip()
+        return f"{dotted(self.place)} {self.problem}" if self.place else self.problem.removeprefix("is wrong: ")
 
 
 def mistakes(kind: Any, values: Any) -> list[Mistake]:
@@ -112,7 +113,7 @@ def _unknown(section: type[msgspec.Struct], key: str) -> str:
     """Says which setting an unknown one may be: one of a similar name, or one of that name in another section."""
     names = _names(section)
     own = [name for name in names if "." not in name]
-    near = difflib.get_close_matches(key, own, n=1) or [name for name in names if name.endswith(f".{key}")]
+    near = difflib.get_close_matches(key.lower(), own, n=1) or [name for name in names if name.endswith(f".{key}")]
     return "is unknown: " + (f"did you mean {near[0]}?" if near else f"known are {', '.join(own)}")
 
 
@@ -125,11 +126,19 @@ def _problem(kind: Any, values: Any, error: msgspec.ValidationError) -> str:
         names = ", ".join(field.name for field in msgspec.structs.fields(section))
         return f"must have settings indented below it, {names}; got {found}"
     schema = msgspec.json.schema(kind)
-    near = difflib.get_close_matches(str(values), map(str, _choices(schema)), n=1)
-    hint = f": did you mean {near[0]}?" if near else ""
-    if schema.get("type") == "array" and isinstance(values, str):
-        hint = f": write [{found}]"
-    return f"must be {allowed(schema)}; got {found}{hint}"
+    return f"must be {allowed(schema)}; got {found}{_hint(schema, values)}"
+
+
+def _hint(schema: dict[str, Any], value: Any) -> str:
+    """Says what may have been meant by a wrong value: a similar choice, a list of one, or a decimal point."""
+    near = difflib.get_close_matches(str(value).lower(), map(str, _choices(schema)), n=1)
+    if near:
+        return f": did you mean {near[0]}?"
+    if schema.get("type") == "array" and isinstance(value, str | float | int):
+        return f": write [{masked(shown(value))}]"
+    if schema.get("type") == "number" and isinstance(value, str) and re.fullmatch(r"\d+,\d+", value):
+        return f": write {value.replace(',', '.')}"
+    return ""
 
 
 def shown(value: Any) -> str:

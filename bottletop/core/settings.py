@@ -13,6 +13,13 @@ from bottletop.core.errors import ParamsError, reason
 from bottletop.core.mistakes import Mistake, line_of, mistakes
 
 T = TypeVar("T")
+FORM = "what belongs together must begin in the same column, and a space must follow each colon"
+HINTS = {  # what to look for, by the words of PyYAML
+    "block": FORM,
+    "mapping values are not allowed": FORM,
+    "expected ':'": FORM,
+    "cannot start any token": "indent with spaces, not with tabs, and put quotes around text with signs",
+}
 _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -68,9 +75,10 @@ def _where(error: yaml.YAMLError) -> str:
     """Says in one line what is wrong with a YAML text, and in which line."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return reason(error)
-    begin = f", {error.context} from line {error.context_mark.line + 1}" if error.context_mark else ""
-    indented = "; what belongs together must begin in the same column" if "block" in (error.context or "") else ""
-    return f"{error.problem} in line {error.problem_mark.line + 1}{begin}{indented}"
+    said = f"{error.problem} in line {error.problem_mark.line + 1}"
+    if error.context_mark:
+        said += f", {error.context} from line {error.context_mark.line + 1}"
+    return said + next((f"; {hint}" for words, hint in HINTS.items() if words in said), "")
 
 
 def load(kind: type[T], section: str, path: Path = Path("params.yaml")) -> T:

@@ -18,6 +18,8 @@ class Cup(Params, frozen=True, kw_only=True):
     volume_ml: Annotated[int, Meta(ge=1, le=1000)]
     handles: tuple[int, ...] = ()
     colours: dict[str, str] | None = None
+    weight_g: float = 0.0
+    glaze: Literal["glossy", "matt"] = "glossy"
 
 
 class Tea(Params, frozen=True, kw_only=True):
@@ -67,8 +69,14 @@ def test_params_cannot_be_changed():
         ({"cup": {"volume_ml": "200"}}, "tea.cup.volume_ml must be a whole number from 1 to 1000; got '200'"),
         ({"cup": {"volume_ml": None}}, "tea.cup.volume_ml must be a whole number from 1 to 1000; got null"),
         ({"cup": {}}, "tea.cup.volume_ml is missing"),
-        ({"cup": None}, "tea.cup must have settings indented below it, volume_ml, handles, colours; got null"),
-        ({"cup": {"volume_ml": 1, "lid": 1}}, "tea.cup.lid is unknown: known are volume_ml, handles, colours"),
+        (
+            {"cup": None},
+            "tea.cup must have settings indented below it, volume_ml, handles, colours, weight_g, glaze; got null",
+        ),
+        (
+            {"cup": {"volume_ml": 1, "lid": 1}},
+            "tea.cup.lid is unknown: known are volume_ml, handles, colours, weight_g, glaze",
+        ),
         ({"cup": {"volume_ml": 1, "handle": []}}, "tea.cup.handle is unknown: did you mean handles?"),
         ({"cup": {"volume_ml": 1, "handles": [7, "x"]}}, "tea.cup.handles[1] must be a whole number; got x"),
         (
@@ -76,6 +84,10 @@ def test_params_cannot_be_changed():
             "list, each item a whole number; got x, y: write [x, y]",
         ),
         ({"cup": {"volume_ml": 1, "colours": {"rim": 3}}}, "tea.cup.colours.rim must be text; got 3"),
+        ({"cup": {"volume_ml": 1, "handles": 7}}, "must be a list, each item a whole number; got 7: write [7]"),
+        ({"cup": {"volume_ml": 1, "weight_g": "0,5"}}, "must be a number; got 0,5: write 0.5"),
+        ({"cup": {"volume_ml": 1, "glaze": "Matt"}}, "must be one of glossy, matt; got Matt: did you mean matt?"),
+        ({"cup": {"Volume_ml": 1, "volume_ml": 1}}, "tea.cup.Volume_ml is unknown: did you mean volume_ml?"),
         ({"sugar": 1}, "tea.sugar is unknown: known are leaf, cup"),
         ({"volume_ml": 200}, "tea.volume_ml is unknown: did you mean cup.volume_ml?"),
         ({"leaf": ["https://me:secret@shop"]}, "got ['https://***@shop']"),
@@ -93,7 +105,7 @@ def test_all_mistakes_of_a_file_are_named_at_once_each_with_its_line(write):
     assert caught.value.problem.splitlines() == [
         "3 mistakes:",
         f"  {path}, line 2: tea.leaf must be text; got 3",
-        f"  {path}, line 8: tea.cup.lid is unknown: known are volume_ml, handles, colours",
+        f"  {path}, line 8: tea.cup.lid is unknown: known are volume_ml, handles, colours, weight_g, glaze",
         f"  {path}, line 7: tea.cup.handles[1] must be a whole number; got x",
     ]
 
@@ -192,8 +204,17 @@ def test_a_file_that_is_not_yaml_is_named(write, text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("tea:\n  leaf: green\n    cup: 1\n", "mapping values are not allowed in this context in line 3$"),
-        ("tea:\n  leaf: green\n cup: 1\n", "in line 3, while parsing a block mapping from line 1; what belongs toge.*"),
+        (
+            "tea:\n  leaf: green\n    cup: 1\n",
+            "mapping values .* in line 3; what belongs together must begin in the same c",
+        ),
+        (
+            "tea:\n  leaf: green\n cup: 1\n",
+            "in line 3, while parsing a block mapping from line 1; what belongs together",
+        ),
+        ("tea:\n  leaf:green\n  cup: 1\n", "in line 3; .*, and a space must follow each colon$"),
+        ("tea:\n  leaf: green\n  cup:1\n", "in line 4, .* from line 3; .*, and a space must follow each colon$"),
+        ("tea:\n\tleaf: green\n", "in line 2, .*; indent with spaces, not with tabs"),
         ("tea:\n  leaf: green\n  leaf: black\n", "found leaf a second time in line 3$"),
     ],
 )
