@@ -52,10 +52,11 @@ def points(settings: Sequence[str]) -> list[Point]:
         check_key(key)
         axes[key] = _values(key, text)
     found: dict[str, Point] = {}
+    params = _valid_params()
     for values in itertools.product(*axes.values()):
         overrides = dict(zip(axes, values, strict=True))
         name = _name(overrides)
-        check(overrides, f"the sweep's {name}")
+        _refuse_mistakes(params, overrides, f"the sweep's {name}")
         if name in found:  # "a b" and "a-b" give the same name
             name += f",{len(found)}"
         found[name] = Point(name, overrides)
@@ -98,8 +99,16 @@ def check(overrides: Mapping[str, Any], origin: str) -> None:
     Raises:
         ParamsError: a value is not allowed.
     """
+    _refuse_mistakes(_valid_params(), overrides, origin)
+
+
+def _valid_params() -> dict[str, Any]:
     load(ParamsFile, "", PARAMS)
-    found = mistakes(ParamsFile, with_overrides(read_yaml(PARAMS), overrides))
+    return dict(read_yaml(PARAMS))
+
+
+def _refuse_mistakes(params: Mapping[str, Any], overrides: Mapping[str, Any], origin: str) -> None:
+    found = mistakes(ParamsFile, with_overrides(params, overrides))
     if found:
         raise ParamsError(f"{origin}: {'; '.join(map(str, found))}", "give other values; params.yaml itself is valid")
 
