@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from bottletop.core.catalogue import WeightsEntry
+from bottletop.backbones.networks import side_px
+from bottletop.core.catalogue import WeightsEntry, dataset, image_side_px
 from bottletop.core.paths import PARAMS, WEIGHTS
 from bottletop.core.settings import Params, load
 from bottletop.core.terminal import say
@@ -47,11 +48,16 @@ def read_params() -> ParamsFile:
     """Reads params.yaml, and prints which settings change nothing.
 
     Raises:
-        ParamsError: there is a mistake anywhere in params.yaml, or in the entry of the backbone in weights.yaml.
+        ParamsError: there is a mistake anywhere in params.yaml, or in the entry of an active dataset or the backbone.
     """
     params = load(ParamsFile, "", PARAMS)
     for text in ignored(params):
         say(f"no effect: {text}")
+    for name in params.datasets:
+        if params.train.model == "cnn":
+            image_side_px(name, params.cnn.image_side_px)
+        else:
+            side_px(params.extract.backbone, params.extract.image_side_px, dataset(name).image_side_px)
     if params.train.model != "cnn":
         load(WeightsEntry, params.extract.backbone, WEIGHTS)
     return params

@@ -7,9 +7,10 @@ import pytest
 
 from benchmarks import samples
 from bottletop.core.errors import ParamsError
-from bottletop.core.paths import PARAMS
+from bottletop.core.paths import CATALOGUE, PARAMS, WEIGHTS
 from bottletop.core.settings import load, parse, read_yaml
-from bottletop.params_file import SECTIONS, ParamsFile, ignored
+from bottletop.params_file import SECTIONS, ParamsFile, ignored, read_params
+from tests.project import set_param
 
 SHIPPED = samples.ROOT / PARAMS
 
@@ -44,7 +45,7 @@ def test_a_setting_that_is_left_out_has_its_default() -> None:
         ("augment:", "augments:", r"line \d+: augments is unknown: did you mean augment\?"),
         ("\ntrain:", "\ntrian:", r"line \d+: trian is unknown: did you mean train\?"),
         ("\ncnn:", "\nepochs: 5\ncnn:", r"line \d+: epochs is unknown: did you mean train.epochs\?"),
-        ("  backbone: vgg16", "  backbone: vgg61", r"line \d+: extract is wrong: backbone must be one of .*'vgg61'"),
+        ("  backbone: vgg16", "  backbone: vgg61", r"line \d+: extract.backbone must .*: did you mean vgg1\d\?"),
         ("datasets: # the", "datasets: my-photos\n# the", r"must be a list .*; got my-photos: write \[my-photos\]"),
         ("datasets: # the", "datasets: []\n# the", r"must be a list that is not empty, each item text; got \[\]"),
         ("datasets: # the", "datasets: [a, b, a]\n# the", r"params.yaml: datasets has a more than once"),
@@ -88,3 +89,50 @@ def test_a_changed_setting_that_nothing_reads_is_named_with_the_reason(
     changes: dict[str, Any], texts: list[str]
 ) -> None:
     assert ignored(params(changes)) == texts
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with this project's settings, as the working directory."""
+    for name in (PARAMS, CATALOGUE, WEIGHTS):
+        (tmp_path / name).write_bytes((samples.ROOT / name).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_what_is_checked_at_the_start_is_right_in_this_repository(project: Path, capsys: pytest.CaptureFixture) -> None:
+    assert read_params() == load(ParamsFile, "", PARAMS)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_setting_without_effect_is_printed_in_one_line(project: Path, capsys: pytest.CaptureFixture) -> None:
+    set_param(project, "augment.flip", "both")
+    read_params()
+    assert capsys.readouterr().out == "no effect: augment.flip with train.model: top\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"extract.backbone": "xception", "extract.image_side_px": 32},
+            "xception takes images of 71 px or more",
+        ),
+        ({"extract.backbone": "vgg19"}, r"weights.yaml, line \d+: vgg19.sources must be a list that is not empty"),
+        ({"datasets.0": "digit"}, r"dataset 'digit' is not in datasets.yaml: did you mean digits\?"),
+        ({"datasets.0": "food-101", "train.model": "cnn"}, "how large food-101's images should be is not said"),
+    ],
+)
+def test_what_a_later_stage_would_refuse_is_refused_at_the_start(
+    project: Path, changes: dict[str, Any], message: str
+) -> None:
+    weights = Path(WEIGHTS).read_text()
+    end = weights.index("vgg19:")
+    Path(WEIGHTS).write_text(weights[:end] + "vgg19: {digest: null, sources: []}\n")
+    for name, value in changes.items():
+        if name == "datasets.0":
+            samples.activate(project, [value])
+        else:
+            set_param(project, name, value)
+    with pytest.raises(ParamsError, match=message):
+        read_params()

@@ -438,7 +438,7 @@ class TestMistakes:
             ("train.dropout", [1.5], "train.dropout"),
             ("train.optimiser", "adamm", "train.optimiser"),
             ("train.epoch", 5, "train.epoch is unknown: did you mean epochs?"),
-            ("extract.backbone", "vgg61", "backbone must be one of vgg16, vgg19, efficientnet_lite0, resnet50"),
+            ("extract.backbone", "vgg61", "extract.backbone must be one of convnext_tiny, "),
         ],
     )
     def test_a_wrong_param(self, project: Path, name: str, value: object, message: str) -> None:

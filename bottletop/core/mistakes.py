@@ -166,7 +166,7 @@ def allowed(schema: dict[str, Any]) -> str:
 def _range(schema: dict[str, Any]) -> str:
     least, above = schema.get("minimum"), schema.get("exclusiveMinimum")
     most, below = schema.get("maximum"), schema.get("exclusiveMaximum")
-    if schema["type"] == "integer" and below is not None:
+    if schema.get("type") == "integer" and below is not None:
         most, below = below - 1, None
     if least is not None:
         end = f"to {most}" if most is not None else f"to below {below}" if below is not None else "on"
