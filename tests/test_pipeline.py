@@ -461,9 +461,15 @@ class TestMistakes:
     def test_an_unknown_dataset(self, project: Path) -> None:
         samples.activate(project, ["patern"])
         output = run(project, "dvc", "repro", check=False)
-        assert "dataset 'patern' is not in datasets.yaml, which has patterns" in output
+        assert "dataset 'patern' is not in datasets.yaml: did you mean patterns?" in output
 
-    def test_a_failed_training_leaves_no_model_behind(self, project: Path) -> None:
+    def test_a_slip_that_the_start_finds_leaves_the_model_of_before(self, project: Path) -> None:
         set_param(project, "train.dropout", [1.5])
         run(project, "dvc", "repro", check=False)
+        assert (project / "data" / "models" / DATASET / "top.keras").exists()
+
+    def test_a_failed_training_leaves_no_model_behind(self, project: Path) -> None:
+        set_param(project, "train.model", "cnn")
+        set_param(project, "cnn.pooling", 1000)
+        assert "cnn.pooling leaves nothing of 32 pixels" in run(project, "dvc", "repro", check=False)
         assert not (project / "data" / "models" / DATASET / "top.keras").exists()
