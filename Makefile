@@ -11,7 +11,7 @@ PORT ?= 5000
 FEATURES := tests/backbones/test_extractor.py tests/inference/test_export.py # what TensorFlow computes: it reads both variables
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop run results sweep recipe experiments ui test test-processors test-slow test-servers test-all test-faults bench bench-full lint format lock clean
+.PHONY: help install develop run results sweep recipe experiments ui test test-processors test-slow test-servers test-all test-faults bench bench-full lint format schemas lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -101,6 +101,9 @@ lint: develop ## check format, style, types and layers
 format: develop ## format the code
 	ruff format .
 	ruff check --fix .
+
+schemas: install ## write schemas/ for editors anew, after a change of the settings or their comments
+	python -m bottletop.json_schema
 
 lock: ## pin the dependencies of pyproject.toml (needs uv, which make install brings); UPGRADE=--upgrade takes the newest
 	$(COMPILE) pyproject.toml --group build -o requirements.lock

@@ -14,9 +14,10 @@ import numpy as np
 
 from bottletop.backbones import tensorflow_engine
 from bottletop.backbones.extractor import Engine, Extractor
-from bottletop.core.paths import CATALOGUE
+from bottletop.core.catalogue import WeightsEntry
+from bottletop.core.paths import WEIGHTS
 from bottletop.core.settings import load
-from bottletop.download.weight_sources import WeightsEntry, obtain
+from bottletop.download.weight_sources import obtain
 
 SIZES = (4, 8, 16, 32, 64)
 
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("--sides", type=int, nargs="+", default=[96, 224])
     parser.add_argument("--precisions", nargs="+", default=["bfloat16", "float32"])
     options = parser.parse_args()
-    weights = obtain(load(WeightsEntry, "weights.vgg16", CATALOGUE))
+    weights = obtain(load(WeightsEntry, "vgg16", WEIGHTS))
     print("| precision | side | batch | images/s | CPU ms an image | of the chosen one's |")
     print("|" + 6 * " --- |", flush=True)
     for precision in options.precisions:

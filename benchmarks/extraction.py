@@ -22,10 +22,11 @@ from benchmarks import samples
 from bottletop.backbones import extractor
 from bottletop.backbones.extractor import Extractor
 from bottletop.backbones.weights import Arrays, save
-from bottletop.core.paths import CATALOGUE
+from bottletop.core.catalogue import WeightsEntry
+from bottletop.core.paths import WEIGHTS
 from bottletop.core.settings import load
 from bottletop.download.shards import ShardWriter
-from bottletop.download.weight_sources import WeightsEntry, obtain
+from bottletop.download.weight_sources import obtain
 from bottletop.features import extraction
 from bottletop.features.manifest import ExtractParams
 from bottletop.images.index import ImageRow
@@ -37,8 +38,8 @@ Way = Callable[[Path], tuple[float, float]]  # writes to a folder that is not th
 
 def main(scratch: Path, rounds: int, count: int) -> None:
     rows = photos(scratch, count)
-    weights = obtain(load(WeightsEntry, "weights.vgg16", CATALOGUE))
-    small = obtain(load(WeightsEntry, f"weights.{SMALL}", CATALOGUE), SMALL)
+    weights = obtain(load(WeightsEntry, "vgg16", WEIGHTS))
+    small = obtain(load(WeightsEntry, SMALL, WEIGHTS), SMALL)
     ways: dict[str, Way] = {ARTICLES: Tutorial(scratch, weights).seconds}
     engines = [extractor.NCNN, extractor.TENSORFLOW]
     if extractor.best_precision("auto") == "bfloat16":
@@ -107,7 +108,7 @@ class Tutorial:
 
 def ours(tars: Path, rows: list[ImageRow], compute: Extractor) -> Way:
     """Extraction with the engine of `compute`, which is built already."""
-    params = ExtractParams(backbone=compute.backbone, image_side_px=SIDE_PX, precision="auto", bottleneck=True)
+    params = ExtractParams(backbone=compute.backbone, image_side_px=SIDE_PX)  # type: ignore[arg-type]
     compute(np.zeros((1, SIDE_PX, SIDE_PX, 3), np.uint8))
 
     def run(target: Path) -> tuple[float, float]:

@@ -41,9 +41,10 @@ def train(folder: Path, rows: Any) -> None:
 def unpack(archive: Path, folder: Path) -> None:
     from bottletop.core.catalogue import Source
     from bottletop.download import unpacking
+    from bottletop.download.params import DownloadParams
 
     source = parse(Source, {"urls": [f"file:{archive}"], "images": "made-up/{label}/*"}, "source", archive)
-    unpacking.unpack(source, unpacking.DownloadParams(max_rejected=0.0), folder)
+    unpacking.unpack(source, DownloadParams(max_rejected=0.0), folder)
 
 
 def extract(folder: Path, photos: int) -> None:

@@ -20,7 +20,8 @@ from benchmarks import made_up
 from bottletop.core.catalogue import Source
 from bottletop.core.parallel import map_ahead, processors
 from bottletop.core.settings import parse
-from bottletop.download.unpacking import AHEAD_EACH, DownloadParams, unpack
+from bottletop.download.params import DownloadParams
+from bottletop.download.unpacking import AHEAD_EACH, unpack
 from bottletop.images.decoding import decode
 
 

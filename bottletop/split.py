@@ -14,6 +14,7 @@ from bottletop.core.settings import Params
 from bottletop.images.index import ImageRow
 
 SPLITS = ("train", "validation", "test")
+FEW = 30  # test images, below which `doubt` speaks
 DROPPED = "dropped"  # images in the group of images of another official split, which has precedence
 
 Fraction = Annotated[float, Meta(gt=0, lt=1)]
@@ -22,10 +23,10 @@ Fraction = Annotated[float, Meta(gt=0, lt=1)]
 class SplitParams(Params, frozen=True, kw_only=True):
     """Section ``split`` of params.yaml."""
 
-    validation: Fraction  # of each class's images that are in no official set used; not used with an official one
-    test: Fraction  # of each class's images that are in no official set used; not used with an official one
-    official_test: bool  # use the official test set and the official validation set, if the dataset has them
-    seed: int
+    validation: Fraction = 0.1  # of each class's images that are in no official set used; not used with an official one
+    test: Fraction = 0.1  # of each class's images that are in no official set used; not used with an official one
+    official_test: bool = True  # use the official test set and the official validation set, if the dataset has them
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.validation + self.test >= 1:
@@ -139,7 +140,9 @@ def _drawn(images: Sequence[ImageRow], params: SplitParams, filled: Set[str]) ->
     split_of: dict[str, str] = {}
     for label, names in sorted(by_label.items()):
         if len(names) <= len(shares):
-            raise _too_few(label, f"has too few groups for {len(shares) + 1} splits", images)
+            needed = [split for split in SPLITS if split == "train" or split in shares]
+            problem = f"needs at least {len(needed)} separate images, for {', '.join(needed)}"
+            raise _too_few(label, problem, images)
         split_of |= _divide({name: len(by_group[name]) for name in names}, shares, params.seed)
     return split_of
 
@@ -167,6 +170,32 @@ def _divide(sizes: dict[str, int], shares: dict[str, float], seed: int) -> dict[
     return chosen
 
 
+def check_classes(images: Iterable[ImageRow]) -> None:
+    """Checks that there is something to tell apart, before hours of extraction.
+
+    Raises:
+        DataError: there is only one class.
+    """
+    labels = {row.label for row in images}
+    if len(labels) == 1:
+        raise DataError(f"there is only one class, {labels.pop()!r}", "give a folder with one subfolder per class")
+
+
+def doubt(rows: Iterable[SplitRow]) -> str:
+    """Says what so few test images cannot measure; empty if there are enough.
+
+    The interval is Wilson's (1927) at 95 %, as in the report.
+    """
+    tested = sum(row.split == "test" for row in rows)
+    if tested >= FEW:
+        return ""
+    low = tested / (tested + 1.96**2)
+    return (
+        f"only {tested} test images: even if a model gets all of them right, its accuracy on others may lie "
+        f"anywhere between {low:.0%} and 100%"
+    )
+
+
 def _check(rows: Sequence[SplitRow]) -> None:
     counts = Counter((row.label, row.split) for row in rows)
     for label in sorted({row.label for row in rows}):
@@ -179,7 +208,8 @@ def _too_few(label: str, problem: str, rows: Sequence[ImageRow] | Sequence[Split
     """Returns the error of a class that can't be split, with the size of its largest group."""
     sizes = Counter(row.group for row in rows)
     own = Counter(row.group for row in rows if row.label == label)
-    message = f"class {label!r} {problem}; it has {own.total()} images in {len(own)} groups"
+    what = f"{own.total()} images" if own.total() == len(own) else f"{own.total()} images in {len(own)} groups"
+    message = f"class {label!r} {problem}; it has {what}"
     fix = "add images, change split in params.yaml, or leave the class out with classes in datasets.yaml"
     largest = max(sizes[name] for name in own)
     if largest > 1:

@@ -8,8 +8,9 @@ from bottletop.core.files import write_json
 from bottletop.core.paths import CATALOGUE, PARAMS, Paths
 from bottletop.core.settings import load, unedited
 from bottletop.core.terminal import say
+from bottletop.download.params import DownloadParams
 from bottletop.download.summary import summary
-from bottletop.download.unpacking import DownloadParams, unpack
+from bottletop.download.unpacking import unpack
 
 
 def run(params: DownloadParams, paths: Paths) -> None:

@@ -5,13 +5,19 @@ import sys
 from bottletop.core.errors import exit_on_error
 from bottletop.core.paths import PARAMS, Paths
 from bottletop.core.settings import load, unedited
+from bottletop.core.terminal import say
 from bottletop.images.index import read_index
-from bottletop.split import SplitParams, assign_splits, write_split
+from bottletop.split import SplitParams, assign_splits, check_classes, doubt, write_split
 
 
 def run(params: SplitParams, paths: Paths) -> None:
-    """Assigns each image of the index to a split; raises as `assign_splits` does."""
-    write_split(paths.split, assign_splits(read_index(paths.index), params))
+    """Assigns each image of the index to a split; raises as `check_classes` and `assign_splits` do."""
+    images = read_index(paths.index)
+    check_classes(images)
+    rows = assign_splits(images, params)
+    write_split(paths.split, rows)
+    if doubt(rows):
+        say(f"{paths.dataset}: {doubt(rows)}")
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ import pytest
 
 from benchmarks import samples
 from bottletop.backbones.weights import Arrays
-from bottletop.core.paths import CATALOGUE
+from bottletop.core.catalogue import WeightsEntry
+from bottletop.core.paths import WEIGHTS
 from bottletop.core.settings import load
-from bottletop.download.weight_sources import WeightsEntry, obtain
+from bottletop.download.weight_sources import obtain
 from tests import project
 
 
@@ -39,7 +40,7 @@ def real_weights() -> Arrays:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(samples.ROOT)
         patch.setenv("BOTTLETOP_HOSTS", "127.0.0.1")
-        return obtain(load(WeightsEntry, "weights.vgg16", CATALOGUE))
+        return obtain(load(WeightsEntry, "vgg16", WEIGHTS))
 
 
 @pytest.fixture(scope="session")

@@ -34,8 +34,8 @@ def make(folder: Path) -> Path:
             file[f"{layer}/{layer}_{'W' if kind == 'kernel' else 'b'}_1:0"] = array
     entry = {"title": "Patterns", "image_side_px": 32, "source": {"folder": "pictures"}}
     weights = {"digest": None, "sources": [{"url": f"file:{folder / 'weights.h5'}"}]}
-    catalogue = {"datasets": {DATASET: entry}, "weights": {"vgg16": weights}}
-    (project / "datasets.yaml").write_text(yaml.safe_dump(catalogue))
+    (project / "datasets.yaml").write_text(yaml.safe_dump({"datasets": {DATASET: entry}}))
+    (project / "weights.yaml").write_text(yaml.safe_dump({"vgg16": weights}))
     samples.activate(project, [DATASET])
     set_param(project, "split.validation", 0.2)
     set_param(project, "split.test", 0.2)

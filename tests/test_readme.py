@@ -96,9 +96,9 @@ def test_its_commands_run_in_the_order_given(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_commands_of_the_page_on_models_run(project: Path) -> None:
-    catalogue, ours = (yaml.safe_load((root / "datasets.yaml").read_text()) for root in (project, samples.ROOT))
-    catalogue["weights"]["efficientnet_lite0"] = ours["weights"]["efficientnet_lite0"]
-    (project / "datasets.yaml").write_text(yaml.safe_dump(catalogue))
+    entries, ours = (yaml.safe_load((root / "weights.yaml").read_text()) for root in (project, samples.ROOT))
+    entries["efficientnet_lite0"] = ours["efficientnet_lite0"]
+    (project / "weights.yaml").write_text(yaml.safe_dump(entries))
     samples.commit(project, "a second backbone")
     for command in commands(MODELS):
         run(project, "bash", "-c", command)

@@ -1,11 +1,14 @@
 """What `sources` writes where folders and archives are on this machine, and where they are a colleague's."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from benchmarks import samples
 from bottletop.core.errors import DataError
 from bottletop.core.paths import Paths
 from stages import sources
@@ -32,6 +35,14 @@ def recorded(name: str) -> dict[str, str]:
 def test_each_folder_and_archive_on_this_machine_has_a_fingerprint() -> None:
     sources.run(("pets", "cars"), "top")
     assert [*recorded("pets"), *recorded("cars")] == ["pets", "file:first.zip", "file:second.zip"]
+
+
+def test_the_stage_that_always_runs_starts_without_the_heavy_libraries() -> None:
+    command = [sys.executable, "-X", "importtime", "-c", "import stages.sources"]
+    done = subprocess.run(command, cwd=samples.ROOT, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    heavy = {"tensorflow", "keras", "mlflow", "pandas", "matplotlib", "sklearn", "scipy", "pyarrow", "imagehash", "dvc"}
+    assert imported & heavy == set()
 
 
 def test_each_part_of_a_dataset_has_a_fingerprint(folder: Path) -> None:

@@ -8,7 +8,7 @@ from bottletop.core.errors import ArtefactError, DataError, ParamsError
 from bottletop.core.paths import PARAMS
 from bottletop.core.settings import parse
 from bottletop.images.index import ImageRow
-from bottletop.split import DROPPED, SPLITS, SplitParams, assign_splits, read_split, write_split
+from bottletop.split import DROPPED, SPLITS, SplitParams, assign_splits, check_classes, doubt, read_split, write_split
 
 
 def params(**values) -> SplitParams:
@@ -206,14 +206,41 @@ def test_all_official_sets_can_be_ignored_together():
 
 def test_a_class_of_too_few_images_is_named():
     with pytest.raises(
-        DataError, match=r"class 'rare bird' has too few groups for 3 splits; it has 2 images in 2 groups: add"
+        DataError,
+        match=r"class 'rare bird' needs at least 3 separate images, .*; it has 2 images: add",
     ):
         assign_splits(images(20) + images(2, "rare bird"), params())
 
 
+def test_three_images_of_each_class_are_enough():
+    rows = assign_splits(images(3) + images(3, "dog"), params())
+    assert set(counts(rows).values()) == {1}
+    assert len(counts(rows)) == 6
+
+
+@pytest.mark.parametrize(("tested", "low"), [(2, "34%"), (4, "51%"), (29, "88%")])
+def test_what_few_test_images_cannot_measure_is_said(tested, low):
+    rows = assign_splits(images(tested, official="test") + images(50), params())
+    assert f"only {tested} test images" in doubt(rows)
+    assert doubt(rows).endswith(f"between {low} and 100%")
+
+
+def test_nothing_is_said_of_enough_test_images():
+    assert doubt(assign_splits(images(30, official="test") + images(50), params())) == ""
+
+
+def test_a_single_class_is_refused():
+    with pytest.raises(DataError, match="there is only one class, 'cat': give a folder with one subfolder per class"):
+        check_classes(images(20))
+    check_classes(images(1) + images(1, "dog"))
+
+
 def test_copies_do_not_make_a_class_large_enough():
     rows = [image(f"{number}", group=f"g{number % 2}") for number in range(20)]
-    with pytest.raises(DataError, match="class 'cat' has too few groups for 3 splits; it has 20 images in 2 groups"):
+    with pytest.raises(
+        DataError,
+        match=r"class 'cat' needs at least 3 separate images, .*; it has 20 images in 2 groups",
+    ):
         assign_splits(rows, params())
 
 
@@ -238,7 +265,8 @@ def test_one_huge_group_is_named_with_its_size_and_the_setting_for_fixed_cameras
     rows = [image(f"{label}{number}", label, group="all") for label in ("day", "night") for number in range(30)]
     with pytest.raises(DataError) as caught:
         assign_splits(rows, params())
-    assert caught.value.problem.startswith("class 'day' has too few groups for 3 splits; it has 30 images in 1 groups")
+    assert "class 'day' needs at least 3 separate images, for train, validation, test" in caught.value.problem
+    assert "it has 30 images in 1 groups" in caught.value.problem
     assert "the largest group has 60 images (of all classes), which must be in one split" in caught.value.problem
     assert "set download.near_duplicates in params.yaml to ignore or drop" in caught.value.fix
 

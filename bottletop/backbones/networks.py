@@ -1,6 +1,6 @@
 """The available backbones, without their tops. Keras is not imported here.
 
-To add a backbone from ``keras.applications``, add a line here and its weights to datasets.yaml.
+To add a backbone from ``keras.applications``, add its name and a line here, and its weights to weights.yaml.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,17 @@ from numpy.typing import NDArray
 
 from bottletop.core.errors import ParamsError
 
+Backbone = Literal[
+    "vgg16",
+    "vgg19",
+    "efficientnet_lite0",
+    "resnet50",
+    "xception",
+    "inception_v3",
+    "efficientnet_v2_b0",
+    "efficientnet_v2_s",
+    "convnext_tiny",
+]
 Side = int | Literal["auto"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Kind = Literal["pooled", "bottleneck"]  # of features
@@ -36,7 +47,7 @@ class Network(NamedTuple):
     earlier: tuple[str, str]
 
 
-NETWORKS = {
+NETWORKS: dict[str, Network] = {  # by the names in `Backbone`
     "vgg16": Network("VGG16", "vgg16", "caffe", 224, 32, ("block3_pool", "block4_pool")),
     "vgg19": Network("VGG19", "vgg19", "caffe", 224, 32, ("block3_pool", "block4_pool")),
     "efficientnet_lite0": Network(None, None, "lite", 224, 32, ("block3b_add", "block5c_add")),

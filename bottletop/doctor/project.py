@@ -13,24 +13,25 @@ from urllib.parse import urlsplit
 from bottletop.backbones import extractor
 from bottletop.backbones.weights import digest
 from bottletop.backbones.weights import load as read_weights
-from bottletop.core.catalogue import dataset, local_path
+from bottletop.core.catalogue import Catalogue, WeightsEntry, WeightsSource, dataset, entries, local_path
 from bottletop.core.errors import DataError
 from bottletop.core.files import read_json
 from bottletop.core.http_client import check_host
+from bottletop.core.mistakes import mistakes
 from bottletop.core.parallel import processors
-from bottletop.core.paths import CATALOGUE, PARAMS, Paths, weights_file
-from bottletop.core.settings import load
+from bottletop.core.paths import CATALOGUE, PARAMS, WEIGHTS, Paths, weights_file
+from bottletop.core.settings import load, located, read_yaml
 from bottletop.doctor.findings import Finding, note, ok, problem, some, warning
-from bottletop.download.weight_sources import WeightsEntry, WeightsSource
 from bottletop.features.manifest import ExtractParams
 from bottletop.features.needs import NEEDS, features_are_needed
+from bottletop.params_file import ParamsFile, ignored
 from bottletop.tracking.origin import is_shallow
 from bottletop.tracking.owner import dvc_commands
 
 PINS = Path("requirements.lock")
 REINSTALL = "rm -f .venv/bin/.installed; make install"
 # What results are made from, and the results that git keeps, as paths for git.
-INPUTS = ("dvc.yaml", "params.yaml", "datasets.yaml", "stages", ":!stages/dvc.lock", "bottletop")
+INPUTS = ("dvc.yaml", "params.yaml", "datasets.yaml", "weights.yaml", "stages", ":!stages/dvc.lock", "bottletop")
 RESULTS = ("dvc.lock", "stages/dvc.lock", "fingerprints", "metrics")
 LARGE_BYTES = 10e6
 MEASURED = {  # images/s at 224 px on one core; ncnn on a processor with AVX2 alone, bfloat16 on one with AMX
@@ -57,18 +58,25 @@ def misplaced() -> Iterator[Finding]:
 
 def project() -> Iterator[Finding]:
     """Checks params.yaml and datasets.yaml, and that the local images of each active dataset exist."""
-    names = load(tuple[str, ...], "datasets", PARAMS)
+    wrong = [
+        *((PARAMS, text) for text in located(mistakes(ParamsFile, read_yaml(PARAMS)), "", PARAMS)),
+        *((CATALOGUE, text) for text in located(mistakes(Catalogue, {"datasets": entries()}), "", CATALOGUE)),
+    ]
+    if wrong:
+        yield from (problem(text, f"edit {path}") for path, text in wrong)
+        return
+    params = load(ParamsFile, "", PARAMS)
     _weights()
-    if not names:
-        yield problem("datasets in params.yaml is empty", "dvc exp run -S 'datasets=[digits]' # or edit params.yaml")
-    for name in names:
+    for name in params.datasets:
         missing = [path for path in dataset(name).source.local if not local_path(path).exists()]
         if missing:
             yield warning(
                 f"{name}: {some(missing)} is missing, so its images can't be read again",
                 f"ls {shlex.quote(str(local_path(missing[0]).parent))} # then edit {CATALOGUE}",
             )
-    yield ok(f"{', '.join(names)}; params.yaml and datasets.yaml are valid")
+    for text in ignored(params):
+        yield note(f"no effect: {text}", f"edit {PARAMS}")
+    yield ok(f"{', '.join(params.datasets)}; params.yaml and datasets.yaml are valid")
 
 
 def versions() -> Iterator[Finding]:
@@ -229,7 +237,7 @@ def weights() -> Iterator[Finding]:
         return
     found = digest(arrays)
     if entry.digest is None:
-        yield note(f"{path} has digest {found[:16]}…: {CATALOGUE} pins none")
+        yield note(f"{path} has digest {found[:16]}…: {WEIGHTS} pins none")
     elif found != entry.digest:
         yield problem(f"{path}: expected digest {entry.digest[:16]}…, got {found[:16]}…", fix)
     else:
@@ -239,7 +247,7 @@ def weights() -> Iterator[Finding]:
 def _weights() -> tuple[Path, WeightsEntry]:
     """The weights file of the backbone in params.yaml, and the backbone's entry in the catalogue."""
     name = load(ExtractParams, "extract", PARAMS).backbone
-    return weights_file(name), load(WeightsEntry, f"weights.{name}", CATALOGUE)
+    return weights_file(name), load(WeightsEntry, name, WEIGHTS)
 
 
 def _to_be_fetched(path: Path, entry: WeightsEntry) -> Finding:
@@ -250,7 +258,7 @@ def _to_be_fetched(path: Path, entry: WeightsEntry) -> Finding:
         return ok(f"the first dvc repro fetches them: {usable[0]}" + (f" ({reasons})" if reasons else ""))
     hosts = [str(urlsplit(source.url or "").hostname) for source in entry.sources if "//" in (source.url or "")]
     allowed = os.environ.get("BOTTLETOP_HOSTS", "")
-    fix = f"export BOTTLETOP_HOSTS={','.join([allowed, *hosts])}" if hosts else f"edit weights in {CATALOGUE}"
+    fix = f"export BOTTLETOP_HOSTS={','.join([allowed, *hosts])}" if hosts else f"edit {WEIGHTS}"
     return problem(f"{path} is missing and can't be had: {reasons}", fix)
 
 

@@ -10,11 +10,11 @@ from urllib.parse import quote
 import yaml
 from tabulate import tabulate
 
-from bottletop.core.catalogue import Dataset
+from bottletop.core.catalogue import Dataset, entries
 from bottletop.core.errors import DataError, ParamsError
 from bottletop.core.files import write_text
 from bottletop.core.paths import CATALOGUE, PARAMS, repository
-from bottletop.core.settings import parse, parse_yaml, read_yaml
+from bottletop.core.settings import parse, parse_yaml
 from bottletop.core.terminal import say
 from bottletop.download.guess import ARCHIVE_ENDINGS, Guess, files_of, look
 from bottletop.download.kinds import is_companion, is_hidden, is_image
@@ -146,7 +146,7 @@ def _check_name(name: str) -> None:
         raise ParamsError(
             f"a dataset's name is made of letters, digits, - and _, got {name!r}", "choose one with --name"
         )
-    if name in ((read_yaml(CATALOGUE) or {}).get("datasets") or {}):
+    if name in entries():
         raise ParamsError(f"{CATALOGUE} already has {name}", "choose another name with --name")
 
 

@@ -2,12 +2,12 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from bottletop.download.duplicates import Thumbnails, group, near_duplicates
+from bottletop.download.params import NearDuplicates
 from bottletop.images.index import ImageRow
 
-NearDuplicates = Literal["group", "ignore", "drop"]
 BY_PREFERENCE = ("test", "validation", "train", "")  # official splits; of near duplicates, `drop` keeps the first
 
 

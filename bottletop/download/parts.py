@@ -1,6 +1,8 @@
 """Opens the parts of a dataset: its archives, folders and tables, read one after the other as if they were one."""
 
+import difflib
 import io
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -11,12 +13,15 @@ from PIL import Image
 
 from bottletop.core.addresses import masked
 from bottletop.core.catalogue import Part, Source, local_path
-from bottletop.core.errors import DataError
+from bottletop.core.errors import WHERE_ELSE, DataError
+from bottletop.core.files import hidden
 from bottletop.core.terminal import say
 from bottletop.download.archives import Member, members
 from bottletop.download.containers import images, is_container, opened
 from bottletop.download.fetch import fetch, verify
 from bottletop.download.tables import TABLE_SUFFIXES
+
+SHOWN = 5  # names that a folder has, where the one that is meant is missing
 
 
 class Parts:
@@ -59,7 +64,7 @@ class Parts:
 
     def _path(self, part: Part) -> Path:
         if part not in self._paths:
-            self._paths[part] = _archive(part) if part.folder is None else local_path(part.folder)
+            self._paths[part] = _archive(part) if part.folder is None else _present("folder", part.folder)
         return self._paths[part]
 
 
@@ -76,13 +81,35 @@ def _archive(part: Part) -> Path:
         try:
             if not url.startswith("file:"):
                 return fetch(url, checksum, masked(following))
-            verify(local_path(url), checksum)
-            return local_path(url)
+            path = _present("urls", url)
+            if path.is_dir():
+                raise DataError(
+                    f"source.urls names a folder, {url}", f"write folder: {url.removeprefix('file:')} instead of urls"
+                )
+            verify(path, checksum)
+            return path
         except DataError as error:
             failures.append(str(error))
             if following:
                 say(f"{error}\nTrying {masked(following)}")
     raise DataError("\n".join(failures))
+
+
+def _present(key: str, place: str) -> Path:
+    """Returns the path of a folder or ``file:`` URL that the entry has under `key`.
+
+    Raises:
+        DataError: nothing is there; the message shows what is there instead.
+    """
+    path = local_path(place)
+    if path.exists():
+        return path
+    above = next(each for each in path.parents if each.is_dir())
+    names = sorted(each.name for each in above.iterdir() if not hidden(each.name)) if os.access(above, os.R_OK) else []
+    near = difflib.get_close_matches(path.name, names, n=1) if above == path.parent else []
+    listed = ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
+    found = f"did you mean {near[0]}?" if near else f"{above} has {listed or 'nothing'}"
+    raise DataError(f"source.{key} names {path}, which is missing; {found}", WHERE_ELSE)
 
 
 def _digits() -> Iterator[Member]:

@@ -15,6 +15,7 @@ from bottletop.core.patterns import normalised
 from bottletop.core.progress import bar
 from bottletop.download.archives import TWICE
 from bottletop.download.layout import EXCLUDED, NO_MATCH, Labelled, Layout, LeftOut, members_to_read
+from bottletop.download.naming import such_as
 from bottletop.download.parts import Parts
 
 MAX_LOST = 0.1  # fraction of a class's images that may be lost
@@ -149,11 +150,22 @@ def _list(source: Source, parts: Parts) -> tuple[list[_File], dict[str, bytes]]:
 
 
 def _check_patterns(source: Source, layout: Layout, left_out: LeftOutFiles) -> None:
-    for pattern in source.patterns:
-        if pattern not in layout.fitting:
-            found = left_out.report().get(NO_MATCH, {"examples": []})["examples"]
-            also = f"; there are images such as {', '.join(found)}" if found else ""
-            raise DataError(f"no file matches images: {pattern!r}{also}", "edit datasets.yaml")
+    unused = next((pattern for pattern in source.patterns if pattern not in layout.fitting), None)
+    if unused is None:
+        return
+    meaning = ", which means a folder with one subfolder per class" if unused == "{label}/*" else ""
+    report = left_out.report()
+    images = report.pop(NO_MATCH, {"files": 0, "examples": []})
+    others = [name for each in report.values() for name in each["examples"]]
+    found = f"{images['files']} images{such_as(images['examples'])}"
+    if not images["files"]:
+        found = f"no images, only other files{such_as(others)}" if others else "no files"
+    raise DataError(
+        f"no file matches images: {unused!r}{meaning}; there are {found}",
+        "make such folders, or edit the entry in datasets.yaml; bottletop add FOLDER finds out what it should be"
+        if meaning
+        else "edit datasets.yaml",
+    )
 
 
 def _check_names(labels: Set[str]) -> None:

@@ -6,10 +6,9 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from msgspec import Meta
 from numpy.typing import NDArray
 
 from bottletop.core.catalogue import Source
@@ -17,11 +16,11 @@ from bottletop.core.errors import DataError
 from bottletop.core.files import replacing, write_sheet
 from bottletop.core.parallel import map_ahead, processors
 from bottletop.core.progress import bar
-from bottletop.core.settings import Params
 from bottletop.download.archives import MAX_MEMBER_BYTES
 from bottletop.download.duplicates import THUMBNAIL_PX, Thumbnails, perceptual_hash, thumbnail
-from bottletop.download.grouping import NearDuplicates, grouped
+from bottletop.download.grouping import grouped
 from bottletop.download.layout import Labelled, LeftOut
+from bottletop.download.params import DownloadParams
 from bottletop.download.parts import Parts
 from bottletop.download.shards import ShardWriter
 from bottletop.download.survey import EXAMPLES, Survey, check_classes, survey
@@ -30,13 +29,6 @@ from bottletop.images.index import ImageRow, write_index
 
 ALIKE = "near duplicate of another image"
 AHEAD_EACH = 4  # images held at once per processor
-
-
-class DownloadParams(Params, frozen=True, kw_only=True):
-    """Section ``download`` of params.yaml."""
-
-    max_rejected: Annotated[float, Meta(ge=0, le=1)]  # fraction of the images that may be unreadable
-    near_duplicates: NearDuplicates = "group"  # drop: of a class's near duplicates, only one is taken
 
 
 class _Found(NamedTuple):

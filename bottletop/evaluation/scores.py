@@ -20,9 +20,10 @@ MIN_PROBABILITY = 1e-7
 class EvaluateParams(Params, frozen=True, kw_only=True):
     """Section ``evaluate`` of params.yaml."""
 
-    bootstrap: Annotated[int, Meta(ge=100)]  # resamples of the test images
-    seed: Annotated[int, Meta(ge=0, lt=2**32)]  # of the resampling
-    positive_classes: tuple[str, ...]  # with two classes, the one named here is positive; else the last by name
+    bootstrap: Annotated[int, Meta(ge=100)] = 1000  # resamples of the test images
+    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0  # of the resampling
+    # With two classes, the one named here is positive; else the last by name.
+    positive_classes: tuple[str, ...] = ("malignant",)
 
 
 class Positive(NamedTuple):

@@ -10,25 +10,11 @@ from typing import Any, NamedTuple
 import yaml
 
 from bottletop.core.errors import ParamsError
+from bottletop.core.mistakes import mistakes
 from bottletop.core.paths import PARAMS
-from bottletop.core.settings import Params, parse, parse_yaml, read_yaml
-from bottletop.download.unpacking import DownloadParams
-from bottletop.evaluation.scores import EvaluateParams
-from bottletop.features.manifest import ExtractParams
-from bottletop.models.network_params import AugmentParams, CnnParams, FinetuneParams
-from bottletop.models.params import TopParams
-from bottletop.split import SplitParams
+from bottletop.core.settings import load, parse_yaml, read_yaml
+from bottletop.params_file import SECTIONS, ParamsFile
 
-SECTIONS: dict[str, type[Params]] = {
-    "download": DownloadParams,
-    "split": SplitParams,
-    "extract": ExtractParams,
-    "train": TopParams,
-    "cnn": CnnParams,
-    "finetune": FinetuneParams,
-    "augment": AugmentParams,
-    "evaluate": EvaluateParams,
-}
 COSTLY = {"download", "extract", "train.model"}  # sections and settings that change images or features
 
 
@@ -66,10 +52,11 @@ def points(settings: Sequence[str]) -> list[Point]:
         check_key(key)
         axes[key] = _values(key, text)
     found: dict[str, Point] = {}
+    params = _valid_params()
     for values in itertools.product(*axes.values()):
         overrides = dict(zip(axes, values, strict=True))
-        check(with_overrides(read_yaml(PARAMS), overrides))
         name = _name(overrides)
+        _refuse_mistakes(params, overrides, f"the sweep's {name}")
         if name in found:  # "a b" and "a-b" give the same name
             name += f",{len(found)}"
         found[name] = Point(name, overrides)
@@ -102,14 +89,28 @@ def setting(text: str) -> tuple[str, Any]:
     return key, values[0]
 
 
-def check(params: Mapping[str, Any]) -> None:
-    """Checks that every section has values that its stage would accept.
+def check(overrides: Mapping[str, Any], origin: str) -> None:
+    """Checks params.yaml, and the settings that an experiment would change.
+
+    Args:
+        overrides: value of each changed setting, by its name.
+        origin: where these values come from, for the message.
 
     Raises:
-        ParamsError: a section is missing, or a value is not allowed.
+        ParamsError: a value is not allowed.
     """
-    for section, kind in SECTIONS.items():
-        parse(kind, params.get(section), section, PARAMS)
+    _refuse_mistakes(_valid_params(), overrides, origin)
+
+
+def _valid_params() -> dict[str, Any]:
+    load(ParamsFile, "", PARAMS)
+    return dict(read_yaml(PARAMS))
+
+
+def _refuse_mistakes(params: Mapping[str, Any], overrides: Mapping[str, Any], origin: str) -> None:
+    found = mistakes(ParamsFile, with_overrides(params, overrides))
+    if found:
+        raise ParamsError(f"{origin}: {'; '.join(map(str, found))}", "give other values; params.yaml itself is valid")
 
 
 def check_key(key: str) -> None:

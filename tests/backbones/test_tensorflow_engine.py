@@ -13,8 +13,9 @@ from bottletop.backbones.extractor import Extractor
 from bottletop.backbones.networks import NETWORKS
 from bottletop.backbones.runtime import keras
 from bottletop.backbones.weights import digest, save
+from bottletop.core.catalogue import WeightsEntry, WeightsSource
 from bottletop.core.errors import DataError
-from bottletop.download.weight_sources import WeightsEntry, WeightsSource, obtain
+from bottletop.download.weight_sources import obtain
 
 pytestmark = pytest.mark.slow  # Keras takes seconds to build most of them
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from bottletop.backbones.weights import digest, load, save
+from bottletop.core.catalogue import WeightsEntry
 from bottletop.core.errors import ArtefactError
 from bottletop.core.settings import load as load_params
-from bottletop.download.weight_sources import LAYERS, WeightsEntry
+from bottletop.download.weight_sources import LAYERS
 from tests.tiny import ROOT, random_weights
 
 # The kernel's value at [0, 0, 0, 0] and the first bias of each layer, as others have published them who loaded Keras'
@@ -110,8 +111,8 @@ def test_no_changed_byte_of_the_file_changes_an_array(tmp_path):
     assert refused > len(data) / 2
 
 
-def test_real_weights_have_the_digest_that_datasets_yaml_pins(real_weights):
-    assert digest(real_weights) == load_params(WeightsEntry, "weights.vgg16", ROOT / "datasets.yaml").digest
+def test_real_weights_have_the_digest_that_weights_yaml_pins(real_weights):
+    assert digest(real_weights) == load_params(WeightsEntry, "vgg16", ROOT / "weights.yaml").digest
 
 
 def test_real_weights_have_the_shapes_of_vgg16(real_weights):

@@ -38,8 +38,8 @@ def test_every_entry_of_the_repository_is_valid(name):
     [
         ({"builtin": "digits"}, "exactly one of urls, folder, parts and builtin must be set"),
         ({"folder": None}, "exactly one of urls, folder, parts and builtin must be set"),
-        ({"folder": None, "parts": [{}]}, "source.parts[0]: exactly one of urls and folder must be set"),
-        ({"folder": None, "builtin": "mnist"}, "source.builtin: invalid enum value 'mnist'"),
+        ({"folder": None, "parts": [{}]}, "source.parts[0] is wrong: exactly one of urls and folder must be set"),
+        ({"folder": None, "builtin": "mnist"}, "source.builtin must be digits, or null; got mnist"),
         ({"folder": None, "urls": ["ftp://example.org/a.zip"]}, "must begin with https://, http:// or file:, got 'ftp"),
         ({"images": "photos/*"}, "images must hold {label}, or {number} with numbered"),
         ({"images": ["{label}/*", "photos/*"]}, "images must hold {label}, or {number} with numbered"),
@@ -54,13 +54,13 @@ def test_every_entry_of_the_repository_is_valid(name):
         ({"images": "{split}/{label}/*", "test_list": "test.txt"}, "set only one of them"),
         ({"labels": TABLE | {"split": "set"}, "images": "{split}/*"}, "set only one of them"),
         ({"test_list": "a.txt", "split_lists": {"test": "b.txt"}}, "test_list and split_lists.test mean the same"),
-        ({"splits": {"tset": "Testing"}}, "invalid enum value 'tset'"),
+        ({"splits": {"tset": "Testing"}}, "did you mean test?"),
         ({"exclude": "{label}/bad/*"}, "exclude may hold * and **, but no other placeholder"),
-        ({"sha256": "abc"}, "source.sha256: expected `str` matching regex '^[0-9a-f]{64}$', got 'abc'"),
-        ({"md5": "A" * 32}, "source.md5: expected `str` matching regex"),
-        ({"max_per_class": 0}, "source.max_per_class: expected `int` >= 1, got 0"),
-        ({"images_per_number": 0}, "source.images_per_number: expected `int` >= 1, got 0"),
-        ({"sha265": "0" * 64}, "source: object contains unknown field `sha265`"),
+        ({"sha256": "abc"}, "source.sha256 must be text that matches ^[0-9a-f]{64}$, or null; got abc"),
+        ({"md5": "A" * 32}, "source.md5 must be text that matches"),
+        ({"max_per_class": 0}, "source.max_per_class must be a whole number from 1 on, or null; got 0"),
+        ({"images_per_number": 0}, "source.images_per_number must be a whole number from 1 on; got 0"),
+        ({"sha265": "0" * 64}, "source.sha265 is unknown: did you mean sha256?"),
     ],
 )
 def test_a_wrong_source_is_refused_with_the_reason(values, message):
@@ -68,12 +68,44 @@ def test_a_wrong_source_is_refused_with_the_reason(values, message):
         source(**values)
 
 
-def test_an_unknown_dataset_is_refused_with_the_known_ones():
-    with pytest.raises(ParamsError, match=r"'cats' is not in datasets.yaml, which has digits, food-101, animals-10, "):
+def test_an_unknown_dataset_is_refused_with_the_known_ones_and_the_line_that_names_it():
+    message = (
+        r"^params.yaml, line \d+: dataset 'cats' is not in datasets.yaml: there are digits, food-101, animals-10, "
+    )
+    with pytest.raises(ParamsError, match=message):
         dataset("cats")
 
 
-@pytest.mark.parametrize("text", ["", "datasets:\n", "weights: {}\n"])
+def test_a_dataset_of_a_similar_name_is_suggested():
+    with pytest.raises(ParamsError, match=r"did you mean animals-10\?"):
+        dataset("animals10")
+
+
+ENTRY = "{title: Mine, image_side_px: 96, source: {folder: photos}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"datasets: {{}}\nmine: {ENTRY}\n", "line 2: mine is not below datasets: indent the entry by two spaces"),
+        (f"datasets:\nmine: {ENTRY}\n", "line 2: mine is not below datasets: indent the entry by two spaces"),
+        (
+            f"datasets:\n  other:\n    title: O\n    image_side_px: 96\n    source: {{folder: a}}\n    mine: {ENTRY}\n",
+            "line 6: datasets.other.mine is unknown",
+        ),
+        ("datasets:\n- mine\n", "line 1: datasets must be names, each with a value; got [mine]"),
+        ("- mine\n", "datasets.yaml has no section datasets"),
+        ("datasets: {}\nweights:\n  vgg16: 1\n", "line 2: weights are in weights.yaml now: move entries of your own"),
+    ],
+    ids=["beside", "not indented", "within another", "a list", "all a list", "weights of an earlier version"],
+)
+def test_an_entry_in_the_wrong_place_is_named_with_its_line(catalogue, text, message):
+    catalogue(text)
+    with pytest.raises(ParamsError, match=re.escape(message)):
+        dataset("mine")
+
+
+@pytest.mark.parametrize("text", ["", "datasets:\n"])
 def test_a_catalogue_without_datasets_is_refused(catalogue, text):
     catalogue(text)
     with pytest.raises(ParamsError, match=r"'digits' is not in datasets.yaml"):
@@ -83,7 +115,7 @@ def test_a_catalogue_without_datasets_is_refused(catalogue, text):
 def test_a_wrong_entry_is_refused_with_its_place(catalogue):
     catalogue("datasets: {mine: {title: Mine, image_side_px: 16, source: {folder: photos}}}")
     with pytest.raises(
-        ParamsError, match=r"datasets.mine.image_side_px: expected `int` >= 32, allowed are auto, got 16"
+        ParamsError, match=r"datasets.mine.image_side_px must be a whole number from 32 to 1024, or auto; got 16"
     ):
         dataset("mine")
 

@@ -181,12 +181,16 @@ class TestPlace:
         assert examine().only("project").level == "ok"
 
 
+EMPTY = "params.yaml, line 1: datasets must be a list that is not empty, each item text; got []"
+ADD = "did you mean digits? bottletop add FOLDER adds another"
+
+
 class TestProject:
     @pytest.mark.parametrize(
         ("old", "new", "message", "fix"),
         [
-            ("- digits", "- digit", "dataset 'digit' is not in datasets.yaml, which has digits", "add an entry"),
-            ("- digits", "  digits", "datasets: expected `array`", "edit params.yaml"),
+            ("- digits", "- digit", "params.yaml, line 4: dataset 'digit' is not in datasets.yaml", ADD),
+            ("- digits", "  digits", "params.yaml, line 4: datasets must be a list", "edit params.yaml"),
         ],
     )
     def test_a_slip_in_params_is_named(self, clone, old, new, message, fix):
@@ -196,10 +200,38 @@ class TestProject:
         assert report.only("project").text.startswith(message)
         assert report.only("project").fix == fix
 
+    def test_every_mistake_is_a_problem_of_its_own_before_anything_runs(self, clone):
+        text = Path("params.yaml").read_text()
+        for old, new in (
+            ("epochs: 60", "epoch: 60"),
+            ("validation: 0.1", "validation: 1.5"),
+            ("augment:", "augments:"),
+        ):
+            text = text.replace(old, new, 1)
+        Path("params.yaml").write_text(text)
+        report = examine()
+        assert report.code == 1
+        assert [line.text.partition(": ")[2] for line in report.found["project"]] == [
+            "augments is unknown: did you mean augment?",
+            "augment is missing",
+            "split.validation must be a number, above 0, below 1; got 1.5",
+            "train.epoch is unknown: did you mean epochs?",
+        ]
+
+    def test_an_entry_that_is_not_active_is_checked_too(self, clone):
+        with Path("datasets.yaml").open("a") as file:
+            file.write("  mine:\n    title: Mine\n    image_side_px: 16\n    source: {folder: a}\n")
+        assert "datasets.mine.image_side_px must be a whole number from 32" in examine().only("project").text
+
+    def test_a_setting_without_effect_is_noted(self, clone):
+        small.set_param(clone, "augment.flip", "both")
+        [note] = examine().found["project"]
+        assert note == Line("note", "no effect: augment.flip with train.model: top", "edit params.yaml")
+
     def test_no_dataset_at_all_is_a_problem(self, clone):
         samples.activate(clone, [])
         report = examine()
-        assert (report.code, report.only("project").text) == (1, "datasets in params.yaml is empty")
+        assert (report.code, report.only("project").text) == (1, EMPTY)
 
     def test_a_folder_of_pictures_that_is_gone_is_a_warning(self, clone):
         entry = {"title": "Mine", "image_side_px": 32, "source": {"folder": "../pictures"}}
@@ -787,9 +819,9 @@ class TestWeights:
 
 
 def set_weights(*lines: str) -> None:
-    catalogue = yaml.safe_load(Path("datasets.yaml").read_text())
-    catalogue["weights"]["vgg16"] = yaml.safe_load("\n".join(lines))
-    Path("datasets.yaml").write_text(yaml.safe_dump(catalogue))
+    entries = yaml.safe_load(Path("weights.yaml").read_text())
+    entries["vgg16"] = yaml.safe_load("\n".join(lines))
+    Path("weights.yaml").write_text(yaml.safe_dump(entries))
 
 
 def ended() -> int:

@@ -11,7 +11,8 @@ from bottletop.cli import main
 from bottletop.core.catalogue import Source, dataset
 from bottletop.core.settings import parse
 from bottletop.download.archives import members
-from bottletop.download.unpacking import DownloadParams, unpack
+from bottletop.download.params import DownloadParams
+from bottletop.download.unpacking import unpack
 from bottletop.images.index import read_index
 from bottletop.split import SPLITS
 from tests.download.test_public_layouts import DATASETS, assigned

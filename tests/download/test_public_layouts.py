@@ -23,7 +23,8 @@ from scipy.io import savemat
 from benchmarks import samples
 from bottletop.core.catalogue import Dataset
 from bottletop.core.settings import parse
-from bottletop.download.unpacking import DownloadParams, unpack
+from bottletop.download.params import DownloadParams
+from bottletop.download.unpacking import unpack
 from bottletop.images.index import ImageRow, read_index
 from bottletop.split import SPLITS, SplitParams, SplitRow, assign_splits
 from tests.pictures import jpeg, photo, write_folder, write_tar, write_zip

@@ -7,7 +7,8 @@ import pytest
 from bottletop.core.catalogue import Source
 from bottletop.core.errors import DataError
 from bottletop.core.settings import parse
-from bottletop.download.unpacking import DownloadParams, unpack
+from bottletop.download.params import DownloadParams
+from bottletop.download.unpacking import unpack
 from bottletop.images.index import ImageRow, read_index
 from tests.pictures import jpeg, write_folder
 

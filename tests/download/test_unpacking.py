@@ -14,7 +14,8 @@ from bottletop.core.catalogue import Source, dataset
 from bottletop.core.errors import WHERE_ELSE, DataError
 from bottletop.core.settings import parse
 from bottletop.download import unpacking
-from bottletop.download.unpacking import DownloadParams, unpack
+from bottletop.download.params import DownloadParams
+from bottletop.download.unpacking import unpack
 from bottletop.images.index import read_index, read_shard
 from tests.pictures import encode, jpeg, photo, png, write_folder, write_tar, write_zip
 
@@ -344,7 +345,7 @@ def test_nothing_is_written_when_no_file_matches(tmp_path):
     path = write_zip(tmp_path / "pets.zip", PETS)
     message = failing(tmp_path, path, images="photos/{label}/*")
     assert message == (
-        "no file matches images: 'photos/{label}/*'; there are images such as cat/0.jpg, cat/1.jpg, cat/2.jpg: "
+        "no file matches images: 'photos/{label}/*'; there are 8 images, such as cat/0.jpg, cat/1.jpg, cat/2.jpg: "
         "edit datasets.yaml"
     )
 
@@ -377,8 +378,42 @@ def test_nothing_is_written_when_the_checksum_is_wrong(tmp_path):
 
 
 def test_a_missing_archive_is_named(tmp_path):
-    path = tmp_path / "nowhere.zip"
-    assert failing(tmp_path, path) == f"{path} is missing: {WHERE_ELSE}"
+    path = tmp_path / "pest.zip"
+    (tmp_path / "pets.zip").touch()
+    message = failing(tmp_path, path)
+    assert message == f"source.urls names {path}, which is missing; did you mean pets.zip?: {WHERE_ELSE}"
+
+
+def test_a_missing_folder_is_named_with_what_is_there_instead(tmp_path):
+    for name in ("b", "a", ".hidden"):
+        (tmp_path / name).mkdir()
+    message = failing(tmp_path, tmp_path / "x/y", urls=[], folder=str(tmp_path / "x/y"))
+    assert message.startswith(f"source.folder names {tmp_path}/x/y, which is missing; {tmp_path} has a, b, out: put it")
+
+
+def test_a_folder_in_place_of_an_archive_is_told_how_it_is_written(tmp_path):
+    (tmp_path / "pets").mkdir()
+    message = failing(tmp_path, tmp_path / "pets", urls=[f"file:{tmp_path}/pets"], folder=None)
+    assert message.endswith(f"write folder: {tmp_path}/pets instead of urls")
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (("1.jpg", "2.jpg"), "2 images, such as 1.jpg, 2.jpg"),
+        (("x/cat/1.jpg", "x/dog/1.jpg"), "2 images, such as x/cat/1.jpg, x/dog/1.jpg"),
+        (("cat/readme.txt",), "no images, only other files, such as cat/readme.txt"),
+        ((), "no files"),
+    ],
+)
+def test_a_folder_without_class_folders_is_told_what_is_expected_and_what_is_there(tmp_path, files, found):
+    write_folder(tmp_path / "pets", {name: jpeg(number) for number, name in enumerate(files)})
+    (tmp_path / "pets").mkdir(exist_ok=True)
+    message = failing(tmp_path, tmp_path / "pets")
+    assert message.startswith(
+        f"no file matches images: '{{label}}/*', which means a folder with one subfolder per class; there are {found}: "
+    )
+    assert "bottletop add FOLDER" in message
 
 
 def test_the_first_local_file_that_is_there_is_used(tmp_path):

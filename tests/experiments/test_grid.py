@@ -76,7 +76,7 @@ def test_points_that_differ_in_training_alone_share_their_features():
         (["datasets=digits"], "no setting 'datasets'"),
         (["train.epochs"], "'train.epochs' is not a setting with values"),
         (["train.epochs="], "'train.epochs=' is not a setting with values"),
-        (["train.epochs=5,ten"], "train.epochs: expected `int`, got `str` 'ten'"),
+        (["train.epochs=5,ten"], "the sweep's epochs=ten: train.epochs must be a whole number from 1 on; got ten"),
         (["train.epochs=5,0"], "train.epochs.*got 0"),
         (["train.hidden=[256"], "can't be read"),
         (["train.epochs=5", "train.epochs=10"], "given twice"),

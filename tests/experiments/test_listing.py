@@ -21,7 +21,7 @@ from tests import project as small
 from tests.project import DATASET, run
 from tests.tiny import ROOT
 
-METRICS = {"accuracy": 0.9, "accuracy_low": 0.85, "val_accuracy": 0.925}
+METRICS = {"accuracy": 0.9, "accuracy_low": 0.85, "accuracy_high": 0.95, "val_accuracy": 0.925}
 WORKSPACE = "datasets: [animals]\ntrain: {epochs: 60, hidden: []}\n"
 PULLED = "datasets: [animals]\ntrain: {epochs: 9, hidden: []}\n"
 
@@ -97,7 +97,7 @@ def test_an_experiment_is_listed_beside_its_run(monkeypatch):
     baseline = save_experiment("tidy-otter")
     run_id = log(monkeypatch, "tidy-otter")
     [line] = listed()
-    assert line[:7] == ["tidy-otter", "animals", run_id[:8], "finished", "restored", "0.925", "0.900"]
+    assert line[:7] == ["tidy-otter", "animals", run_id[:8], "finished", "restored", "0.925", "0.900 (0.85 to 0.95)"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", line[7])
     assert line[8] == baseline[:7]
 

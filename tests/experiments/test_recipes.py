@@ -8,7 +8,7 @@ from bottletop.core.errors import ParamsError
 from bottletop.core.paths import PARAMS
 from bottletop.core.settings import read_yaml
 from bottletop.experiments import recipes
-from bottletop.experiments.grid import check, with_overrides
+from bottletop.experiments.grid import check
 from tests import project as small
 from tests.project import DATASET, run, tracked_runs
 
@@ -23,7 +23,7 @@ def test_each_sets_only_what_params_yaml_has_to_values_that_are_allowed(name: st
         section, _, setting = key.partition(".")
         assert section in params
         assert not setting or setting in params[section], key
-    check(with_overrides(params, overrides))
+    check(overrides, name)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -44,7 +44,7 @@ def test_an_unknown_one_names_those_that_there_are() -> None:
     ("change", "message"),
     [
         ("train.epoch=5", "no setting 'train.epoch': did you mean train.epochs"),
-        ("train.epochs=0", "train.epochs: expected `int` >= 1"),
+        ("train.epochs=0", "recipe animals-bottleneck: train.epochs must be a whole number from 1 on; got 0"),
         ("train.epochs=5,10", "'train.epochs=5,10' is not a setting with one value"),
         ("train.epochs", "'train.epochs' is not a setting with one value"),
     ],
