@@ -26,7 +26,7 @@ from bottletop.evaluation.scores import (
 )
 from bottletop.images.decoding import decode
 from bottletop.images.index import ImageRow, read_shard
-from bottletop.models.record import TopRecord
+from bottletop.models.record import TopRecord, read_probabilities, read_record
 from bottletop.split import SplitRow
 
 COMPARED = ("accuracy", "macro_f1", "log_loss", "top5_accuracy", "roc_auc", "sensitivity", "specificity")
@@ -48,6 +48,7 @@ class Report:
     """All results of one model on one test set."""
 
     class_names: tuple[str, ...]
+    validation: Predicted
     test: Predicted
     scores: dict[str, Score]
     positive: Positive | None  # with the threshold chosen on validation; None unless there are two classes
@@ -60,6 +61,26 @@ class Report:
     def predicted(self) -> Labels:
         """The position of each test image's most probable class: int64, (n,)."""
         return np.asarray(self.test.probabilities.argmax(1))
+
+
+def read_predictions(folder: Path, images: Sequence[ImageRow], rows: Sequence[SplitRow]) -> dict[str, Predicted]:
+    """Reads what the model in the folder predicted for the validation and test images, by split.
+
+    Args:
+        folder: of the model.
+        images: the index.
+        rows: the images' splits, in the same order.
+
+    Raises:
+        ArtefactError: a file is missing or damaged, or the model was trained on another split.
+    """
+    names = read_record(folder).class_names
+    predicted = {}
+    for split, probabilities in read_probabilities(folder, rows).items():
+        here = [i for i, row in enumerate(rows) if row.split == split]
+        labels = np.array([names.index(rows[i].label) for i in here], np.int64)
+        predicted[split] = Predicted(select(images, here), labels, probabilities.astype(np.float64))
+    return predicted
 
 
 def assess(
@@ -88,14 +109,13 @@ def assess(
     own = validation.probabilities[np.arange(len(validation.labels)), validation.labels]
     val_log_loss = float(-np.log(own.clip(MIN_PROBABILITY)).mean())
     val_accuracy = float((validation.probabilities.argmax(1) == validation.labels).mean())
-    return Report(record.class_names, test, scores, positive, record, val_accuracy, val_log_loss, splits)
+    return Report(record.class_names, validation, test, scores, positive, record, val_accuracy, val_log_loss, splits)
 
 
 def write_tables(folder: Path, report: Report) -> None:
     """Writes the report's JSON, CSV and text files.
 
-    These are the metrics, the details, the classification report, the predictions, and each test image's true and
-    predicted class, from which DVC draws a confusion matrix.
+    These are the metrics, the details, the classification report and the predictions.
     """
     write_json(folder / "metrics.json", _metrics(report))
     write_json(folder / "details.json", _details(report))
@@ -106,7 +126,6 @@ def write_tables(folder: Path, report: Report) -> None:
     write_sheet(folder / "classification_report.csv", ("class", *COLUMNS), per_class_rows)
     predicted = [names[i] for i in report.predicted]
     true = [names[i] for i in report.test.labels]
-    write_sheet(folder / "confusion.csv", ("actual", "predicted"), zip(true, predicted, strict=True))
     probabilities = ([f"{value:.6f}" for value in row] for row in report.test.probabilities)
     write_sheet(
         folder / "predictions.csv",
