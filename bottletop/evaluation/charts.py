@@ -143,7 +143,7 @@ def matrix(counts: NDArray[np.int64], names: Sequence[str], order: Sequence[int]
     texts = [short(names[position]) for position in order]
     longest = max(map(_width, texts)) * font
     upright = longest > side
-    margin = int(longest) + 26
+    margin = max(84, int(longest) + 26)
     middles = [margin + side * place + side / 2 for place in range(classes)]
     labels = [Label(*each) for each in zip(middles, texts, (visible(names[i]) for i in order), strict=True)]
     return Matrix(
@@ -186,6 +186,6 @@ def _place(value: float, bounds: tuple[float, float], start: float, end: float) 
 
 
 def _ticks(bounds: tuple[float, float], *, whole: bool) -> list[tuple[float, str]]:
-    values = MaxNLocator(5, integer=whole, min_n_ticks=1).tick_values(*bounds)
-    inside = [float(value) for value in values if bounds[0] - 1e-9 <= value <= bounds[1] + 1e-9]
-    return [(value, f"{value:,.0f}" if whole else f"{value:.4g}".replace("-0", "0", 1)) for value in inside]
+    values = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=whole, min_n_ticks=1).tick_values(*bounds)
+    inside = [round(float(value), 9) + 0.0 for value in values if bounds[0] - 1e-9 <= value <= bounds[1] + 1e-9]
+    return [(value, f"{value:,.0f}" if whole else f"{value:.4g}") for value in inside]

@@ -16,8 +16,6 @@ MOST_POINTS = 300  # of a curve
 
 def trust(report: Report) -> dict[str, Any]:
     """How often the model is right, by how sure it says it is; and in words whether it says too much or too little."""
-    accuracy = report.scores["accuracy"]
-    said = float(report.test.probabilities.max(1).mean())
     bins = [
         {
             "said": said_here,
@@ -27,11 +25,7 @@ def trust(report: Report) -> dict[str, Any]:
         }
         for said_here, right, images in calibration(report.test.probabilities, report.test.labels).tolist()
     ]
-    fits = accuracy.low <= said <= accuracy.high
     return {
-        "said": said,
-        "right": accuracy.value,
-        "fit": "fits" if fits else "over-confident" if said > accuracy.value else "under-confident",
         "bins": bins,
         "reliability": _reliability(bins),
         "histogram": _histogram(report.test.probabilities.max(1)),

@@ -82,7 +82,7 @@ class Side(NamedTuple):
 
     true: str
     taken_for: str
-    count: int  # test images of the one that were taken for the other
+    images: int  # test images of the one that were taken for the other
     pictures: list[Thumbnail]  # of those; if there are none, of images of the class that were classified rightly
 
 
@@ -161,8 +161,15 @@ def _environment() -> jinja2.Environment:
     environment.filters["visible"] = visible
     environment.filters["percent"] = lambda share: f"{share:.1%}"
     environment.filters["count"] = lambda number: f"{number:,}"
-    environment.filters["setting"] = lambda value: value if isinstance(value, str) else json.dumps(value)
+    environment.filters["setting"] = _setting
     return environment
+
+
+def _setting(value: object) -> str:
+    """Returns a setting as params.yaml has it, and long numbers with six digits."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _hash(text: str) -> str:

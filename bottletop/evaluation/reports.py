@@ -62,6 +62,18 @@ class Report:
         """The position of each test image's most probable class: int64, (n,)."""
         return np.asarray(self.test.probabilities.argmax(1))
 
+    @property
+    def said(self) -> float:
+        """Mean probability of the named classes of the test images, which fits if it equals the accuracy."""
+        return float(self.test.probabilities.max(1).mean())
+
+    @property
+    def fit(self) -> str:
+        """In words, how what the model says fits to the accuracy, whose interval tells chance from misfit."""
+        if self.said > self.scores["accuracy"].high:
+            return "over-confident"
+        return "under-confident" if self.said < self.scores["accuracy"].low else "fits"
+
 
 def read_predictions(folder: Path, images: Sequence[ImageRow], rows: Sequence[SplitRow]) -> dict[str, Predicted]:
     """Reads what the model in the folder predicted for the validation and test images, by split.
@@ -144,16 +156,19 @@ def write_figures(folder: Path, report: Report, history: Path, shards: Path) -> 
         folder: where the files go.
         report: what to show.
         history: CSV file with the training history.
-        shards: folder of the shards, from which the gallery reads its images.
+        shards: folder of the shards, from which the gallery reads its images; it is named after the dataset.
     """
     matrix = confusion_matrix(report.predicted, report.test.labels, len(report.class_names))
     bins = calibration(report.test.probabilities, report.test.labels)
     wrong = report.predicted != report.test.labels
+    accuracy, regression = report.scores["accuracy"].value, report.record.params.is_regression
+    title = f"{shards.name}: {accuracy:.1%} of {len(wrong):,} test images right"
     pictures = {
-        "confusion": figures.confusion(matrix, report.class_names, normalised=False),
-        "confusion_normalised": figures.confusion(matrix, report.class_names, normalised=True),
-        "curves": figures.curves(read_numbers(history), report.record.best_epoch),
-        "reliability": figures.reliability(bins, report.scores["calibration_error"].value),
+        "confusion": figures.confusion(matrix, report.class_names, title),
+        "curves": figures.curves(read_numbers(history), report.record.best_epoch, best=not regression),
+        "reliability": figures.reliability(
+            bins, f"says {report.said:.1%} on average, right in {accuracy:.1%}: {report.fit}"
+        ),
         "mistakes": figures.mistakes(list(_worst(report, wrong, shards)), int(wrong.sum())),
     }
     for name, figure in pictures.items():
