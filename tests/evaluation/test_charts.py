@@ -24,7 +24,7 @@ def test_values_lie_between_the_margins():
         ((-0.03, 1.03), False, ["0", "0.25", "0.5", "0.75", "1"]),
         ((0, 4000), True, ["0", "1,000", "2,000", "3,000", "4,000"]),
         ((0.2, 1.8), True, ["1"]),
-        ((-0.05, 0.05), False, ["-0.05", "-0.025", "0", "0.025", "0.05"]),
+        ((-0.05, 0.05), False, ["-0.04", "-0.02", "0", "0.02", "0.04"]),
     ],
 )
 def test_ticks_are_round_numbers_inside_the_axis(bounds, whole, texts):
