@@ -139,7 +139,7 @@ def matrix(counts: NDArray[np.int64], names: Sequence[str], order: Sequence[int]
         order: positions of the classes, in the order in which they are drawn.
     """
     classes = len(names)
-    side, font = max(11, min(64, 760 // classes)), 12 if classes <= NUMBERED else 9
+    side, font = max(10, min(64, 760 // classes)), 12 if classes <= NUMBERED else 9
     texts = [short(names[position]) for position in order]
     longest = max(map(_width, texts)) * font
     upright = longest > side
