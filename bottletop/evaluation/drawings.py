@@ -8,7 +8,6 @@ import numpy as np
 from bottletop.evaluation.charts import Bar, Chart, Dot, Line, around
 from bottletop.evaluation.reports import Report
 from bottletop.evaluation.scores import CALIBRATION_BINS, Curve, calibration, precision_recall_curve, roc_curve, wilson
-from bottletop.models.record import TopRecord
 
 UNIT = (-0.03, 1.03)  # range of an axis from 0 to 1, with room for what lies on the border
 MOST_POINTS = 300  # of a curve
@@ -35,7 +34,7 @@ def trust(report: Report) -> dict[str, Any]:
 def _reliability(bins: Sequence[dict[str, Any]]) -> Chart:
     dots = [
         Dot(
-            "dot first",
+            "first",
             each["said"],
             each["right"],
             f"says {each['said']:.1%} on average, is right in {each['right']:.1%} of {each['images']:,} images",
@@ -95,9 +94,9 @@ def two_classes(report: Report) -> list[Chart]:
             y_range=UNIT,
             lines=[
                 Line("guide", [(0, 0), (1, 1)], "guessing"),
-                Line("line first", _thinned(roc_curve(probability, positive)), "test images"),
+                Line("first", _thinned(roc_curve(probability, positive)), "test images"),
             ],
-            dots=[Dot("dot second", 1 - specificity, sensitivity, chosen)],
+            dots=[Dot("second", 1 - specificity, sensitivity, chosen)],
         ),
         Chart(
             title="Precision-recall curve",
@@ -108,9 +107,9 @@ def two_classes(report: Report) -> list[Chart]:
             y_range=UNIT,
             lines=[
                 Line("guide", [(0, positive.mean()), (1, positive.mean())], "guessing"),
-                Line("line first", _thinned(precision_recall_curve(probability, positive)), "test images"),
+                Line("first", _thinned(precision_recall_curve(probability, positive)), "test images"),
             ],
-            dots=[Dot("dot second", sensitivity, precision, chosen)],
+            dots=[Dot("second", sensitivity, precision, chosen)],
         ),
     ]
 
@@ -121,32 +120,33 @@ def _thinned(curve: Curve) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in curve[rows]]
 
 
-def learning(history: Sequence[dict[str, float]], record: TopRecord) -> list[Chart]:
+def learning(history: Sequence[dict[str, float]], report: Report) -> list[Chart]:
     """Accuracy and loss by epoch, training and validation in one chart each; the epoch of the model is marked."""
-    return [_by_epoch(name, history, record.best_epoch) for name in ("accuracy", "loss")]
+    kept, lowest = report.record.best_epoch, report.lowest_loss
+    return [_by_epoch("accuracy", history, kept, 0), _by_epoch("loss", history, kept, lowest)]
 
 
-def _by_epoch(name: str, history: Sequence[dict[str, float]], kept: int) -> Chart:
-    train, validation = (
-        [(entry["epoch"], entry[key]) for entry in history if np.isfinite(entry[key])] for key in (name, f"val_{name}")
-    )
-    low, high = around([value for _, value in train + validation], least=0.02)
+def _by_epoch(name: str, history: Sequence[dict[str, float]], kept: int, lowest: float) -> Chart:
+    train, validation = ([(entry["epoch"], entry[key]) for entry in history] for key in (name, f"val_{name}"))
+    floor = [(1, lowest), (len(history), lowest)] if lowest else []
+    low, high = around([value for _, value in train + validation + floor], least=0.02)
+    lines = [
+        Line("guide", [(kept, low), (kept, high)], f"epoch of the model: {kept}"),
+        Line("first", train, "training"),
+        Line("second", validation, "validation"),
+    ]
     return Chart(
         title=name.capitalize(),
-        text=f"{name.capitalize()} by epoch. At epoch {kept}: training {history[kept - 1][name]:.3f}, "
-        f"validation {history[kept - 1][f'val_{name}']:.3f}.",
+        text=f"{name.capitalize()} by epoch. At epoch {kept}: training {train[kept - 1][1]:.3f}, "
+        f"validation {validation[kept - 1][1]:.3f}.",
         x_label="epoch",
         y_label=name,
         x_range=around([1, len(history)], least=1.5),
         y_range=(low, high),
-        lines=[
-            Line("guide", [(kept, low), (kept, high)], f"epoch of the model: {kept}"),
-            Line("line first", train, "training"),
-            Line("line second", validation, "validation"),
-        ],
+        lines=[*lines, Line("floor", floor, f"lowest with label smoothing: {lowest:.2f}")] if floor else lines,
         dots=[
-            Dot("dot first", *train[kept - 1], f"training, epoch {kept}"),
-            Dot("dot second", *validation[kept - 1], f"validation, epoch {kept}"),
+            Dot("first", *train[kept - 1], f"training, epoch {kept}"),
+            Dot("second", *validation[kept - 1], f"validation, epoch {kept}"),
         ],
         whole_x=True,
     )

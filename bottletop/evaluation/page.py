@@ -142,7 +142,7 @@ def write(path: Path, report: Report, data: Data, shards: Path) -> None:
         "unsure": _unsure(report, pictures),
         "trust": drawings.trust(report),
         "two_classes": drawings.two_classes(report),
-        "learning": drawings.learning(data.history, report.record),
+        "learning": drawings.learning(data.history, report),
         "settings": _settings(report, data),
         "few": FEW,
         "unreadable": UNREADABLE,

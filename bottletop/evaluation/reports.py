@@ -22,6 +22,7 @@ from bottletop.evaluation.scores import (
     choose_threshold,
     confusion_matrix,
     evaluate,
+    lowest_loss,
     per_class,
 )
 from bottletop.images.decoding import decode
@@ -61,6 +62,12 @@ class Report:
     def predicted(self) -> Labels:
         """The position of each test image's most probable class: int64, (n,)."""
         return np.asarray(self.test.probabilities.argmax(1))
+
+    @property
+    def lowest_loss(self) -> float:
+        """The loss below which no epoch can come: above 0 for a network that is trained with label smoothing."""
+        params = self.record.params
+        return 0.0 if params.is_regression else lowest_loss(len(self.class_names), params.label_smoothing)
 
     @property
     def said(self) -> float:
@@ -165,7 +172,9 @@ def write_figures(folder: Path, report: Report, history: Path, shards: Path) -> 
     title = f"{shards.name}: {accuracy:.1%} of {len(wrong):,} test images right"
     pictures = {
         "confusion": figures.confusion(matrix, report.class_names, title),
-        "curves": figures.curves(read_numbers(history), report.record.best_epoch, best=not regression),
+        "curves": figures.curves(
+            read_numbers(history), report.record.best_epoch, best=not regression, lowest_loss=report.lowest_loss
+        ),
         "reliability": figures.reliability(
             bins, f"says {report.said:.1%} on average, right in {accuracy:.1%}: {report.fit}"
         ),

@@ -3,7 +3,7 @@ import pytest
 
 from bottletop.evaluation import charts, drawings
 from bottletop.evaluation.charts import Chart
-from tests.report_pages import COLUMNS, HISTORY, make, record
+from tests.report_pages import COLUMNS, HISTORY, make
 
 COUNTS = np.array([[9, 1, 0], [0, 10, 0], [2, 0, 98]])
 NAMES = ("ant", "bee", "cat")
@@ -70,15 +70,23 @@ def test_labels_are_shortened_and_keep_the_whole_name():
     assert (len(label.text), label.name) == (charts.LONGEST_NAME, "W" * 200)
 
 
-def test_the_epoch_of_the_model_is_marked_in_both_curves():
+def test_the_epoch_of_the_model_is_marked_in_both_curves(tmp_path):
     history = [dict(zip(COLUMNS, row, strict=True)) for row in HISTORY]
-    accuracy, loss = drawings.learning(history, record(("a", "b")))
+    accuracy, loss = drawings.learning(history, make(tmp_path, NAMES).report)
     assert (accuracy.title, loss.title) == ("Accuracy", "Loss")
     assert [(dot.x, dot.y) for dot in loss.dots] == [(3, 0.5), (3, 0.9)]
     assert loss.lines[2].points == [(1, 1.6), (2, 1.1), (3, 0.9)]
     low, high = loss.y_range
     assert 0 < low < 0.5  # the axis shows the curve, not the way down to 0
     assert high < 1.8
+
+
+def test_a_network_with_label_smoothing_has_a_loss_that_it_cannot_fall_below(tmp_path):
+    made = make(tmp_path, NAMES, train={"optimiser": "adam", "label_smoothing": 0.3})
+    *_, line = drawings.learning(made.data.history, made.report)[1].lines
+    expected = -0.8 * np.log(0.8) - 0.2 * np.log(0.1)
+    assert line.points == [(1, pytest.approx(expected)), (3, pytest.approx(expected))]
+    assert line.name == "lowest with label smoothing: 0.64"
 
 
 def test_the_reliability_counts_every_test_image_once(tmp_path):
