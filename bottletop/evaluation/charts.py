@@ -111,7 +111,8 @@ class Cell(NamedTuple):
 class Label(NamedTuple):
     """The name of a class beside the matrix."""
 
-    at: float  # middle of its row or column, in pixels
+    x: float  # middle of its column, in pixels
+    y: float  # middle of its row, in pixels
     text: str  # shortened if it is long
     name: str  # the whole name
 
@@ -121,9 +122,11 @@ class Matrix:
     """The drawing of a confusion matrix, one row per true class, one column per predicted class."""
 
     side: int  # of a cell
-    margin: int  # width of the names on the left, and height of those above
+    left: int  # width of the names on the left
+    top: int  # height of the names above
     font: int  # size of the names
-    size: int  # of the whole drawing
+    width: int  # of the whole drawing
+    height: int
     numbered: bool  # cells show their counts
     upright: bool  # the names above are turned by 90 degrees
     labels: list[Label]
@@ -139,20 +142,29 @@ def matrix(counts: NDArray[np.int64], names: Sequence[str], order: Sequence[int]
         order: positions of the classes, in the order in which they are drawn.
     """
     classes = len(names)
-    side, font = max(10, min(64, 760 // classes)), 12 if classes <= NUMBERED else 9
+    side, font = max(10, min(48, 760 // classes)), 12 if classes <= NUMBERED else 9
     texts = [short(names[position]) for position in order]
     longest = max(map(_width, texts)) * font
     upright = longest > side
-    margin = max(84, int(longest) + 26)
-    middles = [margin + side * place + side / 2 for place in range(classes)]
-    labels = [Label(*each) for each in zip(middles, texts, (visible(names[i]) for i in order), strict=True)]
+    left = max(84, int(longest) + 26)
+    top = left if upright else 42
+    middles = [(left + side * place + side / 2, top + side * place + side / 2) for place in range(classes)]
+    labels = [Label(x, y, text, visible(names[i])) for (x, y), text, i in zip(middles, texts, order, strict=True)]
     return Matrix(
-        side, margin, font, margin + side * classes + 8, classes <= NUMBERED, upright, labels,
-        _cells(counts[np.ix_(order, order)], [label.name for label in labels], side, margin),
-    )  # fmt: skip
+        side=side,
+        left=left,
+        top=top,
+        font=font,
+        width=left + side * classes + 8,
+        height=top + side * classes + 8,
+        numbered=classes <= NUMBERED,
+        upright=upright,
+        labels=labels,
+        cells=_cells(counts[np.ix_(order, order)], labels, side),
+    )
 
 
-def _cells(counts: NDArray[np.int64], names: Sequence[str], side: int, margin: int) -> list[Cell]:
+def _cells(counts: NDArray[np.int64], labels: Sequence[Label], side: int) -> list[Cell]:
     """Diagonal and mistakes have a scale of their own each: among mostly right answers, mistakes stay visible."""
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     worst = max(float((shares - np.diag(shares.diagonal())).max()), 1e-9)
@@ -161,11 +173,11 @@ def _cells(counts: NDArray[np.int64], names: Sequence[str], side: int, margin: i
         count, share = int(counts[row, column]), float(shares[row, column])
         images = f"{count:,} image{'s' if count > 1 else ''}, {share:.1%} of its class"
         if row == column:
-            title = f"{short(names[row])}: {images}, right"
+            title = f"{labels[row].text}: {images}, right"
         else:
-            title = f"{short(names[row])}, taken for {short(names[column])}: {images}"
+            title = f"{labels[row].text}, taken for {labels[column].text}: {images}"
         strength = share if row == column else share / worst
-        place = margin + side * column, margin + side * row
+        place = labels[column].x - side / 2, labels[row].y - side / 2
         cells.append(Cell(*place, row == column, round(0.08 + 0.72 * strength, 2), count, title))
     return cells
 

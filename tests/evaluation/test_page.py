@@ -54,7 +54,7 @@ def test_the_first_sentence_says_how_good_it_is_and_how_good_guessing_is(made):
     assert (
         f"It names {accuracy.value:.1%} of the test images rightly: {round(18 * accuracy.value)} of 18, which had no "
         f"part in the training. For other images of this kind, expect {accuracy.low:.1%} to {accuracy.high:.1%} (95 % "
-        "interval). Who always answers ant, the largest class, is right in 33.3%."
+        "interval). Always answering ant, the largest class, would get 33.3% right."
     ) in Elements(made.html).text
 
 
