@@ -15,7 +15,6 @@ WIDTH, HEIGHT = 360, 260  # of a chart
 LEFT, RIGHT, TOP, BOTTOM = 50, 14, 12, 40  # margins of a chart
 LONGEST_NAME = 26  # maximum number of characters shown of a class name
 NUMBERED = 30  # maximum number of classes whose cells show their counts
-LETTER = 0.6  # width of most letters, as a share of the font size; Chinese, Japanese and Korean ones take 1
 
 
 class Line(NamedTuple):
@@ -189,8 +188,16 @@ def short(name: str) -> str:
 
 
 def _width(text: str) -> float:
-    """Returns the width of a text, in font sizes."""
-    return sum(1.1 if unicodedata.east_asian_width(letter) in "WF" else LETTER for letter in text)
+    """Returns the width of a text, in font sizes, rather too much than too little."""
+    return sum(map(_letter_width, text))
+
+
+def _letter_width(letter: str) -> float:
+    if unicodedata.east_asian_width(letter) in "WF":  # Chinese, Japanese, Korean, emoji
+        return 1.1
+    if letter in "MWmw@%":
+        return 1.0
+    return 0.75 if letter.isupper() else 0.6
 
 
 def _place(value: float, bounds: tuple[float, float], start: float, end: float) -> float:
