@@ -173,8 +173,8 @@ def test_copies_that_were_kept_together_or_left_out_are_counted(tmp_path, made):
     rows[0] = rows[0]._replace(split="dropped")
     images = [image._replace(group=row.group) for image, row in zip(made.data.images, rows, strict=True)]
     text = Elements(make(tmp_path, ANIMALS, images=images, rows=rows).html).text
-    assert "3 of them are copies or belong together, in 1 groups, and no group is on two sides." in text
-    assert "1 were left out because a copy is in the test or validation part." in text
+    assert "3 of them are copies or belong together, in 1 group, and no group is on two sides." in text
+    assert "1 was left out because a copy is in the test or validation part." in text
 
 
 def test_the_pairs_that_are_confused_most_often_come_first(made):
