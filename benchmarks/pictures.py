@@ -1,4 +1,4 @@
-"""The pictures of the MLflow UI in docs/: nine experiments on digits, looked at in Debian's Chromium.
+"""The pictures of report.html and the MLflow UI in docs/: experiments on digits, looked at in Debian's Chromium.
 
 `python -m benchmarks.pictures` makes them anew. Give it a folder to keep the project there, for the next time too.
 """
@@ -31,6 +31,7 @@ def main(scratch: Path) -> None:
         run(project, "repro")
         samples.commit(project, "first results")
         sweep(project, EPOCHS, BATCH_SIZES)
+    show_report(project / "metrics/digits/report.html")
     with serving(scratch, f"sqlite:///{project}/mlflow.db") as address, browser(address) as (page, others):
         names = [name for name, _, _ in combinations(EPOCHS, BATCH_SIZES)]
         prefer_training(page, address)
@@ -86,6 +87,19 @@ def browser(address: str) -> Iterator[tuple[Page, set[str]]]:
             yield page, others
         finally:
             chromium.close()
+
+
+def show_report(report: Path) -> None:
+    """The report from its start to the end of the confusion matrix, without the table of scores and what follows it."""
+    with browser(report.as_uri()) as (page, _):
+        page.set_viewport_size({"width": 1000, "height": 900})
+        page.goto(report.as_uri())
+        page.evaluate(
+            "for (const part of document.querySelectorAll('#answer .wide, #answer > .small, #data')) part.remove()"
+        )
+        matrix = page.locator("svg.matrix").bounding_box() or {"y": 0.0, "height": 900.0}
+        page.set_viewport_size({"width": 1000, "height": int(matrix["y"] + matrix["height"]) + 16})
+        save(page, "report")
 
 
 def prefer_training(page: Page, address: str) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import webbrowser
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -35,6 +36,9 @@ def _parser() -> ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     results = commands.add_parser("results", help="print the test accuracy of each active dataset")
     results.set_defaults(run=print_results)
+    report = commands.add_parser("report", help="show report.html of the active datasets in the web browser")
+    report.add_argument("dataset", nargs="?", metavar="DATASET", help="of this one alone")
+    report.set_defaults(run=show_report)
     add = commands.add_parser("add", help="look at a folder or archive of images, and describe it in datasets.yaml")
     add.add_argument("path", type=Path, metavar="FOLDER-OR-ARCHIVE", help="of images, on this machine")
     add.add_argument("--name", metavar="NAME", help="of the dataset (the folder's or archive's)")
@@ -145,14 +149,29 @@ def print_results(_: Namespace) -> None:
 
     for dataset in load(tuple[str, ...], "datasets", PARAMS):
         folder = Paths(dataset).metrics
-        if not (folder / "metrics.json").exists():
-            raise ArtefactError(f"{dataset} has no results yet", "run dvc repro")
-        if not Paths(dataset).model.exists():
-            say(f"{dataset}: the last run did not complete: run dvc repro")
-        elif changed := changes(dataset, TO_RESULTS):
-            say(f"{dataset}: {shown(changed)} changed since these results: run dvc repro")
+        _check_results(dataset, folder / "metrics.json")
         say(f"{headline(dataset)}\n{where(dataset)}")
-    say("To compare runs in MLflow: make ui")
+    say("To see a report: bottletop report. To compare runs in MLflow: make ui")
+
+
+def show_report(options: Namespace) -> None:
+    """Prints the path of each report, and opens it in the web browser where there is a screen."""
+    for dataset in [options.dataset] if options.dataset else load(tuple[str, ...], "datasets", PARAMS):
+        report = Paths(dataset).report
+        _check_results(dataset, report)
+        say(str(report))
+        if sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+            webbrowser.open(report.absolute().as_uri())
+
+
+def _check_results(dataset: str, result: Path) -> None:
+    """Says if results are older than the settings; raises ArtefactError if there are none."""
+    if not result.exists():
+        raise ArtefactError(f"{dataset} has no results yet", "run dvc repro")
+    if not Paths(dataset).model.exists():
+        say(f"{dataset}: the last run did not complete: run dvc repro")
+    elif changed := changes(dataset, TO_RESULTS):
+        say(f"{dataset}: {shown(changed)} changed since these results: run dvc repro")
 
 
 def run_add(options: Namespace) -> None:

@@ -31,10 +31,10 @@ def test_results_of_each_active_dataset_are_printed(repository, capsys):
     main(["results"])
     assert capsys.readouterr().out.splitlines() == [
         "animals: 97.5% test accuracy (95 % interval 95.1% to 99.0%, 179 images)",
-        "  report metrics/animals/classification_report.txt, pictures metrics/animals/plots",
+        "  report metrics/animals/report.html, pictures metrics/animals/plots",
         "food: 97.5% test accuracy (95 % interval 95.1% to 99.0%, 25250 images)",
-        "  report metrics/food/classification_report.txt, pictures metrics/food/plots",
-        "To compare runs in MLflow: make ui",
+        "  report metrics/food/report.html, pictures metrics/food/plots",
+        "To see a report: bottletop report. To compare runs in MLflow: make ui",
     ]
 
 
@@ -53,6 +53,38 @@ def test_a_dataset_without_results_ends_with_one_line_and_no_traceback(repositor
     (repository / "metrics/food/metrics.json").unlink()
     with pytest.raises(SystemExit, match=r"^bottletop: food has no results yet: run dvc repro$"):
         main(["results"])
+
+
+def shown_reports(repository, *arguments, **environment):
+    """What `bottletop report` prints, and the addresses that it opens in a browser."""
+    browser = repository / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" >> {repository}/opened\n')
+    browser.chmod(0o700)
+    known = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    command = [sys.executable, "-m", "bottletop.cli", "report", *arguments]
+    env = {**known, "PYTHONPATH": str(ROOT), "BROWSER": f"{browser} %s", **environment}
+    done = subprocess.run(command, cwd=repository, env=env, capture_output=True, text=True, check=False)
+    opened = repository / "opened"
+    return done.stdout + done.stderr, opened.read_text().split() if opened.exists() else []
+
+
+@pytest.mark.parametrize(("arguments", "datasets"), [((), ["animals", "food"]), (("food",), ["food"])])
+def test_reports_are_opened_in_the_browser_and_their_paths_printed(repository, arguments, datasets):
+    reports = [f"metrics/{dataset}/report.html" for dataset in datasets]
+    for name in ("animals", "food"):
+        (repository / "metrics" / name / "report.html").touch()
+    printed, opened = shown_reports(repository, *arguments, DISPLAY=":7")
+    assert printed.splitlines() == reports
+    assert opened == [(repository / report).as_uri() for report in reports]
+
+
+def test_without_a_screen_the_path_of_the_report_is_only_printed(repository):
+    (repository / "metrics/food/report.html").touch()
+    assert shown_reports(repository, "food") == ("metrics/food/report.html\n", [])
+
+
+def test_a_dataset_without_a_report_ends_with_one_line(repository):
+    assert shown_reports(repository, "cats") == ("bottletop: cats has no results yet: run dvc repro\n", [])
 
 
 def test_outside_a_repository_the_message_says_where_to_go(tmp_path, monkeypatch):

@@ -156,6 +156,7 @@ class Dataset(Params, frozen=True, kw_only=True):
     title: str
     homepage: str = ""
     licence: str = ""
+    limits: str = ""  # what a model of these images should not be used for, in words; the report shows it
     # Side of the square that images are resized to; auto: the backbone's own.
     image_side_px: Annotated[int, Meta(ge=32, le=1024)] | Literal["auto"]
     source: Source

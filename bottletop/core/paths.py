@@ -63,6 +63,11 @@ class Paths:
         """Folder of metrics, reports and plots."""
         return Path("metrics", self.dataset)
 
+    @property
+    def report(self) -> Path:
+        """The page on the model: one HTML file."""
+        return self.metrics / "report.html"
+
 
 def weights_file(backbone: str) -> Path:
     """Returns the path of the backbone's frozen weights."""

@@ -5,16 +5,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib import rcParams
+from matplotlib import colormaps, rcParams
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
 from bottletop.core.files import replacing
 from bottletop.evaluation import fonts
+from bottletop.evaluation.charts import NUMBERED
+from bottletop.evaluation.scores import order_by_confusion, wilson
 
-BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#5f6770"  # the first two are Okabe and Ito's: colour-blind people see them
 DPI = 120
 LONGEST_NAME = 26  # maximum number of characters shown of a class name
 rcParams["text.parse_math"] = False  # show a $ in a name as it is
@@ -36,85 +40,99 @@ def write(path: Path, figure: Figure) -> None:
         figure.savefig(new, dpi=DPI, format="png", metadata={"Software": None})
 
 
-def curves(history: Sequence[dict[str, float]], best_epoch: int) -> Figure:
-    """Plots accuracy and loss by epoch, for training and validation, and marks the best epoch.
+def curves(history: Sequence[dict[str, float]], kept: int, *, best: bool, lowest_loss: float = 0) -> Figure:
+    """Plots accuracy and loss by epoch, for training and validation, and marks the epoch of the model.
 
     Args:
         history: one entry per epoch, with the columns of history.csv.
-        best_epoch: counted from 1.
+        kept: the epoch of the model, counted from 1.
+        best: whether it is the epoch with the lowest validation loss.
+        lowest_loss: the loss below which label smoothing lets no epoch come; drawn if above 0.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     epochs = [entry["epoch"] for entry in history]
+    mark = f"{'best epoch, kept' if best else 'last epoch, kept'}: {kept}"
     for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
-        for key, label, colour in ((name, "training", BLUE), (f"val_{name}", "validation", ORANGE)):
+        lines = ((name, "training", BLUE, "-"), (f"val_{name}", "validation", ORANGE, "--"))
+        for key, label, colour, style in lines:
             values = [entry[key] for entry in history]
-            axes.plot(epochs, values, color=colour, label=label, marker="o" if len(epochs) < 3 else None)
-            if label == "validation":
-                axes.plot(best_epoch, values[best_epoch - 1], "o", color=colour, markersize=7)
-        axes.axvline(best_epoch, color=GREY, linestyle=":", label=f"best epoch: {best_epoch}")
+            axes.plot(epochs, values, style, color=colour, label=label, marker="o" if len(epochs) < 3 else None)
+            axes.plot(kept, values[kept - 1], "o", color=colour, markersize=7)
+        axes.axvline(kept, color=GREY, linestyle=":", label=mark)
+        if name == "loss" and lowest_loss:
+            axes.axhline(
+                lowest_loss, color=GREY, linestyle="-.", label=f"lowest with label smoothing: {lowest_loss:.2f}"
+            )
         axes.set(xlabel="epoch", title=name.capitalize(), xlim=(0.5, len(epochs) + 0.5))
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        if name == "loss":
-            axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     return figure
 
 
-def confusion(matrix: NDArray[np.int64], class_names: Sequence[str], *, normalised: bool) -> Figure:
+def confusion(matrix: NDArray[np.int64], class_names: Sequence[str], title: str) -> Figure:
     """Draws a confusion matrix: one row per true class, one column per predicted class.
 
-    With up to 30 classes, the cells show their numbers.
+    The classes are ordered so that those that are confused stand together. Mistakes have a colour scale of their own:
+    on that of the right answers, few among many could not be seen. With up to 30 classes, the cells show their counts.
 
     Args:
         matrix: counts, (classes, classes); see `scores.confusion_matrix`.
         class_names: in the order of the matrix.
-        normalised: show each count as a fraction of its true class.
+        title: dataset, number of images and accuracy.
     """
-    fonts.use_for(class_names)
-    names, count = [_short(name) for name in class_names], len(class_names)
-    rows = matrix.sum(1, keepdims=True)
-    values = matrix / np.maximum(rows, 1) if normalised else matrix
-    size = 9 if count <= 30 else 7
-    side = max(2.5, 0.5 * count) if count <= 30 else 0.17 * count  # of the matrix, in inches
+    fonts.use_for([*class_names, title])
+    order = order_by_confusion(matrix)
+    names, counts, classes = [_short(class_names[i]) for i in order], matrix[np.ix_(order, order)], len(order)
+    size = 9 if classes <= NUMBERED else 7
+    side = max(2.5, 0.5 * classes) if classes <= NUMBERED else 0.17 * classes  # of the matrix, in inches
     longest = max(map(len, names)) * 0.6 * size / 72  # inches: most letters are about 0.6 of the font size wide
-    upright = longest > 0.9 * side / count
-    width, height = side + longest + 1.9, side + (longest if upright else 0.15) + 1.2
-    figure = Figure(figsize=(width, height), layout="compressed")
+    upright = longest > 0.9 * side / classes
+    width, height = side + longest + 2.6, side + (longest if upright else 0.15) + 1.2
+    figure = Figure(figsize=(max(width, 6.2), height), layout="compressed")
     axes = figure.subplots()
-    picture = axes.imshow(values, cmap="Blues", vmin=0, vmax=1 if normalised else None)
-    axes.set_xticks(range(count), names, rotation=90 if upright else 0, fontsize=size)
-    axes.set_yticks(range(count), names, fontsize=size)
-    axes.set(xlabel="predicted", ylabel="true", title="Share of the true class" if normalised else "Test images")
-    if count <= 30:
-        dark = values.max() / 2
-        for (row, column), value in np.ndenumerate(values):
-            if value:
-                text = f"{value:.2f}".removeprefix("0") if normalised else str(value)
-                axes.text(
-                    column, row, text, ha="center", va="center", fontsize=8, color="white" if value > dark else "black"
-                )
-    figure.colorbar(picture, shrink=0.7)
+    axes.set_xticks(range(classes), names, rotation=90 if upright else 0, fontsize=size)
+    axes.set_yticks(range(classes), names, fontsize=size)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_title(title, fontsize=11)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    right = np.eye(classes, dtype=np.bool_)
+    most = max(float(shares[~right].max()), 0.01)
+    for shown, colours, top, label in (
+        (right, "Blues", 1.0, "right"),
+        (~right & (counts > 0), "Oranges", most, "wrong"),
+    ):
+        light = ListedColormap(colormaps[colours](np.linspace(0.05, 0.65, 256)))  # black counts can be read on it
+        picture = axes.imshow(np.ma.masked_array(shares, ~shown), cmap=light, vmin=0, vmax=top)
+        bar = figure.colorbar(picture, shrink=0.7, pad=0.03, aspect=30, format=PercentFormatter(1, 0))
+        bar.ax.set_title(label, fontsize=9, loc="left")
+    for row, column in np.argwhere(counts).tolist() if classes <= NUMBERED else ():
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=size)
     return figure
 
 
-def reliability(bins: NDArray[np.float64], error: float) -> Figure:
-    """Plots accuracy against confidence; a dot's area grows with its number of images.
+def reliability(bins: NDArray[np.float64], title: str) -> Figure:
+    """Plots the share of right answers, with its interval, against the probability, and below it the bins' images.
 
     Args:
         bins: mean confidence, accuracy and number of images of each bin, (bins, 3); see `scores.calibration`.
-        error: the expected calibration error.
+        title: what is seen, in words.
     """
-    figure = Figure(figsize=(4.8, 4.6), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfectly calibrated")
+    figure = Figure(figsize=(5.2, 5.8), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     confidence, accuracy, images = bins.T
-    axes.plot(confidence, accuracy, color=BLUE, alpha=0.5)
-    axes.scatter(confidence, accuracy, s=15 + 250 * images / images.max(), color=BLUE, alpha=0.8, label="test images")
-    axes.set(xlim=(0, 1.03), ylim=(0, 1.03), xlabel="confidence", ylabel="accuracy", aspect="equal")
-    axes.set_title(f"Expected calibration error {error:.3f}")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="lower right", markerscale=0.5)  # points rarely lie below the diagonal there
+    ends = np.array([wilson(round(share * count), int(count)) for _, share, count in bins])
+    upper.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="as it should be")
+    upper.vlines(confidence, *ends.T, color=BLUE, linewidth=1.5)
+    upper.plot(confidence, accuracy, "o", color=BLUE, label="test images, with 95 % intervals")
+    upper.set(ylim=(-0.03, 1.03), ylabel="share that is right", title=title)
+    lower.bar(confidence, images, width=0.04, color=BLUE)
+    for place, count in zip(confidence, images, strict=True):
+        lower.annotate(f"{count:.0f}", (place, count), (0, 2), textcoords="offset points", ha="center", fontsize=7)
+    lower.set(xlim=(-0.03, 1.05), ylim=(0, 1.25 * images.max()), xlabel="probability that it gives", ylabel="images")
+    for axes in (upper, lower):
+        axes.grid(alpha=0.3)
+    upper.legend(frameon=False, loc="lower right", fontsize=9)
     return figure
 
 

@@ -22,11 +22,12 @@ from bottletop.evaluation.scores import (
     choose_threshold,
     confusion_matrix,
     evaluate,
+    lowest_loss,
     per_class,
 )
 from bottletop.images.decoding import decode
 from bottletop.images.index import ImageRow, read_shard
-from bottletop.models.record import TopRecord
+from bottletop.models.record import TopRecord, read_probabilities, read_record
 from bottletop.split import SplitRow
 
 COMPARED = ("accuracy", "macro_f1", "log_loss", "top5_accuracy", "roc_auc", "sensitivity", "specificity")
@@ -48,6 +49,7 @@ class Report:
     """All results of one model on one test set."""
 
     class_names: tuple[str, ...]
+    validation: Predicted
     test: Predicted
     scores: dict[str, Score]
     positive: Positive | None  # with the threshold chosen on validation; None unless there are two classes
@@ -60,6 +62,44 @@ class Report:
     def predicted(self) -> Labels:
         """The position of each test image's most probable class: int64, (n,)."""
         return np.asarray(self.test.probabilities.argmax(1))
+
+    @property
+    def lowest_loss(self) -> float:
+        """The loss below which no epoch can come: above 0 for a network that is trained with label smoothing."""
+        params = self.record.params
+        return 0.0 if params.is_regression else lowest_loss(len(self.class_names), params.label_smoothing)
+
+    @property
+    def said(self) -> float:
+        """Mean probability of the named classes of the test images, which fits if it equals the accuracy."""
+        return float(self.test.probabilities.max(1).mean())
+
+    @property
+    def fit(self) -> str:
+        """In words, how what the model says fits to the accuracy, whose interval tells chance from misfit."""
+        if self.said > self.scores["accuracy"].high:
+            return "over-confident"
+        return "under-confident" if self.said < self.scores["accuracy"].low else "fits"
+
+
+def read_predictions(folder: Path, images: Sequence[ImageRow], rows: Sequence[SplitRow]) -> dict[str, Predicted]:
+    """Reads what the model in the folder predicted for the validation and test images, by split.
+
+    Args:
+        folder: of the model.
+        images: the index.
+        rows: the images' splits, in the same order.
+
+    Raises:
+        ArtefactError: a file is missing or damaged, or the model was trained on another split.
+    """
+    names = read_record(folder).class_names
+    predicted = {}
+    for split, probabilities in read_probabilities(folder, rows).items():
+        here = [i for i, row in enumerate(rows) if row.split == split]
+        labels = np.array([names.index(rows[i].label) for i in here], np.int64)
+        predicted[split] = Predicted(select(images, here), labels, probabilities.astype(np.float64))
+    return predicted
 
 
 def assess(
@@ -88,14 +128,13 @@ def assess(
     own = validation.probabilities[np.arange(len(validation.labels)), validation.labels]
     val_log_loss = float(-np.log(own.clip(MIN_PROBABILITY)).mean())
     val_accuracy = float((validation.probabilities.argmax(1) == validation.labels).mean())
-    return Report(record.class_names, test, scores, positive, record, val_accuracy, val_log_loss, splits)
+    return Report(record.class_names, validation, test, scores, positive, record, val_accuracy, val_log_loss, splits)
 
 
 def write_tables(folder: Path, report: Report) -> None:
     """Writes the report's JSON, CSV and text files.
 
-    These are the metrics, the details, the classification report, the predictions, and each test image's true and
-    predicted class, from which DVC draws a confusion matrix.
+    These are the metrics, the details, the classification report and the predictions.
     """
     write_json(folder / "metrics.json", _metrics(report))
     write_json(folder / "details.json", _details(report))
@@ -106,7 +145,6 @@ def write_tables(folder: Path, report: Report) -> None:
     write_sheet(folder / "classification_report.csv", ("class", *COLUMNS), per_class_rows)
     predicted = [names[i] for i in report.predicted]
     true = [names[i] for i in report.test.labels]
-    write_sheet(folder / "confusion.csv", ("actual", "predicted"), zip(true, predicted, strict=True))
     probabilities = ([f"{value:.6f}" for value in row] for row in report.test.probabilities)
     write_sheet(
         folder / "predictions.csv",
@@ -125,16 +163,21 @@ def write_figures(folder: Path, report: Report, history: Path, shards: Path) -> 
         folder: where the files go.
         report: what to show.
         history: CSV file with the training history.
-        shards: folder of the shards, from which the gallery reads its images.
+        shards: folder of the shards, from which the gallery reads its images; it is named after the dataset.
     """
     matrix = confusion_matrix(report.predicted, report.test.labels, len(report.class_names))
     bins = calibration(report.test.probabilities, report.test.labels)
     wrong = report.predicted != report.test.labels
+    accuracy, regression = report.scores["accuracy"].value, report.record.params.is_regression
+    title = f"{shards.name}: {accuracy:.1%} of {len(wrong):,} test images right"
     pictures = {
-        "confusion": figures.confusion(matrix, report.class_names, normalised=False),
-        "confusion_normalised": figures.confusion(matrix, report.class_names, normalised=True),
-        "curves": figures.curves(read_numbers(history), report.record.best_epoch),
-        "reliability": figures.reliability(bins, report.scores["calibration_error"].value),
+        "confusion": figures.confusion(matrix, report.class_names, title),
+        "curves": figures.curves(
+            read_numbers(history), report.record.best_epoch, best=not regression, lowest_loss=report.lowest_loss
+        ),
+        "reliability": figures.reliability(
+            bins, f"says {report.said:.1%} on average, right in {accuracy:.1%}: {report.fit}"
+        ),
         "mistakes": figures.mistakes(list(_worst(report, wrong, shards)), int(wrong.sum())),
     }
     for name, figure in pictures.items():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
@@ -15,7 +16,7 @@ from bottletop.inference.prediction import Outcome, best
 
 SMOOTH_PX = 256  # heat maps of small images are interpolated finer than the image, up to this longer side
 HEIGHT_IN = 4.2  # height of each image in the figure, in inches
-NOTE = "Warm: what speaks for the class in the last convolution (Grad-CAM)"
+NOTE = "Where the last convolution sees the class (Grad-CAM), from nowhere to the strongest place of this image"
 
 
 def explained(outcomes: Iterable[Outcome], classifier: Classifier, folder: Path) -> Iterator[Outcome]:
@@ -48,19 +49,28 @@ def draw(picture: Image.Image, heat: NDArray[np.float32], name: str, share: floa
     size = (finer * picture.width, finer * picture.height)
     smooth = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
     width_in = min(max(HEIGHT_IN * picture.width / picture.height, 1.6), 2 * HEIGHT_IN)
-    figure = Figure(figsize=(2 * width_in + 1, HEIGHT_IN + 0.9), layout="constrained")
+    figure = Figure(figsize=(2 * width_in + 1.6, HEIGHT_IN + 0.9), layout="constrained")
     left, right = figure.subplots(1, 2)
-    colours = colormaps["turbo"](smooth)
-    colours[..., 3] = 0.65 * smooth  # cold places are transparent
     # The image under the heat map is grey, so that every colour is heat.
     for axes, shown in ((left, picture), (right, picture.convert("L").convert("RGB"))):
         axes.imshow(shown, interpolation="nearest" if max(picture.size) < 64 else None)
         axes.set_axis_off()
-    right.imshow(colours, extent=(-0.5, picture.width - 0.5, picture.height - 0.5, -0.5))
+    extent = (-0.5, picture.width - 0.5, picture.height - 0.5, -0.5)
+    heated = right.imshow(smooth, cmap=_heat_colours(), vmin=0, vmax=1, extent=extent)
+    scale = figure.colorbar(heated, ax=right, shrink=0.8, ticks=[0, 0.25, 0.5, 0.75, 1], format="{x:.0%}")
+    scale.set_label("of the strongest place", fontsize=8)
+    scale.ax.set_facecolor("0.35")  # as over a photo
     fonts.use_for([name])
     figure.suptitle(f"{name}  {share:.1%}", fontsize=13)
     figure.supxlabel(NOTE, fontsize=7.5, color=figures.GREY)
     return figure
+
+
+def _heat_colours() -> ListedColormap:
+    """Inferno, whose steps look equally large to all eyes; the less heat, the more transparent."""
+    colours = colormaps["inferno"](np.linspace(0.25, 1, 256))
+    colours[:, 3] = np.linspace(0, 0.8, 256)
+    return ListedColormap(colours)
 
 
 def _file_name(name: str, taken: set[str]) -> str:

@@ -36,8 +36,7 @@ def where(dataset: str) -> str:
     name = os.environ.get(EXPERIMENT)
     if Path.cwd() != repository():  # an experiment's own folder, which DVC removes
         return f"  its report, model and curves: bottletop runs {name} --open; to have them here: dvc exp apply {name}"
-    folder = Paths(dataset).metrics
-    return f"  report {folder / 'classification_report.txt'}, pictures {folder / 'plots'}"
+    return f"  report {Paths(dataset).report}, pictures {Paths(dataset).metrics / 'plots'}"
 
 
 def _has_remote() -> bool:

@@ -217,19 +217,12 @@ def test_predictions_have_a_row_per_test_image(tmp_path, three):
         assert row["predicted"] == three.class_names[int(np.argmax(found))]
 
 
-def test_confusion_has_a_row_per_test_image_for_dvcs_plots(tmp_path, three):
-    write_tables(tmp_path / "report", three)
-    rows = read_csv(tmp_path / "report/confusion.csv")
-    assert [row["actual"] for row in rows] == [image.label for image in three.test.images]
-    assert [row["predicted"] for row in rows] == [three.class_names[i] for i in three.predicted]
-
-
 def test_the_same_predictions_give_the_same_report_byte_for_byte(tmp_path, three, history):
     for name in ("one", "two"):
         write_tables(tmp_path / name, three)
         write_figures(tmp_path / name, three, history, tmp_path / "test")
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert len(files) == 11
+    assert len(files) == 9
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
 
@@ -237,7 +230,7 @@ def test_the_same_predictions_give_the_same_report_byte_for_byte(tmp_path, three
 def test_all_figures_are_written(tmp_path, two, history):
     write_figures(tmp_path / "plots", two, history, tmp_path / "test")
     names = sorted(path.name for path in (tmp_path / "plots").iterdir())
-    assert names == ["confusion.png", "confusion_normalised.png", "curves.png", "mistakes.png", "reliability.png"]
+    assert names == ["confusion.png", "curves.png", "mistakes.png", "reliability.png"]
     for name in names:
         Image.open(tmp_path / "plots" / name).verify()
 
@@ -274,9 +267,8 @@ def test_a_spreadsheet_finds_no_formulas_in_the_tables(tmp_path):
     report = report_on(tmp_path, ("-1", "=1+1", "cat"))
     write_tables(tmp_path / "report", report)
     assert [row["class"] for row in read_csv(tmp_path / "report/classification_report.csv")] == ["-1", "'=1+1", "cat"]
-    for name in ("confusion.csv", "predictions.csv"):
-        assert {row["predicted"] for row in read_csv(tmp_path / "report" / name)} <= {"-1", "'=1+1", "cat"}
-        assert ",=1+1" not in (tmp_path / "report" / name).read_text()
+    assert {row["predicted"] for row in read_csv(tmp_path / "report/predictions.csv")} <= {"-1", "'=1+1", "cat"}
+    assert ",=1+1" not in (tmp_path / "report/predictions.csv").read_text()
 
 
 def test_control_characters_in_a_class_name_are_written_out_in_the_text(tmp_path):

@@ -7,8 +7,10 @@ from sklearn.metrics import (
     confusion_matrix,
     f1_score,
     log_loss,
+    precision_recall_curve,
     recall_score,
     roc_auc_score,
+    roc_curve,
     top_k_accuracy_score,
 )
 
@@ -246,3 +248,40 @@ def test_params_out_of_bounds_are_refused_by_name(tmp_path, changes, named):
     values = {"bootstrap": 100, "seed": 0, "positive_classes": [], **changes}
     with pytest.raises(ParamsError, match=named):
         parse(EvaluateParams, values, "evaluate", tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("matrix", "order"),
+    [
+        ([[9, 0, 0, 4], [0, 9, 2, 0], [0, 0, 9, 0], [0, 0, 0, 9]], [0, 3, 1, 2]),
+        ([[9, 5, 4], [0, 9, 0], [0, 0, 9]], [1, 0, 2]),  # the first is beside both
+        ([[1, 0], [0, 1]], [0, 1]),
+        (np.ones((4, 4), int).tolist(), [2, 0, 1, 3]),
+    ],
+)
+def test_classes_that_are_confused_stand_together(matrix, order):
+    assert scores.order_by_confusion(np.array(matrix)) == order
+
+
+def test_every_class_has_one_place_in_the_order():
+    random = np.random.default_rng(0)
+    assert sorted(scores.order_by_confusion(random.integers(0, 5, (101, 101)))) == list(range(101))
+
+
+def test_the_curves_are_scikit_learns():
+    random = np.random.default_rng(0)
+    positive = random.uniform(size=300) < 0.3
+    probability = (random.uniform(size=300) + positive / 2).round(1)  # many ties
+    false, true, _ = roc_curve(positive, probability, drop_intermediate=False)
+    np.testing.assert_allclose(scores.roc_curve(probability, positive), np.stack([false, true], 1))
+    precision, recall, _ = precision_recall_curve(positive, probability)
+    expected = np.stack([recall, precision], 1)[:-1][::-1]  # without its point at a recall of 0
+    np.testing.assert_allclose(scores.precision_recall_curve(probability, positive), expected)
+
+
+def test_the_calibration_error_of_the_bins_is_that_of_the_scores():
+    random = np.random.default_rng(0)
+    probabilities, labels = random.dirichlet(np.ones(4), 200), random.integers(0, 4, 200)
+    params = EvaluateParams(bootstrap=100, seed=0, positive_classes=())
+    expected = evaluate(probabilities, labels, np.arange(200), params)["calibration_error"].value
+    assert scores.calibration_error(calibration(probabilities, labels)) == pytest.approx(expected)

@@ -7,7 +7,7 @@ from bottletop.tracking.headline import closing
 
 SCORES = {"accuracy": 0.975, "accuracy_low": 0.9512, "accuracy_high": 0.99}
 HEADLINE = "animals: 97.5% test accuracy (95 % interval 95.1% to 99.0%, 179 images)"
-FILES = "  report metrics/animals/classification_report.txt, pictures metrics/animals/plots"
+FILES = "  report metrics/animals/report.html, pictures metrics/animals/plots"
 PUSH = "  results stay on this machine: `dvc push`, which DVC suggests, needs a remote (docs/teams.md)"
 
 
