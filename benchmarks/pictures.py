@@ -97,7 +97,7 @@ def prefer_training(page: Page, address: str) -> None:
 
 def show_runs(page: Page, address: str, names: list[str], folder_id: str = "1") -> None:
     """The table of a dataset's runs, once it lists them."""
-    page.goto(f"{address}/#/experiments/{folder_id}/runs?viewStateShareKey={columns.KEY}")
+    page.goto(f"{address}/#/experiments/{folder_id}/runs?viewStateShareKey={columns.NEWEST}")
     for name in names:
         page.get_by_role("link", name=name, exact=True).wait_for()
     page.get_by_role("button", name="Hide banner", exact=True).click()

@@ -19,6 +19,8 @@ import psutil
 
 from bottletop.core.errors import ArtefactError, ParamsError, exit_on_sigterm
 from bottletop.core.parallel import processors
+from bottletop.core.paths import PARAMS
+from bottletop.core.settings import read_yaml
 from bottletop.core.terminal import say
 from bottletop.experiments import refs
 from bottletop.experiments.grid import Point, points, with_overrides
@@ -123,7 +125,9 @@ def sweep(settings: Sequence[str], *, seeds: int, repeat: int, jobs: int | None)
         raise ParamsError("train.seed can't be swept together with --seeds, which sets it", "leave one of them out")
     jobs = jobs or _default_jobs()
     exit_on_sigterm()
-    with _alone() as keep_open:
+    from bottletop.tracking import sweeps  # MLflow takes seconds to import: not for settings that are refused
+
+    with _alone() as keep_open, sweeps.parents(read_yaml(PARAMS)["datasets"], settings):
         say("baseline: what params.yaml says")
         swept = Sweep(jobs, keep_open)
         everything, grid = grid, [point for point in grid if not swept.is_baseline(point)]

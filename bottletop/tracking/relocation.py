@@ -27,7 +27,7 @@ def artefacts() -> str:
 
 
 def former_places(database: Path) -> list[str]:
-    """The addresses at which the clone's own database expects its artefacts, other than `artefacts`.
+    """The folders in which the clone's own database expects its artefacts, other than `artefacts`, as addresses.
 
     Args:
         database: an SQLite file; there are no former places if it is outside the clone, and so may be a team's.
@@ -35,7 +35,8 @@ def former_places(database: Path) -> list[str]:
     if not database.is_relative_to(repository()):
         return []
     query = (
-        "select distinct artifact_location from experiments where name like 'bottletop/%' and artifact_location != ?"
+        "select distinct artifact_location from experiments"
+        " where name like 'bottletop/%' and artifact_location like 'file:%' and artifact_location != ?"
     )
     with closing(sqlite3.connect(database)) as connection:
         try:
