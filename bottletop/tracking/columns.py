@@ -31,7 +31,7 @@ def tags(changed: Iterable[str], present: Mapping[str, str]) -> dict[str, str]:
     """
     params = list(dict.fromkeys([*_params(present), *changed]))[:MANY]
     columns = [f"metrics.`{name}`" for name in METRICS] + [f"params.`{name}`" for name in params]
-    newest = {"selectedColumns": [*columns, "tags.`experiment`"], **_charts()}
+    newest = {"selectedColumns": [*columns, "tags.`experiment`"], **_widths(params), **_charts()}
     views = {NEWEST: ("Newest", newest), BEST: ("Best on validation", newest | _SORTED)}
     if all(_state(present, key) == state for key, (_, state) in views.items()):
         return {}
@@ -44,13 +44,21 @@ def _params(present: Mapping[str, str]) -> list[str]:
     return [name[len("params.`") : -1] for name in shown if name.startswith("params.`")]
 
 
+def _widths(params: Iterable[str]) -> dict[str, Any]:
+    """The order of the columns and their widths in pixels, so that names of runs and params are whole."""
+    widths = {"attributes.`Run Name`": 330} | {f"metrics.`{name}`": 105 for name in METRICS}
+    widths |= {f"params.`{name}`": 60 + 7 * len(name) for name in params}
+    return {"columnOrder": list(widths), "columnWidths": widths}
+
+
 def _charts() -> dict[str, Any]:
     """Charts of training and validation by epoch, each in one; those of single figures are folded away below."""
     sections = {"curves": ("Training and validation by epoch", True), "scores": ("Model metrics", False)}
     always = {"isReordered": False, "deleted": False, "isGenerated": True}
     return {
         "compareRunSections": [
-            {"uuid": uuid, "name": name, "display": shown, **always} for uuid, (name, shown) in sections.items()
+            {"uuid": uuid, "name": name, "display": shown, "columns": 2, **always}
+            for uuid, (name, shown) in sections.items()
         ],
         "compareRunCharts": [_lines(name, metrics) for name, metrics in CURVES.items()],
     }
