@@ -103,7 +103,8 @@ def finish(dataset: str, params: Mapping[str, Any], result: Result) -> str:
         if run_id is None:
             run_id = _create(client, dataset, params, owner_tags())
         try:
-            _log(client, run_id, dataset, params, result, restored=restored)
+            client.set_tag(run_id, "restored", str(restored).lower())
+            _log(client, run_id, dataset, params, result)
         except MlflowException:
             raise  # a silent store would be waited for once more; the next command ends the run
         except BaseException:
@@ -142,9 +143,7 @@ def experiment(client: MlflowClient, dataset: str, differing: Iterable[str]) -> 
     return str(found.experiment_id)
 
 
-def _log(
-    client: MlflowClient, run_id: str, dataset: str, params: Mapping[str, Any], result: Result, *, restored: bool
-) -> None:
+def _log(client: MlflowClient, run_id: str, dataset: str, params: Mapping[str, Any], result: Result) -> None:
     report, model = result.artefacts.get("report"), result.artefacts.get("model")
     data = logged_data.used(dataset, result.data_digest, str(params.get("source")), report)
     client.log_inputs(run_id, [data])
@@ -153,7 +152,7 @@ def _log(
     links = logged_model.create(client, run, data.dataset, differing) if model is not None else {}
     _log_metrics(client, run_id, result, links)
     digests = {"data_digest": result.data_digest, "weights_digest": result.weights_digest}
-    tags = {**lock_tags(dataset), **digests, "model_digest": result.model_digest, "restored": str(restored).lower()}
+    tags = {**lock_tags(dataset), **digests, "model_digest": result.model_digest}
     tags[description.NOTE] = description.text(run, differing, result.metrics, report)
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
     with uploading(), transfer(f"the artefacts of run {run_id}"):
