@@ -63,8 +63,7 @@ experiments: install ## DVC's experiments, the settings and scores that differ
 	@dvc exp show --no-pager --only-changed --drop '(.*:)?log_loss|.*\.py|data/.*|metrics/[^:]*|.*_low|.*_high|.*macro_f1|.*top5_accuracy|Created|State|Executor'
 
 ui: install ## open the MLflow UI on 127.0.0.1 (PORT=5000)
-	@case "$$MLFLOW_TRACKING_URI" in http*) echo "the runs are on your server: open the address in MLFLOW_TRACKING_URI"; exit 1;; esac
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port $(PORT)
+	@bottletop ui --port $(PORT)
 
 test: develop ## run the fast tests
 	pytest -m "not slow" -n 2

@@ -1,4 +1,4 @@
-"""The pictures of report.html and the MLflow UI in docs/: experiments on digits, looked at in Debian's Chromium.
+"""The pictures of report.html and the MLflow UI in docs/: a small sweep on digits, looked at in Debian's Chromium.
 
 `python -m benchmarks.pictures` makes them anew. Give it a folder to keep the project there, for the next time too.
 """
@@ -17,10 +17,10 @@ from playwright.sync_api import Page, Route, sync_playwright
 
 from benchmarks import samples
 from benchmarks.mlflow_server import serving
-from bottletop.tracking import columns
+from bottletop.tracking import columns, ui
 
-EPOCHS, BATCH_SIZES = (5, 10, 20), (16, 32, 64)
-WINDOW = {"width": 1400, "height": 800}  # pixels
+EPOCHS, BATCH_SIZES = (5, 10), (16, 64)
+WINDOW = {"width": 1600, "height": 900}  # pixels
 COLOURS = 224
 
 
@@ -28,41 +28,45 @@ def main(scratch: Path) -> None:
     project = scratch / "project"
     if not project.exists():
         samples.copy_project(project)
-        run(project, "repro")
+        settings = project / "params.yaml"
+        settings.write_text(settings.read_text().replace("optimiser: auto", "optimiser: adam"))  # it has epochs
+        run(project, "dvc", "repro")
         samples.commit(project, "first results")
         sweep(project, EPOCHS, BATCH_SIZES)
     show_report(project / "metrics/digits/report.html")
+    names = combinations("digits", EPOCHS, BATCH_SIZES)
     with serving(scratch, f"sqlite:///{project}/mlflow.db") as address, browser(address) as (page, others):
-        names = [name for name, _, _ in combinations(EPOCHS, BATCH_SIZES)]
-        prefer_training(page, address)
         show_runs(page, address, names)
-        save(page, "mlflow-runs")
+        save(page, "mlflow-runs", height=620)
+        prefer_training(page, address)
+        show_runs(page, address, names, more="&compareRunsMode=CHART")
+        page.locator(".js-plotly-plot .scatterlayer .point").first.wait_for()
+        save(page, "mlflow-curves", height=780)
+        show_runs(page, address, names)
         compare(page, names)
-        choose_metric(page, "val_accuracy")
-        save(page, "mlflow-compare", height=600)  # above the table of runs, which the window would cut off
+        choose_metric(page, "val_log_loss")
+        save(page, "mlflow-compare", height=640)  # above the table of runs, which the window would cut off
         show_runs(page, address, names)
         open_run(page, names[-1])
-        page.get_by_role("tab", name="Artifacts").click()
-        open_picture(page, "confusion.png")
-        page.set_viewport_size({"width": WINDOW["width"], "height": 980})  # or the matrix is cut off
-        page.get_by_text("Path: file:").evaluate("line => line.parentElement.style.visibility = 'hidden'")  # ours
+        page.get_by_text("Show more").click()
+        page.set_viewport_size({"width": WINDOW["width"], "height": 1150})  # or the matrix is cut off
         save(page, "mlflow-run")
     print(f"other hosts asked for: {', '.join(sorted(others)) or 'none'}")
 
 
-def combinations(epochs: tuple[int, ...], batch_sizes: tuple[int, ...]) -> list[tuple[str, int, int]]:
-    """The name, epochs and batch size of each experiment of a sweep."""
-    return [(f"epochs={count},batch_size={size}", count, size) for count in epochs for size in batch_sizes]
+def combinations(dataset: str, epochs: tuple[int, ...], batch_sizes: tuple[int, ...]) -> list[str]:
+    """The name of the run of each experiment of a sweep."""
+    return [f"{dataset}: train.epochs={count}, train.batch_size={size}" for count in epochs for size in batch_sizes]
 
 
 def sweep(project: Path, epochs: tuple[int, ...], batch_sizes: tuple[int, ...]) -> None:
-    for name, count, size in combinations(epochs, batch_sizes):
-        params = ("-S", f"train.epochs={count}", "-S", f"train.batch_size={size}")
-        run(project, "exp", "run", "--temp", "--name", name, *params)
+    values = {"train.epochs": epochs, "train.batch_size": batch_sizes}
+    settings = [f"{name}={','.join(map(str, numbers))}" for name, numbers in values.items()]
+    run(project, "bottletop", "sweep", "--jobs", "1", *settings)
 
 
 def run(project: Path, *arguments: str) -> None:
-    subprocess.run(["dvc", *arguments], cwd=project, env=samples.environment(project), check=True)
+    subprocess.run(arguments, cwd=project, env=samples.environment(project), check=True)
 
 
 @contextmanager
@@ -103,18 +107,18 @@ def show_report(report: Path) -> None:
 
 
 def prefer_training(page: Page, address: str) -> None:
-    """What a user clicks at the first visit: the pages about training instead of chat traces, no assistant."""
+    """What a user clicks at the first visit, which the UI remembers: pages about training, and no assistant."""
     page.goto(f"{address}/#/experiments")
     page.get_by_text("Model training", exact=True).click()
     page.get_by_role("button", name="Close", exact=True).click()
 
 
-def show_runs(page: Page, address: str, names: list[str], folder_id: str = "1") -> None:
-    """The table of a dataset's runs, once it lists them."""
-    page.goto(f"{address}/#/experiments/{folder_id}/runs?viewStateShareKey={columns.KEY}")
+def show_runs(page: Page, address: str, names: list[str], more: str = "") -> None:
+    """The first page that `bottletop ui` names, of the only dataset: its table of runs, once it lists them."""
+    page.goto("about:blank")  # the UI reads a view's key once
+    page.goto(f"{address}/#/experiments/1/runs?{ui.TRAINING}&viewStateShareKey={columns.BEST}{more}")
     for name in names:
         page.get_by_role("link", name=name, exact=True).wait_for()
-    page.get_by_role("button", name="Hide banner", exact=True).click()
 
 
 def compare(page: Page, names: list[str]) -> None:

@@ -98,6 +98,9 @@ def _add_experiments(commands: "argparse._SubParsersAction[ArgumentParser]") -> 
     )
     runs.add_argument("--open", action="store_true", help="show NAME's page of the MLflow UI in the web browser")
     runs.set_defaults(run=print_runs)
+    ui = commands.add_parser("ui", help="open the MLflow UI on the scores of the active datasets")
+    ui.add_argument("--port", type=_positive, metavar="N", help="of 127.0.0.1 to serve it at (PORT, else 5000)")
+    ui.set_defaults(run=run_ui)
 
 
 def _add_prediction(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
@@ -213,6 +216,15 @@ def print_runs(options: Namespace) -> None:
         say(f"\n{len(others)} more of that name: {', '.join(other.run_id[:8] or other.dataset for other in others)}")
     if options.open:
         listing.open_page(record)
+
+
+def run_ui(options: Namespace) -> None:
+    """Serves the MLflow UI until Ctrl-C, and opens it on the scores of the active datasets."""
+    from bottletop.tracking import ui  # MLflow takes seconds to import
+
+    if options.port is not None:
+        os.environ["PORT"] = str(options.port)
+    ui.show(load(tuple[str, ...], "datasets", PARAMS))
 
 
 def run_predict(options: Namespace) -> None:

@@ -118,14 +118,14 @@ def stages_run(output: str) -> list[str]:
 
 
 def tracked_runs(project: Path) -> list[dict[str, Any]]:
-    """Each MLflow run of the project's own store, the oldest first, read with plain SQL."""
+    """The MLflow run of each experiment in the project's own store, the oldest first, read with plain SQL."""
     query = """
-        select name, status,
+        select x.value as name, status,
             (select value from latest_metrics m where m.run_uuid = r.run_uuid and m.key = 'accuracy') as accuracy,
             (select count(*) from metrics m where m.run_uuid = r.run_uuid and m.key = 'epoch_val_loss') as epochs,
             (select value from tags t where t.run_uuid = r.run_uuid and t.key = 'restored') as restored,
             (select value from tags t where t.run_uuid = r.run_uuid and t.key = 'dvc.fingerprint') as fingerprint
-        from runs r order by start_time
+        from runs r join tags x on x.run_uuid = r.run_uuid and x.key = 'experiment' order by start_time
     """
     with sqlite3.connect(project / "mlflow.db") as database:
         database.row_factory = sqlite3.Row

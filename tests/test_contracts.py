@@ -37,7 +37,7 @@ from bottletop.core import lock, paths
 from bottletop.doctor import cache, dvc_cache, leftovers, remote, store
 from bottletop.experiments import alone, refs
 from bottletop.inference import mlflow_model, registry
-from bottletop.tracking import columns, origin, owner, relocation, runs
+from bottletop.tracking import columns, description, logged_data, origin, owner, relocation, runs
 
 PINNED = ("dvc", "keras", "mlflow", "tensorflow")
 STAGE = {
@@ -178,6 +178,9 @@ class TestMlflow:
         """tracking/origin.py writes them, and tracking/records.py reads them."""
         assert origin.COMMIT == mlflow_tags.MLFLOW_GIT_COMMIT
         assert mlflow_tags.MLFLOW_SOURCE_NAME == "mlflow.source.name"
+        assert origin.PARENT == mlflow_tags.MLFLOW_PARENT_RUN_ID
+        assert description.NOTE == mlflow_tags.MLFLOW_RUN_NOTE
+        assert logged_data.CONTEXT == mlflow_tags.MLFLOW_DATASET_CONTEXT
 
     def test_limits(self):
         """tracking/runs.py and tracking/origin.py keep within them."""
@@ -194,15 +197,20 @@ class TestMlflow:
             "deflate;",
             "selectedColumns",
             "workflowType",
+            "compareRunsMode",
+            "compareRunSections",
+            "compareRunCharts",
+            "selectedMetricKeys",
+            "metricSectionId",
             *runs.KIND,
             *runs.KIND.values(),
         ],
     )
     def test_names_in_the_ui(self, text):
-        """tracking/columns.py and experiments/listing.py use them; test_browser.py looks at the pages."""
+        """tracking/columns.py and tracking/ui.py use them; test_browser.py looks at the pages."""
         scripts = Path(mlflow.__file__).parent.glob("server/js/build/static/js/*.js")
         assert any(text in script.read_text(encoding="utf-8") for script in scripts)
-        assert next(iter(columns.tags())).startswith("mlflow.sharedViewState.")
+        assert next(iter(columns.tags([], {}))).startswith("mlflow.sharedViewState.")
 
     @pytest.mark.slow
     def test_the_folder_of_a_model(self, tmp_path):

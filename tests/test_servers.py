@@ -110,7 +110,7 @@ def test_every_way_to_run_an_experiment_gives_one_finished_run_of_its_name(
             run(project, "dvc", "exp", "run", "--queue", "--name", f"queued-{seed}", "-S", f"train.seed={seed}")
         run(project, "dvc", "queue", "start", "--jobs", "2")
         small.wait_for(lambda: run(project, "dvc", "queue", "status").count("Success") == 2)
-        found = {tracked.info.run_name: tracked.info.status for tracked in runs(address)}
+        found = {tracked.data.tags["experiment"]: tracked.info.status for tracked in runs(address)}
         assert found == dict.fromkeys([commit, "here", "aside", "queued-4", "queued-5"], "FINISHED")
         assert len(runs(address)) == 5
     assert len(small.tracked_runs(project)) == 1  # nothing more in the project's own database

@@ -1,7 +1,6 @@
 """DVC experiments with their MLflow runs: a table of them, the details of one, and its page in the MLflow UI."""
 
 import difflib
-import os
 import shlex
 import webbrowser
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,14 +15,13 @@ from bottletop.core.settings import read_yaml
 from bottletop.core.terminal import visible
 from bottletop.experiments import refs
 from bottletop.experiments.refs import Experiment
-from bottletop.tracking import columns, records
-from bottletop.tracking.client import answers, is_server, without_password
+from bottletop.tracking import records, ui
+from bottletop.tracking.client import answers, is_server
+from bottletop.tracking.origin import flatten
 from bottletop.tracking.records import Record
-from bottletop.tracking.runs import flatten
 from bottletop.tracking.store import tracking_uri
 
 HEADINGS = ("experiment", "dataset", "run", "status", "how", "val\naccuracy", "test\naccuracy", "started", "baseline")
-TRAINING = "workflowType=machine_learning"  # without it, the UI opens its pages about chat traces
 ORIGIN = {  # tags that say where a result came from, by the names shown here
     "changed since the commit": "uncommitted_changes",
     "lock fingerprint": "dvc.fingerprint",
@@ -56,7 +54,7 @@ def table(datasets: Sequence[str] | None, limit: int) -> str:
     held = {(one.name, one.baseline) for one in saved}
     lines = tabulate([_line(record, held) for record in found[:limit]], HEADINGS, disable_numparse=True)
     folders = dict.fromkeys(record.folder_id for record in found[:limit] if record.run_id)
-    pages = [(f"{_ui()}/#/experiments/{folder}/runs?{TRAINING}&viewStateShareKey={columns.KEY}",) for folder in folders]
+    pages = [(kind, page) for folder in folders for kind, page in ui.pages(folder).items()]
     return "\n".join([lines, *(_section(_mlflow(), pages) if pages else [])])
 
 
@@ -89,7 +87,9 @@ def describe(record: Record) -> str:
     scores = [(name, f"{value:.3f}") for name, value in record.metrics.items() if not name.startswith("epoch_")]
     origin = [("run", record.run_id or "none in this MLflow store"), ("baseline commit", record.baseline)]
     origin += [(title, record.tags[tag]) for title, tag in ORIGIN.items() if tag in record.tags]
-    versions = [f"{tag[8:]} {value}" for tag, value in sorted(record.tags.items()) if tag.startswith("version.")]
+    versions = [
+        f"{tag.partition('version.')[2]} {record.tags[tag]}" for tag in sorted(record.tags) if "version." in tag
+    ]
     origin += [("versions", ", ".join(versions))] if versions else []
     return "\n".join(
         [
@@ -107,7 +107,7 @@ def page(record: Record) -> str:
     """The address of the run's page in the MLflow UI, or a sentence that says why there is none."""
     if not record.run_id:
         return "it has no run here: it came from another clone"
-    return f"{_ui()}/#/experiments/{record.folder_id}/runs/{record.run_id}?{TRAINING}"
+    return ui.run_page(record.folder_id, record.run_id)
 
 
 def open_page(record: Record) -> None:
@@ -118,20 +118,15 @@ def open_page(record: Record) -> None:
     """
     if not record.run_id:
         raise ArtefactError(f"{record.experiment} has no MLflow run here, so no page to open", "dvc exp apply shows it")
-    if not answers(_ui()):
+    if not answers(ui.address()):
         advice = "check MLFLOW_TRACKING_URI" if is_server(tracking_uri()) else "type make ui in another terminal"
-        raise ArtefactError(f"no MLflow server answers at {_ui()}", f"{advice}, then try again")
+        raise ArtefactError(f"no MLflow server answers at {ui.address()}", f"{advice}, then try again")
     if not webbrowser.open(page(record)):
         raise ArtefactError("no web browser was found", f"open {page(record)} in yours")
 
 
 def _mlflow() -> str:
     return "With MLflow" if is_server(tracking_uri()) else "With MLflow, after make ui"
-
-
-def _ui() -> str:
-    uri = tracking_uri()
-    return without_password(uri) if is_server(uri) else f"http://127.0.0.1:{os.environ.get('PORT', '5000')}"
 
 
 def _without_run(one: Experiment, datasets: Sequence[str] | None) -> Iterator[Record]:

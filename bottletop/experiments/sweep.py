@@ -12,13 +12,15 @@ import textwrap
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
 from bottletop.core.errors import ArtefactError, ParamsError, exit_on_sigterm
 from bottletop.core.parallel import processors
+from bottletop.core.paths import PARAMS
+from bottletop.core.settings import read_yaml
 from bottletop.core.terminal import say
 from bottletop.experiments import refs
 from bottletop.experiments.grid import Point, points, with_overrides
@@ -123,7 +125,7 @@ def sweep(settings: Sequence[str], *, seeds: int, repeat: int, jobs: int | None)
         raise ParamsError("train.seed can't be swept together with --seeds, which sets it", "leave one of them out")
     jobs = jobs or _default_jobs()
     exit_on_sigterm()
-    with _alone() as keep_open:
+    with _alone() as keep_open, _one_parent(settings):
         say("baseline: what params.yaml says")
         swept = Sweep(jobs, keep_open)
         everything, grid = grid, [point for point in grid if not swept.is_baseline(point)]
@@ -145,6 +147,13 @@ def sweep(settings: Sequence[str], *, seeds: int, repeat: int, jobs: int | None)
     if failed:
         names = ", ".join(point.name for point in failed)
         raise ArtefactError(f"failed twice: {names}; see {LOGS}; the same command tries them again")
+
+
+def _one_parent(settings: Sequence[str]) -> AbstractContextManager[None]:
+    """Lets MLflow show the sweep's runs below one."""
+    from bottletop.tracking.sweeps import parents  # MLflow takes seconds to import: not if settings are refused
+
+    return parents(read_yaml(PARAMS)["datasets"], settings)
 
 
 def print_table(ranked: Sequence[Candidate]) -> None:

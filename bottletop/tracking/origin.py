@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ SHORT = 7  # digits of a short commit hash; git uses more where these are ambigu
 MAX_PARAM_LENGTH = 6000  # characters, MLflow's limit
 EXPERIMENT = "DVC_EXP_NAME"  # variable that DVC sets in an experiment's stages
 COMMIT = "mlflow.source.git.commit"  # tag in which MLflow keeps the commit
+HIDDEN = "mlflow."  # the UI does not show tags whose name begins so
+PARENT = "mlflow.parentRunId"  # tag in which MLflow keeps the run that another belongs to
+PARENTS = "BOTTLETOP_SWEEP_RUNS"  # variable that names it to a sweep's experiments, as JSON by dataset
 PACKAGES = ("bottletop", "dvc", "keras", "mlflow", "tensorflow")
 
 
@@ -30,19 +34,25 @@ def experiment_name() -> str:
     return os.environ.get(EXPERIMENT) or git("rev-parse", f"--short={SHORT}", "HEAD") or "uncommitted"
 
 
+def baseline() -> str:
+    """The hash of the commit that the experiment started from, 40 hex digits; empty before the first commit."""
+    return os.environ.get("DVC_EXP_BASELINE_REV") or git("rev-parse", "HEAD")
+
+
 def origin_tags(dataset: str) -> dict[str, str]:
     """Tags that are known before anything has run: dataset, experiment, commit, machine and versions."""
-    commit = os.environ.get("DVC_EXP_BASELINE_REV") or git("rev-parse", "HEAD")
-    versions = {f"version.{name}": _version(name) for name in PACKAGES}
+    versions = {f"{HIDDEN}version.{name}": _version(name) for name in PACKAGES}
+    parents = json.loads(os.environ.get(PARENTS, "{}"))
     return {
         "dataset": dataset,
         "experiment": experiment_name(),
         "mlflow.source.name": "bottletop",
-        COMMIT: commit or "none",
+        COMMIT: baseline() or "none",
         "uncommitted_changes": "yes" if git("status", "--porcelain", "--untracked-files=no") else "no",
         "machine": f"{platform.node()}, {platform.machine()}, {os.cpu_count()} cores",
-        "version.python": platform.python_version(),
+        f"{HIDDEN}version.python": platform.python_version(),
         **versions,
+        **({PARENT: parents[dataset]} if dataset in parents else {}),
     }
 
 
@@ -58,6 +68,15 @@ def tracked_params(dataset: str) -> dict[str, Any]:
     return {**sections, "source": masked(source)[:MAX_PARAM_LENGTH]}
 
 
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields each value of nested mappings with its dotted name, such as ``train.epochs``."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
 def lock_tags(dataset: str, lock: Path = LOCK) -> dict[str, str]:
     """A digest of each stage's entry in dvc.lock, and one of all entries; equal inputs and outputs give equal digests.
 
@@ -67,7 +86,8 @@ def lock_tags(dataset: str, lock: Path = LOCK) -> dict[str, str]:
     names = ["weights", *(f"{stage}@{dataset}" for stage in STAGES)]
     entries = {name: json.dumps(stages[name], sort_keys=True) for name in names if name in stages}
     digests = {f"dvc.{name.split('@')[0]}": _short(entry) for name, entry in entries.items()}
-    return {**digests, "dvc.fingerprint": _short(json.dumps(digests, sort_keys=True))}
+    fingerprint = _short(json.dumps(digests, sort_keys=True))
+    return {**{f"{HIDDEN}{name}": value for name, value in digests.items()}, "dvc.fingerprint": fingerprint}
 
 
 def is_shallow() -> bool:

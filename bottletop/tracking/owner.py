@@ -7,10 +7,11 @@ from pathlib import Path
 import psutil
 
 from bottletop.core.paths import repository
+from bottletop.tracking.origin import HIDDEN
 
 LOCK = Path(".dvc/tmp/rwlock")  # in which DVC lists the processes that read or write files of the workspace
-HOST, PID, STARTED = "bottletop.host", "bottletop.pid", "bottletop.process_started"
-FOLDER = "bottletop.folder"  # of the main repository
+HOST, PID, STARTED = (f"{HIDDEN}bottletop.{name}" for name in ("host", "pid", "process_started"))
+FOLDER = f"{HIDDEN}bottletop.folder"  # of the main repository
 
 
 def owner_tags() -> dict[str, str]:

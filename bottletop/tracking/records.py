@@ -73,6 +73,7 @@ def _search(datasets: Sequence[str] | None, condition: str, limit: int) -> list[
         folders = _folders(client, datasets)
         if not folders:
             return []
+        condition = condition or "tags.experiment != ''"  # leaves out the runs that hold those of a sweep together
         found = client.search_runs(folders, condition, max_results=limit, order_by=["start_time DESC"])
         return [_record(run) for run in found]
 

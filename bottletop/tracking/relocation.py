@@ -27,7 +27,7 @@ def artefacts() -> str:
 
 
 def former_places(database: Path) -> list[str]:
-    """The addresses at which the clone's own database expects its artefacts, other than `artefacts`.
+    """The folders in which the clone's own database expects its artefacts, other than `artefacts`, as addresses.
 
     Places that somebody chose, such as a bucket, are not among them.
 

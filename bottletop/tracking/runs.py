@@ -6,21 +6,21 @@ Between the two stages, a note (`live.note`) names the run and the model that it
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from bottletop.core.files import read_json, write_json
 from bottletop.core.paths import repository
 from bottletop.core.terminal import say
-from bottletop.tracking import columns, relocation
+from bottletop.tracking import columns, description, logged_data, logged_model, relocation
 from bottletop.tracking.live import note
-from bottletop.tracking.origin import COMMIT, experiment_name, lock_tags, origin_tags
+from bottletop.tracking.origin import COMMIT, experiment_name, flatten, lock_tags, origin_tags
 from bottletop.tracking.owner import FOLDER, is_gone, owner_tags
 from bottletop.tracking.store import database, store, tracking_uri, transfer, uploading
 
@@ -106,7 +106,8 @@ def finish(dataset: str, params: Mapping[str, Any], result: Result) -> str:
             if not restored:
                 write_json(note(dataset), {**noted, "run_id": run_id})
         try:
-            _log(client, run_id, dataset, result, restored=restored)
+            client.set_tag(run_id, "restored", str(restored).lower())
+            _log(client, run_id, dataset, params, result)
         except MlflowException:
             raise  # a silent store would be waited for once more; the next command ends the run
         except BaseException:
@@ -128,24 +129,52 @@ def close_abandoned(client: MlflowClient) -> None:
                 client.set_terminated(run.info.run_id, "KILLED")
 
 
-def _log(client: MlflowClient, run_id: str, dataset: str, result: Result, *, restored: bool) -> None:
-    logged = {metric.step for metric in client.get_metric_history(run_id, "epoch_val_loss")}
-    now = int(time.time() * 1000)
-    points = [point for entry in result.history if entry["epoch"] not in logged for point in _epoch_metrics(entry)]
-    points += [Metric(name, value, now, 0) for name, value in result.metrics.items()]
-    for start in range(0, len(points), METRICS_A_REQUEST):
-        client.log_batch(run_id, metrics=points[start : start + METRICS_A_REQUEST])
+def experiment(client: MlflowClient, dataset: str, differing: Iterable[str]) -> str:
+    """The id of the dataset's MLflow experiment, whose views then have a column for each of these params."""
+    name = f"bottletop/{dataset}"
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        artefacts = relocation.artefacts() if database(tracking_uri()) is not None else None
+        try:
+            return str(client.create_experiment(name, artefacts, {**KIND, **columns.tags(differing, {})}))
+        except MlflowException:  # another process created it first
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    for tag, value in columns.tags(differing, found.tags).items():
+        client.set_experiment_tag(found.experiment_id, tag, value)
+    return str(found.experiment_id)
+
+
+def _log(client: MlflowClient, run_id: str, dataset: str, params: Mapping[str, Any], result: Result) -> None:
+    report, model = result.artefacts.get("report"), result.artefacts.get("model")
+    data = logged_data.used(dataset, result.data_digest, str(params.get("source")), report)
+    client.log_inputs(run_id, [data])
+    differing = description.changed(params)
+    run = client.get_run(run_id)
+    links = logged_model.create(client, run, data.dataset, differing) if model is not None else {}
+    _log_metrics(client, run_id, result, links)
     digests = {"data_digest": result.data_digest, "weights_digest": result.weights_digest}
-    tags = {**lock_tags(dataset), **digests, "model_digest": result.model_digest, "restored": str(restored).lower()}
+    tags = {**lock_tags(dataset), **digests, "model_digest": result.model_digest}
+    tags[description.NOTE] = description.text(run, differing, result.metrics, report)
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-    images = Dataset(dataset, result.data_digest[:36], "local", f"data/images/{dataset}")
-    client.log_inputs(run_id, [DatasetInput(images)])
     with uploading(), transfer(f"the artefacts of run {run_id}"):
         for folder, path in result.artefacts.items():
             if path.is_dir():
                 client.log_artifacts(run_id, str(path), folder)
             else:
                 client.log_artifact(run_id, str(path), folder)
+        if model is not None:
+            logged_model.finish(client, links["model_id"], run_id, model)
+
+
+def _log_metrics(client: MlflowClient, run_id: str, result: Result, links: Mapping[str, str]) -> None:
+    logged = {metric.step for metric in client.get_metric_history(run_id, "epoch_val_loss")}
+    now = int(time.time() * 1000)
+    points = [point for entry in result.history if entry["epoch"] not in logged for point in _epoch_metrics(entry)]
+    points += [Metric(name, value, now, 0, **links) for name, value in result.metrics.items()]
+    for start in range(0, len(points), METRICS_A_REQUEST):
+        client.log_batch(run_id, metrics=points[start : start + METRICS_A_REQUEST])
 
 
 def _create(
@@ -155,9 +184,11 @@ def _create(
     owner: Mapping[str, str],
     started_ms: int | None = None,
 ) -> str:
-    experiment = _experiment(client, f"bottletop/{dataset}")
+    differing = description.changed(params)
+    folder = experiment(client, dataset, differing)
     tags = {**origin_tags(dataset), **owner}
-    run_id = str(client.create_run(experiment, started_ms, tags, experiment_name()).info.run_id)
+    name = description.run_name(dataset, differing)
+    run_id = str(client.create_run(folder, started_ms, tags, name).info.run_id)
     flat = [Param(name, str(value)) for name, value in flatten(params)]
     for start in range(0, len(flat), PARAMS_A_REQUEST):
         client.log_batch(run_id, params=flat[start : start + PARAMS_A_REQUEST])
@@ -200,27 +231,3 @@ def _epoch_metrics(entry: Mapping[str, float]) -> list[Metric]:
     now, epoch = int(time.time() * 1000), int(entry["epoch"])
     names = sorted(entry.keys() - {"epoch"}, reverse=True)
     return [Metric(f"epoch_{name}", entry[name], now, epoch) for name in names]
-
-
-def _experiment(client: MlflowClient, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    local = database(tracking_uri()) is not None
-    try:
-        artefacts = relocation.artefacts() if local else None
-        return str(client.create_experiment(name, artefacts, {**KIND, **columns.tags()}))
-    except MlflowException:  # another process created it first
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            raise
-        return str(found.experiment_id)
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields each value of nested mappings with its dotted name, such as ``train.epochs``."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

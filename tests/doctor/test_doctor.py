@@ -25,7 +25,7 @@ from bottletop.cli import main
 from bottletop.core.files import write_json
 from bottletop.doctor import cache, remote
 from bottletop.features.needs import write_needs
-from bottletop.tracking.owner import dvc_commands, owner_tags
+from bottletop.tracking.owner import STARTED, dvc_commands, owner_tags
 from tests import project as small
 from tests import servers
 from tests.project import DATASET, run
@@ -704,7 +704,7 @@ class TestTracking:
 
     def test_runs_of_a_killed_process_are_noted(self, clone, current):
         client, experiment = open_store(current, clone / "mlartifacts")
-        client.create_run(experiment, run_name="tidy-otter", tags={**owner_tags(), "bottletop.process_started": "1.00"})
+        client.create_run(experiment, run_name="tidy-otter", tags={**owner_tags(), STARTED: "1.00"})
         client.create_run(experiment, run_name="alive", tags=owner_tags())
         line = examine().only("tracking")
         assert line.level == "note"

@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from benchmarks import samples
 from bottletop.cli import main
 from bottletop.experiments import listing, refs
+from bottletop.tracking import sweeps
 from bottletop.tracking.owner import STARTED
 from bottletop.tracking.runs import LiveRun, Result, finish, tracking_uri
 from tests import project as small
@@ -171,14 +172,24 @@ def test_an_experiment_on_two_datasets_has_a_line_for_each():
     assert sorted(line[1] for line in listed(None) if line[0] == "both") == ["animals", "food"]
 
 
-def test_the_page_of_all_runs_opens_with_the_scores(monkeypatch):
+def test_the_pages_of_the_runs_open_with_the_scores(monkeypatch):
     log(monkeypatch, "tidy-otter")
-    [page] = [line.strip() for line in listing.table(("animals",), 20).splitlines() if "http" in line]
-    assert page == (
-        "http://127.0.0.1:5000/#/experiments/2/runs?workflowType=machine_learning&viewStateShareKey=bottletop"
-    )
+    found = [line.split() for line in listing.table(("animals",), 20).splitlines() if "http" in line]
+    runs = "http://127.0.0.1:5000/#/experiments/2/runs?workflowType=machine_learning&viewStateShareKey"
+    assert [(words[0], words[-1]) for words in found] == [
+        ("best", f"{runs}=bottletop-best"),
+        ("newest", f"{runs}=bottletop"),
+        ("curves", f"{runs}=bottletop-best&compareRunsMode=CHART"),
+    ]
     tags = MlflowClient(tracking_uri()).get_experiment("2").tags
-    assert json.loads(tags["mlflow.sharedViewState.bottletop"])["name"] == "Scores"
+    assert json.loads(tags["mlflow.sharedViewState.bottletop"])["name"] == "Newest"
+
+
+def test_a_run_that_holds_those_of_a_sweep_together_is_no_experiment(monkeypatch):
+    log(monkeypatch, "tidy-otter")
+    with sweeps.parents(["animals"], ["train.epochs=5,10"]):
+        log(monkeypatch, "epochs=5")
+    assert sorted(line[0].split()[0] for line in listed()) == ["epochs=5", "tidy-otter"]
 
 
 def test_looking_creates_no_store(repository):

@@ -49,7 +49,7 @@ def test_the_fingerprint_is_of_the_datasets_own_stages_alone(tmp_path: Path) -> 
     (tmp_path / "three").write_text(LOCK.replace("md5: 3", "md5: 5"))
     one, two, three = (lock_tags("cats", tmp_path / name) for name in ("one", "two", "three"))
     assert one == two
-    assert {name for name in one if one[name] != three[name]} == {"dvc.evaluate", "dvc.fingerprint"}
+    assert {name for name in one if one[name] != three[name]} == {"mlflow.dvc.evaluate", "dvc.fingerprint"}
 
 
 def test_params_and_source_are_tracked_and_the_list_of_datasets_is_not(repository: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bottletop.tracking.owner import is_dvc, is_gone, owner_tags
+from bottletop.tracking.owner import PID, STARTED, is_dvc, is_gone, owner_tags
 
 WAIT = "import sys; sys.stdin.read()"
 
@@ -47,11 +47,11 @@ def test_a_live_process_is_not_gone_when_the_clock_is_set_back(tmp_path, monkeyp
     tags = owner_tags()
     numbers = Path("/proc/stat").read_text()
     (tmp_path / "stat").write_text(re.sub(r"btime (\d+)", lambda found: f"btime {int(found[1]) - 3600}", numbers))
-    (tmp_path / tags["bottletop.pid"]).symlink_to(f"/proc/{tags['bottletop.pid']}")
+    (tmp_path / tags[PID]).symlink_to(f"/proc/{tags[PID]}")
     assert not is_gone(tags)
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
     assert not is_gone(tags)
 
 
 def test_a_process_that_has_the_number_of_an_ended_one_is_not_taken_for_it():
-    assert is_gone({**owner_tags(), "bottletop.process_started": "1.00"})
+    assert is_gone({**owner_tags(), STARTED: "1.00"})

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from bottletop.core.errors import ArtefactError
 from bottletop.tracking.live import Unwatched
-from bottletop.tracking.owner import owner_tags
+from bottletop.tracking.owner import FOLDER, HOST, STARTED, owner_tags
 from bottletop.tracking.runs import LiveRun, Result, finish
 from bottletop.tracking.store import tracking_uri
 from tests.tiny import ROOT
@@ -73,8 +73,8 @@ def test_one_finished_run_is_logged_in_the_datasets_experiment(run):
     assert run.data.tags["dataset"] == "animals"
 
 
-def test_the_run_is_named_after_the_experiment(run):
-    assert run.info.run_name == "tidy-otter"
+def test_the_run_says_what_it_is_and_knows_its_experiment(run):
+    assert (run.info.run_name, run.data.tags["experiment"]) == ("animals: baseline (uncommitted)", "tidy-otter")
 
 
 def test_params_are_logged_by_section_and_name(run):
@@ -109,14 +109,16 @@ def test_the_commit_is_logged_where_there_is_one(monkeypatch, tmp_path):
     monkeypatch.delenv("DVC_EXP_NAME")
     run = MlflowClient(tracking_uri()).get_run(finish("commits", {"a": 1}, result()))
     assert run.data.tags["mlflow.source.git.commit"] == commit.stdout.strip()
-    assert commit.stdout.startswith(run.info.run_name)
+    assert run.info.run_name == f"commits: baseline ({commit.stdout[:7]})"
 
 
 def test_outside_git_a_run_is_called_uncommitted(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_EXP_NAME")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert MlflowClient(tracking_uri()).get_run(finish("commits", {}, result())).info.run_name == "uncommitted"
+    assert (
+        MlflowClient(tracking_uri()).get_run(finish("commits", {}, result())).data.tags["experiment"] == "uncommitted"
+    )
 
 
 def test_more_params_and_metrics_than_mlflow_takes_at_once_are_all_logged():
@@ -221,11 +223,11 @@ def test_a_track_that_was_killed_after_it_had_finished_its_run_does_not_log_a_se
     monkeypatch.chdir(tmp_path)
     client = MlflowClient(tracking_uri())
     first = finish("twice", PARAMS, result())
-    client.set_tag(first, "bottletop.process_started", "1.00")  # its command has ended
+    client.set_tag(first, STARTED, "1.00")  # its command has ended
     assert finish("twice", PARAMS, result()) == first
     (tmp_path / "dvc.lock").write_text("stages: {train@twice: {outs: [{path: a, md5: b}]}}")
     second = finish("twice", PARAMS, result())
-    client.set_tag(second, "bottletop.process_started", "1.00")
+    client.set_tag(second, STARTED, "1.00")
     (tmp_path / "dvc.lock").unlink()  # the settings of the first again: the newest run is another result
     third = finish("twice", PARAMS, result())
     assert len({first, second, third}) == len(runs("twice")) == 3
@@ -234,8 +236,8 @@ def test_a_track_that_was_killed_after_it_had_finished_its_run_does_not_log_a_se
 def test_a_run_of_another_clone_is_not_taken_for_that_of_a_killed_track(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = finish("cloned", PARAMS, result())
-    MlflowClient(tracking_uri()).set_tag(first, "bottletop.process_started", "1.00")
-    MlflowClient(tracking_uri()).set_tag(first, "bottletop.folder", "/elsewhere")
+    MlflowClient(tracking_uri()).set_tag(first, STARTED, "1.00")
+    MlflowClient(tracking_uri()).set_tag(first, FOLDER, "/elsewhere")
     assert finish("cloned", PARAMS, result()) != first
 
 
@@ -279,9 +281,7 @@ def test_a_live_run_of_another_process_is_left_alone():
     LiveRun("alive", PARAMS)
     finish("next", PARAMS, result())
     assert only_run("alive").info.status == "RUNNING"
-    elsewhere = client.create_run(
-        only_run("alive").info.experiment_id, tags={**owner_tags(), "bottletop.host": "elsewhere"}
-    )
+    elsewhere = client.create_run(only_run("alive").info.experiment_id, tags={**owner_tags(), HOST: "elsewhere"})
     finish("next", PARAMS, result())
     assert status(elsewhere.info.run_id) == "RUNNING"
 
@@ -299,17 +299,12 @@ def test_a_store_that_stops_answering_costs_the_live_curves_and_not_the_training
     assert len(MlflowClient(tracking_uri()).get_metric_history(only_run("silent").info.run_id, "epoch_loss")) == 2
 
 
-def test_the_dataset_is_logged_as_the_runs_input(run):
-    [used] = run.inputs.dataset_inputs
-    assert (used.dataset.name, used.dataset.digest) == ("animals", "d" * 36)
-
-
 def test_where_a_result_came_from_is_in_its_tags(run):
     assert run.data.tags["experiment"] == "tidy-otter"
     assert {
         "machine",
-        "version.python",
-        "version.keras",
+        "mlflow.version.python",
+        "mlflow.version.keras",
         "data_digest",
         "weights_digest",
         "dvc.fingerprint",
@@ -330,3 +325,9 @@ def test_artefacts_on_s3_without_credentials_are_one_line_and_the_run_has_failed
     ):
         finish("far", PARAMS, result(artefacts={"data": folder / "far.json"}))
     assert [run.info.status for run in client.search_runs([place])] == ["FAILED"]
+
+
+def test_only_tags_that_a_reader_needs_are_in_sight_as_the_ui_hides_those_of_mlflow(run):
+    shown = {name for name in run.data.tags if not name.startswith("mlflow.")}
+    digests = {"data_digest", "weights_digest", "model_digest", "dvc.fingerprint"}
+    assert shown == {"dataset", "experiment", "uncommitted_changes", "machine", "restored", *digests}
