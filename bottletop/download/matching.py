@@ -118,14 +118,16 @@ def match_list(file: str, lines: Sequence[str], names: Names) -> tuple[list[str]
 
 
 def _column(lines: Sequence[str], names: Names) -> tuple[str | None, int]:
-    """Returns the separator and the position of the column that has the images' names; -1 is the whole line."""
+    """Returns the separator and the position of the column that has the images' names; -1 is the whole line.
+
+    It is the one that names the most different images: the number of a class may be the name of an image too.
+    """
     ways: list[tuple[str | None, int]] = [(None, -1)]
     for separator in SEPARATORS:
         columns = max((len(line.split(separator)) for line in lines), default=1)
         ways += [(separator, column) for column in range(columns) if columns > 1]
-    counts = {way: sum(bool(names.named(_cell(line, *way))) for line in lines) for way in ways}
-    enough = (way for way, count in counts.items() if count >= MIN_MATCHING * len(lines))
-    return next(enough, max(ways, key=lambda way: counts[way]))
+    counts = {way: len({cell for line in lines if names.named(cell := _cell(line, *way))}) for way in ways}
+    return max(ways, key=lambda way: counts[way])
 
 
 def _cell(line: str, separator: str | None, column: int) -> str:

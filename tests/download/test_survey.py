@@ -253,6 +253,13 @@ def test_all_lines_have_the_image_in_the_same_column(run):
     assert report["unused_lines"] == {"test.txt": {"lines": 1, "examples": ["cat/30 1 7"]}}
 
 
+def test_a_class_number_that_is_the_name_of_an_image_too_is_not_taken_for_the_image(run):
+    images = {f"cat/{number}.jpg": jpeg(number, (32, 24)) for number in range(8)}
+    listed = "".join(f"{number % 2} cat/{number}.jpg\n" for number in range(4, 8))
+    rows, _ = run(images | {"test.txt": listed.encode()}, test_list="test.txt")
+    assert [name for name, split in split_of(rows).items() if split == "test"] == [f"cat/{n}.jpg" for n in range(4, 8)]
+
+
 def test_a_line_that_fits_images_in_two_folders_is_an_error(run):
     with pytest.raises(DataError, match=r"'1' may be cat/1.jpg or horse/1.jpg: give the folders too"):
         run(PETS | {"test.txt": b"1\n"}, test_list="test.txt")
