@@ -114,8 +114,13 @@ def _class_columns(file: str, image: Column, columns: Columns) -> Sequence[Colum
 
 
 def _one_hot(columns: Columns) -> list[Column]:
-    """Returns the columns of 0 and 1 if there are several and each row has a single 1 in them."""
-    hot = [name for name, cells in columns.items() if set(cells) <= {"0", "1", "0.0", "1.0"}]
+    """Returns the columns of 0 and 1 if there are several and each row has a single 1 in them.
+
+    A column without any 1 is of a class that has no images.
+    """
+    hot = [
+        name for name, cells in columns.items() if set(cells) <= {"0", "1", "0.0", "1.0"} and {"1", "1.0"} & set(cells)
+    ]
     rows = zip(*(columns[name] for name in hot), strict=True)
     return hot if len(hot) > 1 and all(sum(cell.startswith("1") for cell in row) == 1 for row in rows) else []
 

@@ -45,6 +45,7 @@ class LeftOut(NamedTuple):
     label: str = ""  # class of the folder that the file is in, where that is known
     lost: bool = False  # the class, if there is one, loses an image, and the user has not asked for it
     deeper: bool = False  # the file is in a folder within that folder, which then may be no class at all
+    asked: bool = False  # the user has excluded it
 
 
 class Layout:
@@ -74,11 +75,14 @@ class Layout:
         self.fitting: set[str] = set()  # the patterns that some file fits
         self.splits: dict[str, str | None] = {}  # what the dataset calls each split -> the split, None if unknown
         self.unused: dict[str, list[str]] = {}  # table or list -> its lines that mean no image
+        self.without_image: list[str] = []  # class of each row of the table that means no image
+        self.classes: set[str] = set()  # those that have a column in the table
         if source.labels is not None or source.lists:
             matches = [(name, self._match(name)) for name in names]
             images = {name: match.number for name, match in matches if isinstance(match, Match)}
             if source.labels is not None:
-                self._rows = self._read_table(source.labels, images)
+                excluded = Names((name, None) for name, match in matches if isinstance(match, LeftOut) and match.asked)
+                self._rows = self._read_table(source.labels, images, excluded)
             self._listed = self._read_lists(images)
 
     def place(self, name: str, problem: str = "") -> Labelled | LeftOut:
@@ -98,7 +102,7 @@ class Layout:
         label = self._label(name, match, row)
         if not label:
             return LeftOut(NO_LABEL)
-        if self._classes is not None and label not in self._classes:
+        if not self._is_wanted(label):
             return LeftOut(NOT_WANTED)
         split = self._split(name, match, row)
         if split is None:
@@ -110,14 +114,14 @@ class Layout:
         if folder not in self._folders:
             matches = [match for pattern in self._patterns if (match := pattern.match_folder(folder)) is not None]
             label = next((match.label for match in matches if match.label), "")
-            label = "" if is_hidden(folder) else self._display.get(label, label)
-            self._folders[folder] = label if self._classes is None or label in self._classes else ""
+            label = "" if is_hidden(folder) else self._shown(label)
+            self._folders[folder] = label if self._is_wanted(label) else ""
         return self._folders[folder]
 
     def _match(self, name: str, problem: str = "") -> Match | LeftOut:
         for pattern in self._excluded:
             if pattern.match(name) is not None:
-                return LeftOut(EXCLUDED.format(pattern.text))
+                return LeftOut(EXCLUDED.format(pattern.text), asked=True)
         folder = self.label_of_folder(name.rpartition("/")[0])
         if is_hidden(name) or problem == HIDDEN:
             return LeftOut(HIDDEN, folder)
@@ -149,7 +153,7 @@ class Layout:
             return LeftOut(problem, label)
         matches = [match for pattern in self._patterns if (match := pattern.match(name)) is not None]
         label = folder or next((match.label for match in matches if match.label), "")
-        return LeftOut(problem, self._display.get(label, label), lost=bool(label) and problem != TWICE)
+        return LeftOut(problem, self._shown(label), lost=bool(label) and problem != TWICE)
 
     def _label(self, name: str, match: Match, row: Row | None) -> str:
         source = self._source
@@ -164,7 +168,13 @@ class Layout:
                 )
             return normalised(source.numbered[position // source.images_per_number])
         label = (match.label or "") if row is None else row.label
+        return self._shown(label)
+
+    def _shown(self, label: str) -> str:
         return self._display.get(label, label)
+
+    def _is_wanted(self, label: str) -> bool:
+        return self._classes is None or label in self._classes
 
     def _split(self, name: str, match: Match, row: Row | None) -> str | None:
         """Returns the official split, an empty string if there is none, or None if the image is in no list.
@@ -181,10 +191,19 @@ class Layout:
             self.splits[found] = self._split_names.get(found) or known_split(found)
         return self.splits[found] or ""
 
-    def _read_table(self, labels: Labels, images: dict[str, int | None]) -> dict[str, Row]:
+    def _read_table(self, labels: Labels, images: dict[str, int | None], excluded: Names) -> dict[str, Row]:
         """Returns the row of each image that has one."""
-        rows, unused = match_table(labels.file, read_table(labels, self._text(labels.file)), Names(images.items()))
-        self.unused[labels.file] = unused
+        table = read_table(labels, self._text(labels.file))
+        rows, unused = match_table(labels.file, table.rows, Names(images.items()), excluded)
+        self.unused[labels.file] = [row.image for row in unused]
+        self.without_image = [label for row in unused if (label := self._shown(row.label)) and self._is_wanted(label)]
+        self.classes = set(filter(self._is_wanted, map(self._shown, table.classes)))
+        if empty := {row.split for row in unused} - {row.split for row in rows.values()}:
+            raise DataError(
+                f"no image is in the split {', '.join(map(repr, sorted(empty)))} of {labels.file}, such as "
+                f"{unused[0].image!r}",
+                "mend the images, or edit labels in datasets.yaml",
+            )
         without = [name for name in images if not rows.get(name, NO_ROW).label]
         if len(without) > (1 - MIN_MATCHING) * len(images):
             raise DataError(

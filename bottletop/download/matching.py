@@ -62,16 +62,17 @@ class Matches(NamedTuple):
     """What a table says about images."""
 
     rows: dict[str, Row]  # by image
-    unused: list[str]  # names in rows that mean no image
+    unused: list[Row]  # those that mean no image
 
 
-def match_table(file: str, rows: Sequence[Row], names: Names) -> Matches:
+def match_table(file: str, rows: Sequence[Row], names: Names, excluded: Names) -> Matches:
     """Finds the image of each row.
 
     Args:
         file: the table's name, for messages.
         rows: of the table.
         names: of all images.
+        excluded: of files that the user leaves out; rows about them do not count.
 
     Raises:
         DataError: too few rows mean an image, or two rows say different things about one.
@@ -79,14 +80,14 @@ def match_table(file: str, rows: Sequence[Row], names: Names) -> Matches:
     matches = Matches({}, [])
     for row in rows:
         found = names.find(row.image)
-        if not found:
-            matches.unused.append(row.image)
+        if not found and not excluded.named(row.image):
+            matches.unused.append(row)
         for name in found:
             known = matches.rows.setdefault(name, row)
             if known[1:] != row[1:]:
                 described = " and ".join(" ".join(filter(None, each[1:])) for each in (known, row))
                 raise DataError(f"{name} stands twice in {file}, as {described}", EDIT)
-    _check(file, matches.unused, len(rows))
+    _check(file, [row.image for row in matches.unused], len(rows))
     return matches
 
 

@@ -43,11 +43,11 @@ class LeftOutFiles:
         if left.lost:
             self.lost[left.label][left.reason] += 1
 
-    def reject(self, labels: Iterable[str]) -> None:
-        """Counts unreadable images as lost to their classes."""
+    def lose(self, labels: Iterable[str], reason: str) -> None:
+        """Counts images as lost to their classes: those that cannot be read, or that a table has but the files lack."""
         for label in labels:
             self.classes.add(label)
-            self.lost[label]["unreadable"] += 1
+            self.lost[label][reason] += 1
 
     def expect(self, reason: str) -> None:
         """Shows the reason in the report even if no file is left out for it."""
@@ -101,6 +101,8 @@ def survey(source: Source, parts: Parts) -> Survey:
             left_out.add(file.name, LeftOut(TWICE))
         else:
             wanted[file.name] = placed
+    left_out.classes |= layout.classes
+    left_out.lose(layout.without_image, "in the table without an image")
     _check_patterns(source, layout, left_out)
     _check_splits(source, layout.splits)
     _limit(source, wanted, left_out)

@@ -22,8 +22,15 @@ class Row(NamedTuple):
     group: str
 
 
-def read_table(labels: Labels, data: bytes) -> list[Row]:
-    """Reads the rows of a table.
+class Table(NamedTuple):
+    """What a table says."""
+
+    rows: list[Row]
+    classes: set[str]  # those that have a column of their own; some may be in no row
+
+
+def read_table(labels: Labels, data: bytes) -> Table:
+    """Reads a table.
 
     Raises:
         DataError: the table is not readable, or does not have the columns that `labels` names.
@@ -90,7 +97,7 @@ def read_text(name: str, data: bytes) -> str:
         raise DataError(f"{name}, a list or table of the dataset, is not UTF-8 text", "save it as UTF-8") from error
 
 
-def _rows(labels: Labels, header: Sequence[str], table: Sequence[Sequence[str]]) -> list[Row]:
+def _rows(labels: Labels, header: Sequence[str], table: Sequence[Sequence[str]]) -> Table:
     def column(name: str | int | None) -> int | None:
         if name is None:
             return None
@@ -114,7 +121,7 @@ def _rows(labels: Labels, header: Sequence[str], table: Sequence[Sequence[str]])
         found = [header[each] for each in hot if _is_one(labels.file, header[each], cell(each))]
         name = cell(image) if image is not None else str(number)
         rows.append(Row(name, cell(label) or (found[0] if len(found) == 1 else ""), cell(split), cell(group)))
-    return rows
+    return Table(rows, {normalised(header[each]) for each in hot})
 
 
 def _is_one(file: str, column: str, value: str) -> bool:

@@ -67,7 +67,7 @@ def unpack(source: Source, params: DownloadParams, folder: Path) -> dict[str, An
         surveyed = survey(source, parts)
         rows, groups, rejected, flat = _write_shards(parts, surveyed.wanted, staging, thumbnails)
         _check(rows, rejected, params.max_rejected)
-        surveyed.left_out.reject(label for _, label, _ in rejected)
+        surveyed.left_out.lose((label for _, label, _ in rejected), "unreadable")
         check_classes(source, Counter(row.label for row in rows), surveyed.left_out)
         kept, dropped, duplicates = grouped(rows, groups, thumbnails, params.near_duplicates)
         for name in dropped:

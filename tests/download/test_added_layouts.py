@@ -25,7 +25,11 @@ LISTS = {
 }
 LABELS = {
     "ham10000": {"file": "HAM10000_metadata.csv", "image": "image_id", "label": "dx", "group": "lesion_id"},
-    "isic-2019": {"file": "ISIC_2019_Training_GroundTruth.csv", "image": "image", "one_hot": True},
+    "isic-2019": {
+        "file": "ISIC_2019_Training_GroundTruth.csv",
+        "image": "image",
+        "one_hot": ("MEL", "NV", "BCC", "AK"),  # no image is of UNK
+    },
 }
 
 

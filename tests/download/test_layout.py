@@ -123,7 +123,7 @@ def test_the_first_pattern_that_fits_counts():
 def test_what_exclude_fits_is_left_out():
     pets = source(exclude=["*/bad_*", "dog/**"])
     for name, pattern in (("cat/bad_1.jpg", "*/bad_*"), ("dog/1.jpg", "dog/**")):
-        assert Layout(pets).place(name) == LeftOut(f"excluded by '{pattern}'")
+        assert Layout(pets).place(name) == LeftOut(f"excluded by '{pattern}'", asked=True)
     assert labelled(pets, "cat/1.jpg") == ("cat", "")
 
 

@@ -125,6 +125,41 @@ def test_a_few_rows_without_an_image_and_images_without_a_row_are_counted_and_na
     assert report["left_out"]["without a class in the table"] == {"files": 1, "examples": ["photos/new.jpg"]}
 
 
+def test_a_class_whose_images_are_in_the_table_alone_stops_the_run(run):
+    with pytest.raises(DataError, match=r"rare has no images \(1 in the table without an image\)"):
+        run(table(MANY_KINDS | {"lost": "rare"}), files=MANY)
+    assert len(run(table(MANY_KINDS | {"lost": "rare"}), files=MANY, incomplete=["rare"])[0]) == 40
+    assert len(run(table(MANY_KINDS | {"lost": "rare"}), files=MANY, classes=["cat", "dog"])[0]) == 40
+
+
+def test_a_class_that_has_a_tenth_more_rows_than_images_stops_the_run(run):
+    few = {name: "cat" if number < 32 else "dog" for number, name in enumerate(MANY_KINDS)}
+    with pytest.raises(DataError, match=r"dog loses 1 of 9 images \(1 in the table without an image\)"):
+        run(table(few | {"lost": "dog"}), files=MANY)
+
+
+def test_rows_about_images_that_are_excluded_do_not_count(run):
+    rows, report = run(table(KINDS), exclude="photos/h.jpg")
+    assert (len(rows), report["unused_lines"]) == (7, {})
+
+
+def test_a_split_whose_images_are_in_the_table_alone_stops_the_run(run):
+    text = table({name: f"{kind},train" for name, kind in MANY_KINDS.items()} | {"lost": "cat,test"}, "id,kind,set")
+    with pytest.raises(DataError, match=r"no image is in the split 'test' of labels.csv, such as 'lost'"):
+        run(text, files=MANY, labels=TABLE | {"split": "set"})
+
+
+def test_a_column_of_a_class_without_any_image_stops_the_run(run):
+    text = "id,cat,dog,fox\n" + "".join(
+        f"{name},{kind == 'cat':d},{kind == 'dog':d},0\n" for name, kind in KINDS.items()
+    )
+    labels = {"file": "labels.csv", "image": "id", "one_hot": True}
+    with pytest.raises(DataError, match=r"fox has no images: .* allow it in datasets.yaml: incomplete: \[fox\]"):
+        run(text, labels=labels)
+    assert kinds(run(text, labels=labels, incomplete=["fox"])[0]) == KINDS
+    assert kinds(run(text, labels=labels | {"one_hot": ["cat", "dog"]})[0]) == KINDS
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
