@@ -67,7 +67,11 @@ class _Entry(NamedTuple):
     problem: str = ""
 
 
-class _NoArchiveError(DataError):
+class UnreadableError(DataError):
+    """An archive is damaged or cut off, or is none."""
+
+
+class _NoArchiveError(UnreadableError):
     """The first bytes are not those of an archive."""
 
 
@@ -119,7 +123,7 @@ def _damage_explained(what: Path | str) -> Iterator[None]:
     ) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # such as a full disk
-        raise DataError(
+        raise UnreadableError(
             f"{what} is damaged or cut off ({error})",
             "delete it, and download it again; if its source is damaged too, unpack what can be saved, and set folder",
         ) from error

@@ -15,8 +15,9 @@ from bottletop.core.addresses import masked
 from bottletop.core.catalogue import Part, Source, local_path
 from bottletop.core.errors import WHERE_ELSE, DataError
 from bottletop.core.files import hidden
+from bottletop.core.paths import user_cache
 from bottletop.core.terminal import say
-from bottletop.download.archives import Member, members
+from bottletop.download.archives import Member, UnreadableError, members
 from bottletop.download.containers import images, is_container, opened
 from bottletop.download.fetch import fetch, verify
 from bottletop.download.tables import TABLE_SUFFIXES
@@ -52,7 +53,23 @@ class Parts:
                 yield number, member._replace(name=f"{part.under.strip('/')}/{member.name}".lstrip("/"))
 
     def _part(self, part: Part) -> Iterator[Member]:
+        """Yields the members of a part. A download that is no whole archive is deleted, unless it is known to be right.
+
+        Without a checksum, it would be taken for the archive in all later runs.
+        """
         path = self._path(part)
+        try:
+            yield from self._opened(part, path)
+        except UnreadableError as error:
+            if part.sha256 or part.md5 or not path.is_relative_to(user_cache() / "downloads"):
+                raise
+            path.unlink(missing_ok=True)
+            raise DataError(
+                f"{error.problem}; it is not kept",
+                "see in a browser what its address gives; the next run downloads it again. Or unpack it and set folder",
+            ) from error
+
+    def _opened(self, part: Part, path: Path) -> Iterator[Member]:
         if PurePosixPath(_name(part)).suffix.lower() in TABLE_SUFFIXES:
             return iter([Member(_name(part), path.stat().st_size, path.read_bytes)])
         if part not in self._plain:

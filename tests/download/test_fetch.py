@@ -19,14 +19,15 @@ import pytest
 import requests
 
 from bottletop.core import http_client
-from bottletop.core.catalogue import Part
+from bottletop.core.catalogue import Part, Source
 from bottletop.core.errors import DataError
 from bottletop.core.files import file_digest
 from bottletop.download import fetch as module
 from bottletop.download.fetch import fetch, verify
-from bottletop.download.parts import _archive
+from bottletop.download.parts import Parts, _archive
 from tests import web
 from tests.memory import peak_kb
+from tests.pictures import jpeg, write_zip
 
 pytestmark = pytest.mark.server
 
@@ -371,6 +372,29 @@ def test_a_web_page_instead_of_the_file_is_named_and_not_kept(site, waits, cache
 def test_a_file_that_is_no_page_is_kept_whatever_its_type(site, data, kind):
     site.data, site.headers = data, {"Content-Type": kind}
     assert fetch(site.url(), None).read_bytes() == data
+
+
+def pets(site, **values):
+    return list(Parts(Source(urls=(site.url(name="pets.zip"),), **values)).members())
+
+
+@pytest.mark.parametrize("data", [b"Access denied", b"{}", None], ids=["text", "JSON", "cut off"])
+def test_a_download_that_is_no_whole_archive_is_not_kept(site, cache, tmp_path, data):
+    """Else all later runs would take it for the archive."""
+    whole = write_zip(tmp_path / "pets.zip", {"cat/1.jpg": jpeg(1)}).read_bytes()
+    site.data = whole[:-100] if data is None else data
+    with pytest.raises(DataError, match="it is not kept: see in a browser what its address gives"):
+        pets(site)
+    assert downloaded(cache) == []
+    site.data = whole
+    assert [member.name for _, member in pets(site)] == ["cat/1.jpg"]
+
+
+def test_an_archive_of_the_right_checksum_is_kept_although_it_is_not_read(site, cache):
+    site.data = b"Rar!"
+    with pytest.raises(DataError, match="is a RAR archive"):
+        pets(site, sha256=hashlib.sha256(site.data).hexdigest())
+    assert downloaded(cache) == [b"Rar!"]
 
 
 # Wrong answers to a request for the rest
