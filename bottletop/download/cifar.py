@@ -10,7 +10,7 @@ import numpy as np
 from bottletop.core.errors import DataError
 from bottletop.download.records import Record, component, png
 
-CIFAR_10 = re.compile(r"(data_batch_\d+|test_batch)\.bin$")
+CIFAR_10 = re.compile(r"(data_batch_(\d+)|test_batch)\.bin$")
 CIFAR_100 = re.compile(r"(train|test)\.bin$")
 FINE_NAMES = "fine_label_names.txt"  # in the archive of CIFAR-100
 # All files that are needed; their names alone do not tell CIFAR-100.
@@ -50,6 +50,7 @@ def read(files: Mapping[str, Path]) -> Iterator[tuple[str, Iterator[Record]]]:
     Raises:
         DataError: a file is damaged, or a label has no name.
     """
+    _check_batches(files)
     texts = {PurePosixPath(name).name: path for name, path in files.items() if name.endswith(".txt")}
     fine = FINE_NAMES in texts
     wanted = ("coarse_label_names.txt", FINE_NAMES) if fine else ("batches.meta.txt",)
@@ -57,6 +58,14 @@ def read(files: Mapping[str, Path]) -> Iterator[tuple[str, Iterator[Record]]]:
     for name, path in files.items():
         if (CIFAR_100 if fine else CIFAR_10).search(name):
             yield "test" if PurePosixPath(name).name.startswith("test") else "train", _batch(path, class_names)
+
+
+def _check_batches(names: Iterable[str]) -> None:
+    """Checks that no file is missing before one that is there."""
+    numbers = {int(match[2]) for name in names if (match := CIFAR_10.search(name)) and match[2]}
+    if missing := sorted(set(range(1, max(numbers, default=0))) - numbers):
+        listed = ", ".join(f"data_batch_{number}.bin" for number in missing)
+        raise DataError(f"files of CIFAR-10 are missing: {listed}", "download it again")
 
 
 def _batch(path: Path, class_names: list[list[str]]) -> Iterator[Record]:

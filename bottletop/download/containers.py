@@ -2,8 +2,8 @@
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from itertools import count
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 from bottletop.core.errors import DataError
@@ -12,9 +12,11 @@ from bottletop.download import cifar, idx
 from bottletop.download.archives import MAX_MEMBER_BYTES, Member
 from bottletop.download.archives import members as archive_members
 from bottletop.download.kinds import is_image
+from bottletop.download.layout import BESIDE
 from bottletop.download.records import Record, members
 
 PARQUET = b"PAR1"  # the first bytes of a Parquet file
+IMAGE_BESIDE = "an image beside files that hold many"
 
 
 def opened(path: Path) -> Iterator[Member] | None:
@@ -25,7 +27,8 @@ def opened(path: Path) -> Iterator[Member] | None:
             unpacked to a temporary folder while they are read.
 
     Returns:
-        The images; None if there are no such files, so that these are images or an archive of images.
+        The images, then all other files with a `problem`, as they are not taken; None if there are no files that hold
+        many images, so that these are images or an archive of images.
 
     Raises:
         DataError: the archive or a file is damaged, the files do not fit together, or they are pickles.
@@ -52,16 +55,26 @@ def images(files: Mapping[str, Path]) -> Iterator[Member] | None:
     """
     cifar.refuse_pickles(files)
     if any(idx.NAMES.search(name) for name in files):
-        return _named(idx.read(files))
+        return chain(_named(idx.read(files)), _others(files, lambda name: bool(idx.NAMES.search(name))))
     if cifar.found(files):
-        return _named(cifar.read(files))
+        return chain(_named(cifar.read(files)), _others(files, lambda name: bool(cifar.NAMES.search(name))))
     tables = {name: path for name, path in files.items() if name.endswith(".parquet")}
     if tables:
         from bottletop.download import parquet  # pyarrow takes half a second to import; few datasets need it
 
         if any(map(parquet.has_images, tables.values())):
-            return _named(parquet.read(tables))
+            read = {path.resolve() for path in tables.values() if parquet.has_images(path)}  # and the images they name
+            return chain(_named(parquet.read(tables, read)), _others(files, lambda name: files[name].resolve() in read))
     return None
+
+
+def _others(files: Mapping[str, Path], is_read: Callable[[str], bool]) -> Iterator[Member]:
+    """Yields the files that are not read, for the count of what is left out."""
+    return (_left_out(name, path.stat().st_size) for name, path in files.items() if not is_read(name))
+
+
+def _left_out(name: str, size: int, problem: str = "") -> Member:
+    return Member(name, size, bytes, problem or (IMAGE_BESIDE if is_image(name) else BESIDE))
 
 
 def _named(splits: Iterator[tuple[str, Iterator[Record]]]) -> Iterator[Member]:
@@ -92,9 +105,10 @@ def is_container(name: str) -> bool:
 def _unpacked(archive: Path) -> Iterator[Member]:
     """Yields the images from the files of an archive; error messages name the archive, too."""
     with tempfile.TemporaryDirectory() as folder:
-        files = {}
+        files, others = {}, []
         for member in archive_members(archive):
             if member.problem or not is_container(member.name):
+                others.append(_left_out(member.name, member.size, member.problem))
                 continue
             if member.size > MAX_MEMBER_BYTES:
                 raise DataError(
@@ -105,3 +119,4 @@ def _unpacked(archive: Path) -> Iterator[Member]:
             files[member.name].parent.mkdir(parents=True, exist_ok=True)
             files[member.name].write_bytes(member.read())
         yield from images(files) or ()
+        yield from others

@@ -147,7 +147,7 @@ class Layout:
             problem: why it can't be read.
             folder: the class of the folder that it is in, or empty.
         """
-        if is_companion(name):
+        if is_companion(name) or problem == BESIDE:
             return LeftOut(problem)
         if not is_image(name) and (label := self.label_of_folder(name)):
             return LeftOut(problem, label)

@@ -2,7 +2,9 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -19,6 +21,7 @@ LABEL_COLUMNS = ("label", "labels", "fine_label")
 BATCH_BYTES = 8 << 20  # of images held at once
 BUFFER_BYTES = 1 << 20  # of a file read at once
 MAX_ROWS = 1024  # in a batch
+SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)\.parquet")
 
 
 class _Columns(NamedTuple):
@@ -29,7 +32,7 @@ class _Columns(NamedTuple):
     class_names: list[str] | None  # by label number; None if the labels are names, or numbers without names
 
 
-def read(files: Mapping[str, Path]) -> Iterator[tuple[str, Iterator[Record]]]:
+def read(files: Mapping[str, Path], paths: set[Path]) -> Iterator[tuple[str, Iterator[Record]]]:
     """Yields the split, as the file's name tells it, and the images of each file that has a column of images.
 
     Labels are numbers with the names that Hugging Face keeps in the file, or text. Images are bytes, or paths relative
@@ -37,9 +40,11 @@ def read(files: Mapping[str, Path]) -> Iterator[tuple[str, Iterator[Record]]]:
 
     Args:
         files: paths by name, such as ``data/train-00000-of-00002.parquet``.
+        paths: gets the path of each image that is read from beside its file.
 
     Raises:
-        DataError: a file is damaged or has no labels, the files lie in several folders, or a path leaves the folder.
+        DataError: a file is damaged or has no labels, the files lie in several folders, one of a numbered row is not
+            there, or a path leaves the folder.
     """
     with_images = {name: path for name, path in files.items() if has_images(path)}
     folders = {_dataset_folder(name) for name in with_images}
@@ -48,8 +53,9 @@ def read(files: Mapping[str, Path]) -> Iterator[tuple[str, Iterator[Record]]]:
             f"Parquet files of several datasets: they lie in the folders {', '.join(sorted(folders))}",
             "let source.folder in datasets.yaml name one of them",
         )
+    _check_shards(with_images)
     for name, path in with_images.items():
-        yield split_of(name), _records(path)
+        yield split_of(name), _records(path, paths)
 
 
 def has_images(path: Path) -> bool:
@@ -60,6 +66,21 @@ def has_images(path: Path) -> bool:
     """
     with _opened(path) as file:
         return _image_column(file.schema_arrow) is not None
+
+
+def _check_shards(names: Iterable[str]) -> None:
+    """Checks that there is each file of a numbered row, as their names tell how many there are."""
+    found = defaultdict(set)
+    for name in names:
+        if match := SHARD.fullmatch(name):
+            found[match[1], match[3]].add(int(match[2]))
+    for (start, count), numbers in found.items():
+        if missing := sorted(set(range(int(count))) - numbers):
+            listed = ", ".join(f"{number:0{len(count)}}" for number in missing[:10])
+            raise DataError(
+                f"{start}-…-of-{count}.parquet: {len(missing)} of these files are missing: {listed}",
+                "get them too, or take away -of- from the names of the others, to do without",
+            )
 
 
 def _dataset_folder(name: str) -> str:
@@ -84,7 +105,7 @@ def _opened(path: Path) -> Iterator[parquet.ParquetFile]:
         raise DataError(f"{path} is not a whole Parquet file ({reason})", "delete it, and download it again") from error
 
 
-def _records(path: Path) -> Iterator[Record]:
+def _records(path: Path, paths: set[Path]) -> Iterator[Record]:
     with _opened(path) as file:
         columns = _columns(file.schema_arrow, path)
         row_bytes = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
@@ -94,7 +115,9 @@ def _records(path: Path) -> Iterator[Record]:
         for batch in file.iter_batches(batch_size=size, columns=[columns.image, columns.label]):
             for image, label in zip(batch[columns.image], batch[columns.label], strict=True):
                 row += 1
-                yield _record(image.as_py(), label.as_py(), columns, path, row)
+                record = _record(image.as_py(), label.as_py(), columns, path, row)
+                paths |= {record.beside} if record.beside else set()
+                yield record
 
 
 def _record(image: Any, label: Any, columns: _Columns, path: Path, row: int) -> Record:
@@ -103,13 +126,14 @@ def _record(image: Any, label: Any, columns: _Columns, path: Path, row: int) -> 
     name, problem = _class_name(label, columns.class_names, where)
     if not isinstance(image, dict):
         image = {"path" if isinstance(image, str) else "bytes": image}
-    data, place = image.get("bytes"), image.get("path")
+    data, place, beside = image.get("bytes"), image.get("path"), None
     if data is None and place:
-        data = _beside(path, place)
+        beside = _beside(path, place)
+        data = _read(beside)
         problem = problem or (f"{place} is missing: {where}" if data is None else "")
     elif not data:
         problem = problem or f"no image: {where}"
-    return Record(name, data or b"", problem, PurePosixPath(place or "").suffix)
+    return Record(name, data or b"", problem, PurePosixPath(place or "").suffix, beside)
 
 
 def _class_name(label: Any, class_names: list[str] | None, where: str) -> tuple[str, str]:
@@ -121,8 +145,8 @@ def _class_name(label: Any, class_names: list[str] | None, where: str) -> tuple[
     return component(class_names[label] if class_names else str(label)), ""
 
 
-def _beside(file: Path, place: str) -> bytes | None:
-    """Returns the bytes of an image that lies beside the Parquet file, or None if there is none.
+def _beside(file: Path, place: str) -> Path:
+    """Returns the path of an image that should lie beside the Parquet file.
 
     Raises:
         DataError: the path leads out of the file's folder.
@@ -131,6 +155,11 @@ def _beside(file: Path, place: str) -> bytes | None:
     image = (folder / place).resolve() if "\0" not in place else folder.parent
     if not image.is_relative_to(folder):
         raise DataError(f"{file}: the path {place!r} leaves the file's folder: refused")
+    return image
+
+
+def _read(image: Path) -> bytes | None:
+    """Returns the bytes of an image, or None if it is missing or too large."""
     if not image.is_file() or image.stat().st_size > MAX_MEMBER_BYTES:
         return None
     return image.read_bytes()

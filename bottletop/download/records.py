@@ -4,7 +4,7 @@ import io
 import re
 from collections.abc import Iterator
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +31,7 @@ class Record(NamedTuple):
     data: bytes  # of an image file; empty if there is no image
     problem: str = ""  # why the record has no label or no image
     ending: str = ""  # of the file's name, where the first bytes do not tell it
+    beside: Path | None = None  # the image's own file, if it has one
 
 
 def split_of(name: str) -> str:

@@ -71,6 +71,12 @@ def test_a_file_that_is_cut_off_is_named(tmp_path, data):
         contents(tmp_path)
 
 
+def test_a_missing_file_is_named(tmp_path):
+    files = {name: data for name, data in CIFAR_10.items() if "batch_1" not in name}
+    with pytest.raises(DataError, match=r"files of CIFAR-10 are missing: data_batch_1.bin"):
+        contents(write_folder(tmp_path, files))
+
+
 def test_a_label_without_a_name_is_damage(tmp_path):
     write_folder(tmp_path, CIFAR_10 | {"cifar-10-batches-bin/test_batch.bin": record([3], PHOTOS[3])})
     with pytest.raises(DataError, match=r"test_batch\.bin, image 1: its label is 3, allowed are 0 to 2"):

@@ -106,7 +106,16 @@ def test_images_that_are_only_paths_are_read_from_beside_the_file(tmp_path):
 def test_the_files_of_an_archive_are_read(tmp_path):
     data = write(tmp_path / "train.parquet", stored(png(1)), [0]).read_bytes()
     archive = write_zip(tmp_path / "pets.zip", {"pets/train.parquet": data, "pets/README.md": b""})
-    assert contents(archive) == {"train/cat/000001.png": png(1)}
+    *images, other = opened(archive)
+    assert [(image.name, image.read()) for image in images] == [("train/cat/000001.png", png(1))]
+    assert (other.name, other.problem) == ("pets/README.md", "beside the images")
+
+
+def test_other_images_beside_the_file_are_named(tmp_path):
+    write(tmp_path / "train.parquet", stored(png(1)), [0])
+    write_folder(tmp_path, {"owl/1.png": png(2)})
+    found = {member.name: member.problem for member in opened(tmp_path)}
+    assert found == {"train/cat/000001.png": "", "owl/1.png": "an image beside files that hold many"}
 
 
 def test_a_table_without_images_beside_class_folders_is_no_container(tmp_path):
@@ -183,6 +192,13 @@ def test_a_file_without_labels_names_its_columns(tmp_path):
 def test_labels_that_are_lists_are_refused(tmp_path):
     write(tmp_path / "train.parquet", stored(png(1)), [[0, 1]], label_type=pa.list_(pa.int64()))
     with pytest.raises(DataError, match=r"column label holds list<.*>, allowed are whole numbers and text"):
+        contents(tmp_path)
+
+
+def test_a_file_that_is_missing_in_a_numbered_row_is_named(tmp_path):
+    for number in (0, 3):
+        write(tmp_path / f"data/train-{number:05}-of-00004.parquet", stored(png(number)), [0])
+    with pytest.raises(DataError, match=r"data/train-…-of-00004.parquet: 2 of these files are missing: 00001, 00002"):
         contents(tmp_path)
 
 
