@@ -9,6 +9,7 @@ COMPANION_SUFFIXES = {
     *(".txt", ".md", ".html", ".htm", ".pdf", ".csv", ".tsv", ".xml", ".json", ".jsonl", ".yaml", ".yml", ".mat"),
     *(".log", ".ini", ".db", ".url", ".lnk", ".aae", ".xmp", ".py", ".sh", ".ipynb"),
 }
+ARCHIVE_SUFFIXES = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar"}
 JUNK_NAMES = {"thumbs.db", "desktop.ini", "icon\\x0d"}  # written by Windows and macOS into any folder of photos
 
 
@@ -20,6 +21,11 @@ def is_image(name: str) -> bool:
 def is_companion(name: str) -> bool:
     """Returns whether a file is surely no image, by its ending or because an operating system wrote it for itself."""
     return _ending(name) in COMPANION_SUFFIXES or is_junk(name)
+
+
+def is_archive(name: str) -> bool:
+    """Returns whether a file has the ending of an archive, which may hold images."""
+    return _ending(name) in ARCHIVE_SUFFIXES
 
 
 def is_junk(name: str) -> bool:

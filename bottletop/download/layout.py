@@ -10,7 +10,7 @@ from bottletop.core.errors import DataError
 from bottletop.core.files import HIDDEN
 from bottletop.core.patterns import Match, Pattern, normalised
 from bottletop.download.archives import TWICE
-from bottletop.download.kinds import is_companion, is_hidden, is_image, is_junk
+from bottletop.download.kinds import is_archive, is_companion, is_hidden, is_image, is_junk
 from bottletop.download.matching import MIN_MATCHING, Names, match_list, match_table
 from bottletop.download.tables import Row, member_of, read_list, read_table
 
@@ -23,6 +23,7 @@ WORDS = {
 
 EXCLUDED = "excluded by {!r}"
 BESIDE = "beside the images"
+ARCHIVE = "an archive that is not opened"
 NO_MATCH = "not of the form of `images`"
 NO_LABEL = "without a class in the table"
 NO_LIST = "in none of the lists of splits"
@@ -75,7 +76,7 @@ class Layout:
         self.fitting: set[str] = set()  # the patterns that some file fits
         self.splits: dict[str, str | None] = {}  # what the dataset calls each split -> the split, None if unknown
         self.unused: dict[str, list[str]] = {}  # table or list -> its lines that mean no image
-        self.without_image: list[str] = []  # class of each row of the table that means no image
+        self.without_image: list[tuple[str, str]] = []  # name and class of each row of the table that means no image
         self.classes: set[str] = set()  # those that have a column in the table
         if source.labels is not None or source.lists:
             matches = [(name, self._match(name)) for name in names]
@@ -127,7 +128,11 @@ class Layout:
             return LeftOut(HIDDEN, folder)
         if problem:
             return self._unreadable(name, problem, folder)
-        if is_companion(name) or name in self._texts or (self._images_only and not is_image(name)):
+        if (
+            is_companion(name)
+            or name in self._texts
+            or (self._images_only and not is_image(name) and not is_archive(name))
+        ):
             return LeftOut(BESIDE, folder if is_junk(name) else "")
         for pattern in self._patterns:
             match = pattern.match(name)
@@ -135,7 +140,7 @@ class Layout:
                 self.fitting.add(pattern.text)
                 return match
         if not is_image(name):
-            return LeftOut(BESIDE)
+            return LeftOut(ARCHIVE if is_archive(name) else BESIDE)
         around = next(filter(None, (self.label_of_folder(str(each)) for each in PurePosixPath(name).parents[:-1])), "")
         return LeftOut(NO_MATCH, around, lost=bool(around), deeper=around != folder)
 
@@ -196,7 +201,8 @@ class Layout:
         table = read_table(labels, self._text(labels.file))
         rows, unused = match_table(labels.file, table.rows, Names(images.items()), excluded)
         self.unused[labels.file] = [row.image for row in unused]
-        self.without_image = [label for row in unused if (label := self._shown(row.label)) and self._is_wanted(label)]
+        labels_of = ((row.image, self._shown(row.label)) for row in unused)
+        self.without_image = [(name, label) for name, label in labels_of if label and self._is_wanted(label)]
         self.classes = set(filter(self._is_wanted, map(self._shown, table.classes)))
         if empty := {row.split for row in unused} - {row.split for row in rows.values()}:
             raise DataError(

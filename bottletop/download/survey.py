@@ -32,6 +32,7 @@ class LeftOutFiles:
         self._examples: dict[str, list[str]] = defaultdict(list)
         self.classes: set[str] = set()  # seen in names of files or folders, whether images of them are taken or not
         self.lost: dict[str, Counter[str]] = defaultdict(Counter)  # reasons by class, of images lost unasked
+        self.first_lost: dict[tuple[str, str], str] = {}  # name of the first of them, by class and reason
 
     def add(self, name: str, left: LeftOut) -> None:
         """Counts a file; `name` may become an example."""
@@ -41,13 +42,22 @@ class LeftOutFiles:
         if left.label and not left.deeper:
             self.classes.add(left.label)
         if left.lost:
-            self.lost[left.label][left.reason] += 1
+            self._lose(name, left.label, left.reason)
 
-    def lose(self, labels: Iterable[str], reason: str) -> None:
-        """Counts images as lost to their classes: those that cannot be read, or that a table has but the files lack."""
-        for label in labels:
+    def lose(self, images: Iterable[tuple[str, str]], reason: str) -> None:
+        """Counts images as lost to their classes: those that cannot be read, or that a table has but the files lack.
+
+        Args:
+            images: name and class of each.
+            reason: why they are lost.
+        """
+        for name, label in images:
             self.classes.add(label)
-            self.lost[label][reason] += 1
+            self._lose(name, label, reason)
+
+    def _lose(self, name: str, label: str, reason: str) -> None:
+        self.lost[label][reason] += 1
+        self.first_lost.setdefault((label, reason), name)
 
     def expect(self, reason: str) -> None:
         """Shows the reason in the report even if no file is left out for it."""
@@ -128,7 +138,8 @@ def check_classes(source: Source, taken: Mapping[str, int], left_out: LeftOutFil
         elif lost > MAX_LOST * total:
             failures[label] = f"loses {lost} of {total} images"
         if label in failures and reasons:
-            failures[label] += f" ({', '.join(f'{count} {reason}' for reason, count in reasons.items())})"
+            each = (f"{count} {why}, such as {left_out.first_lost[label, why]}" for why, count in reasons.items())
+            failures[label] += f" ({'; '.join(each)})"
     if failures:
         raise DataError(
             "\n  ".join(("classes are incomplete:", *(f"{label} {why}" for label, why in failures.items()))),

@@ -4,7 +4,7 @@ import hashlib
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,7 +67,8 @@ def unpack(source: Source, params: DownloadParams, folder: Path) -> dict[str, An
         surveyed = survey(source, parts)
         rows, groups, rejected, flat = _write_shards(parts, surveyed.wanted, staging, thumbnails)
         _check(rows, rejected, params.max_rejected)
-        surveyed.left_out.lose((label for _, label, _ in rejected), "unreadable")
+        _check_splits(surveyed.wanted.values(), rows)
+        surveyed.left_out.lose(((f"{name}: {why}", label) for name, label, why in rejected), "unreadable")
         check_classes(source, Counter(row.label for row in rows), surveyed.left_out)
         kept, dropped, duplicates = grouped(rows, groups, thumbnails, params.near_duplicates)
         for name in dropped:
@@ -148,6 +149,13 @@ def _check(rows: Sequence[ImageRow], rejected: Sequence[tuple[str, str, str]], a
         raise DataError(
             f"{len(rejected)} of {total} images are unreadable, allowed is a fraction of {allowed}: {examples}",
             "mend the source or raise download.max_rejected in params.yaml",
+        )
+
+
+def _check_splits(wanted: Iterable[Labelled], rows: Iterable[ImageRow]) -> None:
+    if lost := {each.split for each in wanted} - {row.official for row in rows} - {""}:
+        raise DataError(
+            f"all images of the official split {', '.join(sorted(lost))} are unreadable", "mend or exclude them"
         )
 
 

@@ -7,6 +7,7 @@ from bottletop.core.catalogue import Source, dataset
 from bottletop.core.errors import DataError
 from bottletop.core.settings import parse
 from bottletop.download.layout import (
+    ARCHIVE,
     BESIDE,
     HIDDEN,
     NO_MATCH,
@@ -157,6 +158,8 @@ def test_other_names_of_splits_are_given_by_the_entry():
         ("readme.txt", LeftOut(BESIDE)),
         ("cat/1.xml", LeftOut(BESIDE)),
         ("cat/Thumbs.db", LeftOut(BESIDE, "cat")),
+        ("horses.zip", LeftOut(ARCHIVE)),
+        ("horses.7z", LeftOut(ARCHIVE)),
         ("__MACOSX/1.jpg", LeftOut(HIDDEN)),
         ("cat/.1.jpg", LeftOut(HIDDEN, "cat")),
         (".ipynb_checkpoints/1.jpg", LeftOut(HIDDEN)),

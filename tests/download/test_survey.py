@@ -92,7 +92,9 @@ def test_the_report_shows_what_a_pattern_gave(run):
 
 def test_a_class_that_loses_more_than_a_tenth_stops_the_run(run):
     files = PETS | {f"horse/{number}.jpg": jpeg(100 + number) for number in range(4, 8)} | {"horse/9.jpg": b"bad"}
-    with pytest.raises(DataError, match=r"classes are incomplete:\n  horse loses 1 of 9 images \(1 unreadable\)"):
+    with pytest.raises(
+        DataError, match=r"horse loses 1 of 9 images \(1 unreadable, such as horse/9.jpg: not an image\)"
+    ):
         run(files, max_rejected=0.5)
 
 
@@ -104,13 +106,17 @@ def test_a_class_may_lose_a_tenth(run):
 
 def test_a_class_that_loses_images_for_another_ending_stops_the_run_before_any_is_decoded(run):
     files = PETS | {f"dog/{number}.JPEG": b"never decoded" for number in range(4)}
-    with pytest.raises(DataError, match=re.escape("dog has no images (4 not of the form of `images`)")) as caught:
+    with pytest.raises(
+        DataError, match=re.escape("dog has no images (4 not of the form of `images`, such as dog/0.JPEG)")
+    ) as caught:
         run(files, images="{label}/*.jpg")
     assert caught.value.fix.endswith("allow it in datasets.yaml: incomplete: [dog]")
 
 
 def test_a_class_that_loses_images_in_folders_of_its_folder_stops_the_run(run):
-    with pytest.raises(DataError, match=r"cat loses 1 of 5 images \(1 not of the form of `images`\)"):
+    with pytest.raises(
+        DataError, match=r"cat loses 1 of 5 images \(1 not of the form of `images`, such as cat/holiday/1.jpg\)"
+    ):
         run(PETS | {"cat/holiday/1.jpg": jpeg(60)})
 
 
@@ -165,7 +171,7 @@ def test_an_empty_or_missing_class_folder_is_named_and_stops_the_run(run, tmp_pa
 
 def test_broken_links_to_images_are_lost_images(run, tmp_path):
     (write_folder(tmp_path / "pets", PETS) / "cat/9.jpg").symlink_to("nowhere")
-    with pytest.raises(DataError, match=r"cat loses 1 of 5 images \(1 a broken link\)"):
+    with pytest.raises(DataError, match=r"cat loses 1 of 5 images \(1 a broken link, such as cat/9.jpg\)"):
         run(PETS)
 
 

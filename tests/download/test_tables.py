@@ -126,7 +126,7 @@ def test_a_few_rows_without_an_image_and_images_without_a_row_are_counted_and_na
 
 
 def test_a_class_whose_images_are_in_the_table_alone_stops_the_run(run):
-    with pytest.raises(DataError, match=r"rare has no images \(1 in the table without an image\)"):
+    with pytest.raises(DataError, match=r"rare has no images \(1 in the table without an image, such as lost\)"):
         run(table(MANY_KINDS | {"lost": "rare"}), files=MANY)
     assert len(run(table(MANY_KINDS | {"lost": "rare"}), files=MANY, incomplete=["rare"])[0]) == 40
     assert len(run(table(MANY_KINDS | {"lost": "rare"}), files=MANY, classes=["cat", "dog"])[0]) == 40
@@ -134,7 +134,7 @@ def test_a_class_whose_images_are_in_the_table_alone_stops_the_run(run):
 
 def test_a_class_that_has_a_tenth_more_rows_than_images_stops_the_run(run):
     few = {name: "cat" if number < 32 else "dog" for number, name in enumerate(MANY_KINDS)}
-    with pytest.raises(DataError, match=r"dog loses 1 of 9 images \(1 in the table without an image\)"):
+    with pytest.raises(DataError, match=r"dog loses 1 of 9 images \(1 in the table without an image, such as lost\)"):
         run(table(few | {"lost": "dog"}), files=MANY)
 
 

@@ -308,6 +308,12 @@ def test_more_unreadable_images_than_allowed_are_an_error(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_official_split_that_loses_all_its_images_stops_the_run(run):
+    files = {f"train/{name}": data for name, data in PETS.items()} | {"test/cat/9.jpg": b"no"}
+    with pytest.raises(DataError, match="all images of the official split test are unreadable"):
+        run(files, max_rejected=0.5, images="{split}/{label}/*", incomplete=["cat"])
+
+
 def test_images_of_one_colour_and_dark_ones_of_12_bits_in_16_are_taken_and_counted(run):
     blank = encode(Image.new("RGB", (40, 40), "silver"), "PNG")
     dark = encode(Image.fromarray(np.arange(1600, dtype=np.uint16).reshape(40, 40)), "PNG")
@@ -368,7 +374,7 @@ def test_nothing_is_written_when_the_last_member_is_a_link(tmp_path):
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     with tarfile.open(path, "a") as archive:
         archive.addfile(link, io.BytesIO())
-    assert "cat loses 1 of 5 images (1 a link)" in failing(tmp_path, path)
+    assert "cat loses 1 of 5 images (1 a link, such as cat/link.jpg)" in failing(tmp_path, path)
 
 
 def test_nothing_is_written_when_the_checksum_is_wrong(tmp_path):
