@@ -31,14 +31,14 @@ def grouped(rows: Sequence[ImageRow], own: Sequence[str], thumbnails: Thumbnails
     pairs = [] if near == "ignore" else near_duplicates([row.phash for row in rows], thumbnails)
     dropped = _alike(rows, pairs) if near == "drop" else set()
     ids = [row.id for row in rows]
-    pairs = [(left, right) for left, right in pairs if ids[left] != ids[right]]
+    pairs = [(left, right) for left, right in pairs if ids[left] != ids[right] and not {left, right} & dropped]
     duplicates = group(ids, pairs)
     joined = group(ids, [*pairs, *_links(own)]) if any(own) else duplicates
     positions = [position for position in range(len(rows)) if position not in dropped]
     kept = [rows[position]._replace(group=joined[position]) for position in positions]
     report = {
         "exact_duplicates": len(kept) - len({row.id for row in kept}),
-        "near_duplicate_pairs": sum(left not in dropped and right not in dropped for left, right in pairs),
+        "near_duplicate_pairs": len(pairs),
         "duplicate_groups": sum(count > 1 for count in Counter(duplicates[each] for each in positions).values()),
         "own_groups": len({own[position] for position in positions} - {""}),
         "groups_of_several_classes": _straddling((row.group, row.label) for row in kept),

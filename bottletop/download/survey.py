@@ -20,6 +20,7 @@ from bottletop.download.parts import Parts
 
 MAX_LOST = 0.1  # fraction of a class's images that may be lost
 EXAMPLES = 3
+EMPTY = "''"  # in YAML
 TOO_MANY = "beyond `max_per_class`"
 _SCRIPT = re.compile("</?script|<!--", re.IGNORECASE)  # DVC writes names into a script of its page as they are
 
@@ -197,7 +198,7 @@ def _check_splits(source: Source, splits: Mapping[str, str | None]) -> None:
         raise DataError(
             f"it is not clear whether {', '.join(map(repr, unknown))} is for train, validation or test; the splits "
             f"found are {found}",
-            f"say it in datasets.yaml, such as splits: {{test: [{unknown[0]}]}}, or exclude the files",
+            f"say it in datasets.yaml, such as splits: {{test: [{unknown[0] or EMPTY}]}}, or exclude the files",
         )
     named = {normalised(name) for each in source.splits.values() for name in several(each)}
     if named - splits.keys():

@@ -105,6 +105,8 @@ def _rows(labels: Labels, header: Sequence[str], table: Sequence[Sequence[str]])
             raise DataError(
                 f"{labels.file} has no column {name!r}, only {', '.join(header)}", "edit labels in datasets.yaml"
             )
+        if header.count(str(name)) > 1:
+            raise DataError(f"{labels.file} has {header.count(str(name))} columns {name!r}", "rename all but one")
         return header.index(str(name))
 
     image, label, split, group = map(column, (labels.image, labels.label, labels.split, labels.group))

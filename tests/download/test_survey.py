@@ -4,7 +4,9 @@ import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from bottletop.core.catalogue import Source
 from bottletop.core.errors import DataError
@@ -12,7 +14,7 @@ from bottletop.core.settings import parse
 from bottletop.download.params import DownloadParams
 from bottletop.download.unpacking import unpack
 from bottletop.images.index import ImageRow, read_index
-from tests.pictures import jpeg, write_folder, write_zip
+from tests.pictures import encode, jpeg, photo, write_folder, write_zip
 
 PETS = {f"{label}/{number}.jpg": jpeg(10 * len(label) + number) for label in ("cat", "horse") for number in range(4)}
 FOLDERS = {"images": "{split}/{label}/*"}
@@ -370,6 +372,16 @@ def test_of_near_duplicates_of_a_class_all_but_one_may_be_dropped(run):
     rows, report = run(fixed_camera(), near="drop")
     assert [row.label for row in rows] == ["day", "night"]
     assert counts(report) == {"near duplicate of another image": 4}
+
+
+def test_images_that_were_alike_through_a_dropped_one_alone_are_no_group(run):
+    """As from a fixed camera, before which something passes: each image is like the next one."""
+    scene, files = np.asarray(photo(5)), {}
+    for n in range(12):
+        files[f"cat/{n}.png"] = scene.copy()
+        files[f"cat/{n}.png"][10:14, 5 + n : 9 + n] = 255
+    rows, report = run({name: encode(Image.fromarray(each), "PNG") for name, each in files.items()}, near="drop")
+    assert (1 < len(rows) < 12, groups(rows), report["duplicate_groups"]) == (True, [], 0)
 
 
 @pytest.mark.parametrize("label", ["</script><b>", "</SCRIPT >", "<script>", "<!-- cat"])

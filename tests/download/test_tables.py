@@ -102,6 +102,14 @@ def test_a_table_may_give_split_and_group(run):
     assert report["own_groups"] == 2
 
 
+def test_rows_without_a_split_need_to_be_given_one(run):
+    text = table({name: f"{kind},{'test' if name in 'ab' else ''}" for name, kind in KINDS.items()}, "id,kind,set")
+    with pytest.raises(DataError, match=r"not clear whether '' is for train, .* such as splits: \{test: \[''\]\}"):
+        run(text, labels=TABLE | {"split": "set"})
+    rows, _ = run(text, labels=TABLE | {"split": "set"}, splits={"train": ""})
+    assert {Path(row.source).stem for row in rows if row.official == "train"} == set("cdefgh")
+
+
 def test_images_of_one_group_of_a_table_are_joined(run):
     text = "id,kind,patient\n" + "".join(
         f"{name},{kind},{'p' if name in 'ag' else ''}\n" for name, kind in KINDS.items()
@@ -172,6 +180,7 @@ def test_a_column_of_a_class_without_any_image_stops_the_run(run):
         (table() + "a,dog\n", "photos/a.jpg stands twice in labels.csv, as cat and dog"),
         (table(header="id,class"), "labels.csv has no column 'kind', only id, class: edit labels in datasets.yaml"),
         ("", "labels.csv has no column 'id', only"),
+        (table(header="id,kind,kind"), "labels.csv has 2 columns 'kind': rename all but one"),
         (b"\xff\xfe\x00", "labels.csv, a list or table of the dataset, is not UTF-8 text"),
     ],
 )
