@@ -38,7 +38,7 @@ class Part(Params, frozen=True, kw_only=True):
 class Labels(Params, frozen=True, kw_only=True):
     """A table of labels: CSV, TSV, text in columns, or a MATLAB file."""
 
-    file: str  # name of the member that is the table
+    file: str | tuple[str, ...]  # name of the member that is the table; several of the same columns are read as one
     image: Column | None = None  # image's name, with or without ending and folders; None: row n is of {number} n
     label: Column | None = None  # class
     one_hot: bool | tuple[str, ...] = False  # instead of `label`: a column per class, 1 for the image's; true: the rest
@@ -48,6 +48,13 @@ class Labels(Params, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if (self.label is None) == (self.one_hot is False):
             raise ValueError("exactly one of label and one_hot must be set")
+        if self.image is None and len(self.files) > 1:
+            raise ValueError("several tables need the column labels.image")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the tables."""
+        return several(self.file)
 
 
 class Source(Params, frozen=True, kw_only=True):
@@ -87,8 +94,7 @@ class Source(Params, frozen=True, kw_only=True):
         for pattern in self.excluded:
             if set(placeholders(pattern)) & {"{label}", "{split}", "{number}", "{group}"}:
                 raise ValueError(f"exclude may hold * and **, but no other placeholder, got {pattern!r}")
-        places = any("{split}" in pattern for pattern in self.patterns)
-        if places + bool(self.lists) + (self.labels is not None and self.labels.split is not None) > 1:
+        if self.tells_splits > 1:
             raise ValueError("splits come from {split} in images, from lists or from a table: set only one of them")
         if self.test_list is not None and "test" in self.split_lists:
             raise ValueError("test_list and split_lists.test mean the same: set one")
@@ -115,6 +121,12 @@ class Source(Params, frozen=True, kw_only=True):
     def excluded(self) -> tuple[str, ...]:
         """The patterns of `exclude`."""
         return several(self.exclude)
+
+    @property
+    def tells_splits(self) -> int:
+        """How many of these tell the official splits: {split} in images, lists, and a column of a table."""
+        in_table = self.labels is not None and self.labels.split is not None
+        return any("{split}" in pattern for pattern in self.patterns) + bool(self.lists) + in_table
 
     @property
     def lists(self) -> dict[Split, str]:

@@ -183,7 +183,7 @@ def _by_table_of_folder(folder: str, file: str, files: _Files) -> Guess:
     images = [name for name in files.images if name.startswith(folder)]
     names = Names((name, None) for name in images)
     guess = guess_labels(file, files.texts[file], names)
-    rows = match_table(file, read_table(guess.labels, files.texts[file]).rows, names, Names(())).rows
+    rows = match_table(file, read_table(guess.labels, file, files.texts[file]).rows, names, Names(())).rows
     with_class = {name for name, row in rows.items() if row.label}
     if len(with_class) < MIN_MATCHING * len(images):
         without = next(name for name in images if name not in with_class)

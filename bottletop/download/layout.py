@@ -1,7 +1,7 @@
 """The layout of a dataset: which file is an image of which class, split and group, and why the others are not."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -69,6 +69,9 @@ class Layout:
         self._classes = None if source.classes is None else set(map(normalised, source.classes))
         self._split_names = {normalised(name): split for split, each in source.splits.items() for name in several(each)}
         self._images_only = source.labels is not None and not source.images
+        tables = () if source.labels is None or source.tells_splits else source.labels.files
+        # Whether the names of several tables tell the splits, as those of train.csv and test.csv do.
+        self._splits_are_tables = len(tables) > 1 and any(self._meaning(PurePosixPath(each).stem) for each in tables)
         self._texts = texts or {}
         self._rows: dict[str, Row] = {}  # from the table, by image
         self._listed: dict[str, str] = {}  # split by image, from the lists
@@ -83,7 +86,7 @@ class Layout:
             images = {name: match.number for name, match in matches if isinstance(match, Match)}
             if source.labels is not None:
                 excluded = Names((name, None) for name, match in matches if isinstance(match, LeftOut) and match.asked)
-                self._rows = self._read_table(source.labels, images, excluded)
+                self._rows = self._read_tables(source.labels, images, excluded)
             self._listed = self._read_lists(images)
 
     def place(self, name: str, problem: str = "") -> Labelled | LeftOut:
@@ -188,35 +191,54 @@ class Layout:
         """
         if self._source.lists:
             return self._listed.get(name, None if "train" in self._source.lists else "train")
-        in_table = self._source.labels is not None and self._source.labels.split is not None
+        in_table = self._splits_are_tables or (
+            self._source.labels is not None and self._source.labels.split is not None
+        )
         found = row.split if row is not None and in_table else match.split
         if found is None:
             return ""
         if found not in self.splits:
-            self.splits[found] = self._split_names.get(found) or known_split(found)
+            self.splits[found] = self._meaning(found)
         return self.splits[found] or ""
 
-    def _read_table(self, labels: Labels, images: dict[str, int | None], excluded: Names) -> dict[str, Row]:
+    def _meaning(self, split: str) -> str | None:
+        return self._split_names.get(split) or known_split(split)
+
+    def _read_tables(self, labels: Labels, images: dict[str, int | None], excluded: Names) -> dict[str, Row]:
         """Returns the row of each image that has one."""
-        table = read_table(labels, self._text(labels.file))
-        rows, unused = match_table(labels.file, table.rows, Names(images.items()), excluded)
-        self.unused[labels.file] = [row.image for row in unused]
+        rows: dict[str, Row] = {}
+        unused: list[Row] = []
+        for file in labels.files:
+            table = read_table(labels, file, self._text(file))
+            split = PurePosixPath(file).stem if self._splits_are_tables else None
+            each = [row if split is None else row._replace(split=split) for row in table.rows]
+            found = match_table(file, each, Names(images.items()), excluded)
+            if twice := rows.keys() & found.rows.keys():
+                raise DataError(f"{min(twice)} stands in {file} and in another table", "edit the tables")
+            rows |= found.rows
+            unused += found.unused
+            self.unused[file] = [row.image for row in found.unused]
+            self.classes |= set(filter(self._is_wanted, map(self._shown, table.classes)))
         labels_of = ((row.image, self._shown(row.label)) for row in unused)
         self.without_image = [(name, label) for name, label in labels_of if label and self._is_wanted(label)]
-        self.classes = set(filter(self._is_wanted, map(self._shown, table.classes)))
-        if empty := {row.split for row in unused} - {row.split for row in rows.values()}:
+        self._check_rows(rows, unused, images)
+        return rows
+
+    def _check_rows(self, rows: Mapping[str, Row], unused: Iterable[Row], images: Collection[str]) -> None:
+        """Checks that each split of the tables has images, and enough images have a class."""
+        with_images = {row.split for row in rows.values()}
+        if lost := next((row for row in unused if row.split not in with_images), None):
             raise DataError(
-                f"no image is in the split {', '.join(map(repr, sorted(empty)))} of {labels.file}, such as "
-                f"{unused[0].image!r}",
+                f"no image is in the split {lost.split!r} of the table, such as {lost.image!r}",
                 "mend the images, or edit labels in datasets.yaml",
             )
         without = [name for name in images if not rows.get(name, NO_ROW).label]
         if len(without) > (1 - MIN_MATCHING) * len(images):
             raise DataError(
-                f"{len(without)} of {len(images)} images have no class in {labels.file}, such as {without[0]}",
+                f"{len(without)} of {len(images)} images have no class in {', '.join(self.unused)}, such as "
+                f"{without[0]}",
                 "narrow `images`, exclude them, or edit labels in datasets.yaml",
             )
-        return rows
 
     def _read_lists(self, images: dict[str, int | None]) -> dict[str, str]:
         """Returns the split of each image that is in a list."""
@@ -240,7 +262,7 @@ class Layout:
 
 def members_to_read(source: Source) -> set[str]:
     """Returns the names of the tables and lists that a `Layout` needs."""
-    tables = [] if source.labels is None else [source.labels.file]
+    tables = () if source.labels is None else source.labels.files
     return {*tables, *map(member_of, source.lists.values())}
 
 

@@ -29,21 +29,21 @@ class Table(NamedTuple):
     classes: set[str]  # those that have a column of their own; some may be in no row
 
 
-def read_table(labels: Labels, data: bytes) -> Table:
-    """Reads a table.
+def read_table(labels: Labels, file: str, data: bytes) -> Table:
+    """Reads one of the tables that `labels` names.
 
     Raises:
         DataError: the table is not readable, or does not have the columns that `labels` names.
     """
-    if labels.file.lower().endswith(".mat"):
-        variables = _read_mat(labels.file, data)
+    if file.lower().endswith(".mat"):
+        variables = _read_mat(file, data)
         names = [str(each) for each in (labels.image, labels.label, labels.split, labels.group) if each is not None]
-        columns = [_variable(labels.file, variables, name) for name in names]
-        return _rows(labels, names, list(zip(*columns, strict=True)))
-    table = read_cells(labels.file, data)
+        columns = [_variable(file, variables, name) for name in names]
+        return _rows(labels, file, names, list(zip(*columns, strict=True)))
+    table = read_cells(file, data)
     if isinstance(labels.image or labels.label, int):
-        return _rows(labels, [str(n) for n in range(1, max(map(len, table), default=0) + 1)], table)
-    return _rows(labels, table[0] if table else [], table[1:])
+        return _rows(labels, file, [str(n) for n in range(1, max(map(len, table), default=0) + 1)], table)
+    return _rows(labels, file, table[0] if table else [], table[1:])
 
 
 def read_cells(file: str, data: bytes) -> list[list[str]]:
@@ -97,16 +97,14 @@ def read_text(name: str, data: bytes) -> str:
         raise DataError(f"{name}, a list or table of the dataset, is not UTF-8 text", "save it as UTF-8") from error
 
 
-def _rows(labels: Labels, header: Sequence[str], table: Sequence[Sequence[str]]) -> Table:
+def _rows(labels: Labels, file: str, header: Sequence[str], table: Sequence[Sequence[str]]) -> Table:
     def column(name: str | int | None) -> int | None:
         if name is None:
             return None
         if str(name) not in header:
-            raise DataError(
-                f"{labels.file} has no column {name!r}, only {', '.join(header)}", "edit labels in datasets.yaml"
-            )
+            raise DataError(f"{file} has no column {name!r}, only {', '.join(header)}", "edit labels in datasets.yaml")
         if header.count(str(name)) > 1:
-            raise DataError(f"{labels.file} has {header.count(str(name))} columns {name!r}", "rename all but one")
+            raise DataError(f"{file} has {header.count(str(name))} columns {name!r}", "rename all but one")
         return header.index(str(name))
 
     image, label, split, group = map(column, (labels.image, labels.label, labels.split, labels.group))
@@ -120,7 +118,7 @@ def _rows(labels: Labels, header: Sequence[str], table: Sequence[Sequence[str]])
         def cell(position: int | None, cells: Sequence[str] = cells) -> str:
             return normalised(cells[position]) if position is not None and position < len(cells) else ""
 
-        found = [header[each] for each in hot if _is_one(labels.file, header[each], cell(each))]
+        found = [header[each] for each in hot if _is_one(file, header[each], cell(each))]
         name = cell(image) if image is not None else str(number)
         rows.append(Row(name, cell(label) or (found[0] if len(found) == 1 else ""), cell(split), cell(group)))
     return Table(rows, {normalised(header[each]) for each in hot})

@@ -113,6 +113,19 @@ def oxford_102(folder: Path) -> None:
     write_folder(folder, {"imagelabels.mat": mat(labels=labels), "setid.mat": mat(**sets)})
 
 
+def gtsrb(folder: Path) -> None:
+    kinds = ("0", "1", "2", "3")
+    images = pictures(
+        lambda kind, n: f"Test/{4 * n + int(kind):05}.png" if n < 4 else f"Train/{kind}/0000{kind}_00000_{n:05}.png",
+        kinds,
+    )
+    header = "Width,Height,Roi.X1,Roi.Y1,Roi.X2,Roi.Y2,ClassId,Path"
+    rows = [f"32,24,1,1,31,23,{kinds[number // 12]},{name}" for number, name in enumerate(images)]
+    tables = {f"{name}.csv": lines(header, *(row for row in rows if f",{name}/" in row)) for name in ("Train", "Test")}
+    signs = {f"Meta/{kind}.png": jpeg(900 + int(kind)) for kind in kinds} | {"Meta.csv": b"Path,ClassId\n"}
+    write_zip(folder / "gtsrb.zip", images | tables | signs)
+
+
 def imagenette(folder: Path) -> None:
     kinds = ("n01440764", "n02102040", "n02979186", "n03000684")
     images = pictures(lambda kind, n: f"imagenette2/{'val' if n < 4 else 'train'}/{kind}/ILSVRC2012_{n:08}.JPEG", kinds)
@@ -196,6 +209,7 @@ DATASETS = {
     "dogs-vs-cats": (dogs_vs_cats, (8, 2, 2)),
     "oxford-pets": (oxford_iiit_pet, (5, 1, 6)),
     "oxford-102": (oxford_102, (4, 2, 6)),
+    "gtsrb": (gtsrb, (6, 2, 4)),
     "imagenette": (imagenette, (6, 2, 4)),
     "fruits-360": (fruits_360, (6, 2, 4)),
     "dtd": (dtd, (4, 4, 4)),

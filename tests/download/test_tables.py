@@ -15,6 +15,7 @@ from tests.pictures import jpeg, write_folder
 IMAGES = {f"photos/{name}.jpg": jpeg(number) for number, name in enumerate("abcdefgh")}
 KINDS = dict(zip("abcdefgh", ["cat", "dog"] * 4, strict=True))
 TABLE = {"file": "labels.csv", "image": "id", "label": "kind"}
+SEVERAL = TABLE | {"file": ["Train.csv", "holdout.csv"]}
 
 
 @pytest.fixture
@@ -23,7 +24,9 @@ def run(tmp_path):
 
     def run(table: str | bytes, files: dict[str, bytes] = IMAGES, labels: dict = TABLE, **values):
         data = table if isinstance(table, bytes) else table.encode()
-        folder = write_folder(tmp_path / "pets", files | {labels["file"]: data})
+        folder = write_folder(
+            tmp_path / "pets", files | ({labels["file"]: data} if isinstance(labels["file"], str) else {})
+        )
         values = {"folder": str(folder), "labels": labels} | values
         report = unpack(
             parse(Source, values, "datasets.pets.source", Path("datasets.yaml")),
@@ -120,6 +123,40 @@ def test_images_of_one_group_of_a_table_are_joined(run):
     assert (len(set(group_of.values())), report["own_groups"]) == (7, 1)
 
 
+def tables(**keys_of: str) -> dict[str, bytes]:
+    """A table of some of the images for each name."""
+    return {f"{file}.csv": table({key: KINDS[key] for key in keys}).encode() for file, keys in keys_of.items()}
+
+
+def splits(rows: list[ImageRow]) -> dict[str, str]:
+    return {Path(row.source).stem: row.official for row in rows}
+
+
+def test_several_tables_are_one_and_their_names_tell_the_splits(run):
+    rows, _ = run("", IMAGES | tables(Train="abcdef", holdout="gh"), SEVERAL, splits={"test": "holdout"})
+    assert kinds(rows) == KINDS
+    assert splits(rows) == dict.fromkeys("abcdef", "train") | dict.fromkeys("gh", "test")
+
+
+def test_the_name_of_each_table_must_tell_its_split_if_one_does(run):
+    with pytest.raises(DataError, match="not clear whether 'holdout' is for train, validation or test"):
+        run("", IMAGES | tables(Train="abcdef", holdout="gh"), SEVERAL)
+
+
+def test_names_of_tables_tell_no_splits_where_none_or_something_else_does(run):
+    files = IMAGES | tables(a="abcdef", b="gh")
+    assert set(splits(run("", files, SEVERAL | {"file": ["a.csv", "b.csv"]})[0]).values()) == {""}
+    files = IMAGES | tables(Train="abcdef", holdout="gh")
+    assert splits(run("", files, SEVERAL, images="{split}/*", splits={"train": "photos"})[0]) == dict.fromkeys(
+        KINDS, "train"
+    )
+
+
+def test_an_image_in_two_tables_is_an_error(run):
+    with pytest.raises(DataError, match=r"photos/b.jpg stands in holdout.csv and in another table"):
+        run("", IMAGES | tables(Train="abcdef", holdout="bgh"), SEVERAL)
+
+
 # What does not fit
 
 MANY = {f"photos/{number:02}.jpg": jpeg(number, (32, 24)) for number in range(40)}
@@ -153,7 +190,7 @@ def test_rows_about_images_that_are_excluded_do_not_count(run):
 
 def test_a_split_whose_images_are_in_the_table_alone_stops_the_run(run):
     text = table({name: f"{kind},train" for name, kind in MANY_KINDS.items()} | {"lost": "cat,test"}, "id,kind,set")
-    with pytest.raises(DataError, match=r"no image is in the split 'test' of labels.csv, such as 'lost'"):
+    with pytest.raises(DataError, match=r"no image is in the split 'test' of the table, such as 'lost'"):
         run(text, files=MANY, labels=TABLE | {"split": "set"})
 
 
