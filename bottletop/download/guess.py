@@ -1,7 +1,7 @@
 """Guesses how a folder or archive of images is laid out, by looking at its names, tables and lists."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from posixpath import dirname, splitext  # a path object for each of a million names takes minutes
@@ -20,7 +20,7 @@ from bottletop.download.containers import opened
 from bottletop.download.kinds import is_hidden, is_image
 from bottletop.download.layout import Labelled, Layout, known_split, members_to_read
 from bottletop.download.matching import MIN_MATCHING, Names, match_list, match_table
-from bottletop.download.naming import MIN_IMAGES, guess_pattern, split_pattern, such_as, suggested_groups
+from bottletop.download.naming import MIN_IMAGES, guess_pattern, same_classes, split_pattern, such_as, suggested_groups
 from bottletop.download.tables import read_cells, read_list, read_table
 
 TABLES = (".csv", ".tsv")
@@ -146,7 +146,38 @@ def _by_tables(files: _Files, by_names: Guess | None) -> tuple[list[Guess], dict
             guesses.append(guess)
         except DataError as error:
             failures[file] = error.problem if file in error.problem else f"{file}: {error.problem}"
+    for guess in _by_several(candidates, files):
+        agrees = by_names is None or _agree(guess, by_names)
+        if agrees and all(len(guess.found) > len(other.found) for other in (*guesses, by_names) if other):
+            used = guess.source["labels"]["file"]
+            rest = [other for other in guesses if other.source["labels"]["file"] not in used]
+            return [guess, *rest], {file: why for file, why in failures.items() if file not in used}
     return sorted(guesses, key=lambda guess: not guess.is_named), failures
+
+
+def _by_several(tables: Sequence[str], files: _Files) -> Iterator[Guess]:
+    """Yields what several tables of the same columns tell as one, such as train.csv and test.csv."""
+    by_header = defaultdict(list)
+    for file in tables:
+        by_header[files.texts[file].partition(b"\n")[0]].append(file)
+    for header, group in by_header.items():
+        if len(group) < 2 or len({known_split(splitext(file)[0]) is None for file in group}) > 1:
+            continue
+        rows = b"\n".join(files.texts[file].partition(b"\n")[2] for file in group)
+        together = " and ".join(group)
+        try:
+            texts = {**files.texts, together: header + b"\n" + rows}
+            guess = _by_table_of_folder("", together, files._replace(texts=texts))
+            source = {**guess.source, "labels": {**guess.source["labels"], "file": group}}
+            yield guess._replace(source=source, found=_placed(source, files))
+        except DataError:
+            continue
+
+
+def _agree(one: Guess, other: Guess) -> bool:
+    """Returns whether the images that are in both are divided into the same classes."""
+    in_both = [name for name in one.found if name in other.found]
+    return same_classes([one.found[name].label for name in in_both], [other.found[name].label for name in in_both])
 
 
 def _lists_columns(file: str, data: bytes, images: Names) -> bool:
@@ -189,7 +220,7 @@ def _by_table_of_folder(folder: str, file: str, files: _Files) -> Guess:
         without = next(name for name in images if name not in with_class)
         raise DataError(
             f"{file} has a class for {len(with_class)} of {len(images)} images, but not for {without} and the like; if "
-            "other tables have those, join all into one, with a column for the split"
+            "other tables have those, write file: [one.csv, other.csv] in labels"
         )
     pattern = (split_pattern(images) if guess.labels.split is None else None) or (f"{folder}**" if folder else None)
     columns = {key: value for key, value in asdict(guess.labels).items() if value not in (None, False)}

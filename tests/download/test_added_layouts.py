@@ -215,11 +215,39 @@ def test_a_column_that_may_tell_the_split_is_said(home, capsys):
 
 def test_a_table_about_other_images_is_said(home, capsys):
     tables = {
-        f"{part}.csv": table("id,label", lambda n, part=part: f"{part}/{n},{'ab'[n % 2]}") for part in ("train", "test")
+        f"{part}.csv": table(f"id,label,{part}", lambda n, part=part: f"{part}/{n},{'ab'[n % 2]},x")
+        for part in ("train", "test")
     }
     source, _ = add(photos("train/{n}.jpg") | photos("test/{n}.png") | tables, home)
     assert source.labels.file == "train.csv"
     assert "not used: test.csv, which is about other images" in capsys.readouterr().out
+
+
+def test_tables_of_the_same_columns_are_taken_as_one_and_their_names_tell_the_splits(home):
+    """As of the German traffic signs, where only the training images are in folders of classes."""
+    rows = {"Train": [f"Train/{n % 2}/{n}.png" for n in range(16)], "Test": [f"Test/{n}.png" for n in range(8)]}
+    names = [name for each in rows.values() for name in each]
+    files = {name: jpeg(number) for number, name in enumerate(names)}
+    tables = {
+        f"{part}.csv": "\n".join(["ClassId,Path", *(f"{n % 2},{name}" for n, name in enumerate(each))]).encode()
+        for part, each in rows.items()
+    }
+    source, found = add(files | tables, home)
+    assert written(source.labels) == {"file": ("Test.csv", "Train.csv"), "image": "Path", "label": "ClassId"}
+    assert Counter((row.label, row.official) for row in found) == {
+        ("0", "train"): 8,
+        ("1", "train"): 8,
+        ("0", "test"): 4,
+        ("1", "test"): 4,
+    }
+
+
+def test_tables_that_contradict_folders_of_classes_are_not_taken_as_one(home):
+    tables = {f"{part}.csv": table("id,label", lambda n, part=part: f"{part}{n},{'ab'[n // 12]}") for part in "pq"}
+    files = {f"{'xy'[n % 2]}/p{n}.jpg": jpeg(n) for n in range(24)} | {
+        f"more/q/q{n}.jpg": jpeg(50 + n) for n in range(24)
+    }
+    assert add(files | tables, home)[0].labels is None
 
 
 # Tables beside folders of classes
