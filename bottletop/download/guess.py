@@ -12,13 +12,14 @@ from msgspec.structs import asdict
 
 from bottletop.core.catalogue import Source
 from bottletop.core.errors import DataError
+from bottletop.core.files import HIDDEN
 from bottletop.core.paths import CATALOGUE
 from bottletop.core.settings import parse
 from bottletop.download.archives import Member, members
 from bottletop.download.columns import guess_labels
 from bottletop.download.containers import opened
 from bottletop.download.kinds import is_hidden, is_image
-from bottletop.download.layout import Labelled, Layout, known_split, members_to_read
+from bottletop.download.layout import BESIDE, Labelled, Layout, known_split, members_to_read
 from bottletop.download.matching import MIN_MATCHING, Names, match_list, match_table
 from bottletop.download.naming import MIN_IMAGES, guess_pattern, same_classes, split_pattern, such_as, suggested_groups
 from bottletop.download.tables import read_cells, read_list, read_table
@@ -50,6 +51,7 @@ class _Files(NamedTuple):
     images: list[str]
     others: list[str]
     texts: dict[str, bytes]  # those of the others that may be tables of classes or lists of splits
+    problems: dict[str, str]  # why some of the others cannot be taken, such as empty folders of classes
 
 
 def look(path: Path) -> Guess:
@@ -77,7 +79,11 @@ def look(path: Path) -> Guess:
     failures = {file: why for file, why in failures.items() if file not in lists}
     reasons = [*_instead(guess, guesses[1:]), *[*failures.values(), *unused][:SHOWN_NOTES]]
     left_out = [name for name in (*files.images, *files.others) if name not in guess.found]
-    return guess._replace(left_out=left_out, notes=[*guess.notes, *(f"not used: {reason}" for reason in reasons)])
+    notes = [*guess.notes, *(f"not used: {reason}" for reason in reasons)]
+    problems = [f"{name} ({why})" for name, why in files.problems.items() if why not in (HIDDEN, BESIDE)]
+    if problems:
+        notes.append(f"cannot be taken: {len(problems):,}{such_as(problems)}")
+    return guess._replace(left_out=left_out, notes=notes)
 
 
 def files_of(path: Path) -> Iterator[Member]:
@@ -86,11 +92,14 @@ def files_of(path: Path) -> Iterator[Member]:
 
 
 def _read(path: Path) -> _Files:
-    files = _Files([], [], {})
+    files = _Files([], [], {}, {})
     counts: Counter[str] = Counter()
     for member in files_of(path):
         hidden, ending = is_hidden(member.name), splitext(member.name)[1].lower()
-        (files.images if is_image(member.name) and not hidden else files.others).append(member.name)
+        usable = is_image(member.name) and not hidden and not member.problem
+        (files.images if usable else files.others).append(member.name)
+        if member.problem:
+            files.problems[member.name] = member.problem
         if ending in TEXTS:
             counts[dirname(member.name)] += 1
         wanted = ending in TABLES or (ending in TEXTS and counts[dirname(member.name)] <= MAX_TEXTS)
@@ -118,7 +127,7 @@ def _by_names(files: _Files) -> tuple[Guess | None, list[str]]:
 def _placed(source: Mapping[str, Any], files: _Files) -> dict[str, Labelled]:
     """Returns the images that an entry takes, as `download` does, by name."""
     read = parse(Source, {"folder": ".", **source}, "source", CATALOGUE)
-    names = [*files.images, *files.others]
+    names = [*files.images, *(name for name in files.others if name not in files.problems)]
     layout = Layout(read, names, {file: files.texts[file] for file in members_to_read(read)})
     placed = ((name, layout.place(name)) for name in names)
     return {name: labelled for name, labelled in placed if isinstance(labelled, Labelled)}

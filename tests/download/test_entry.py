@@ -56,6 +56,17 @@ def test_a_folder_is_described_and_its_entry_written(repository, capsys):
     assert (repository / "data/contact-sheets/pets.png").is_file()
 
 
+def test_what_cannot_be_read_is_no_image_and_said(repository, capsys):
+    """download stops for a class without images."""
+    folder = write_folder(repository / "pets", {name: data for name, data in PETS.items() if name.startswith("test")})
+    (folder / "test/owl").mkdir()
+    (folder / "test/cat/9.jpg").symlink_to("nowhere.jpg")
+    main(["add", "pets"])
+    said = capsys.readouterr().out
+    assert "4 images of 2 classes" in said
+    assert "cannot be taken: 2, such as test/cat/9.jpg (a broken link), test/owl (an empty folder)" in said
+
+
 def test_the_entry_of_an_archive_gives_the_images_that_were_counted(repository):
     write_zip(repository / "my pets, 100%25.tar.zip", PETS)
     main(["add", "my pets, 100%25.tar.zip", "--activate"])
