@@ -7,7 +7,7 @@ from PIL import Image
 from bottletop.core.errors import DataError
 from bottletop.download.guess import files_of, look
 from bottletop.download.sheet import contact_sheet
-from tests.pictures import jpeg, write_folder, write_tar, write_zip
+from tests.pictures import jpeg, png, write_folder, write_tar, write_zip
 
 IMAGE = jpeg(1)
 
@@ -216,3 +216,15 @@ def test_the_contact_sheet_has_a_row_of_images_for_each_class(tmp_path):
     assert sheet.shape == (200, 1000, 3)
     np.testing.assert_array_equal(sheet[50, 250::100], np.tile([255, 0, 0], (8, 1)))
     np.testing.assert_array_equal(sheet[180, 350::100], np.tile([0, 0, 255], (7, 1)))  # the first is unreadable
+
+
+def test_the_contact_sheet_shows_names_beyond_ascii_and_says_which_it_cannot(tmp_path, capsys):
+    names = ("\u0430\u0431", "\u0432\u0433", "\U0010fffd", "\U0010fffc")  # Cyrillic; for private use: no font has them
+    write_folder(tmp_path / "photos", {f"{name}/{n}.png": png(n) for name in names for n in range(2)})
+    contact_sheet(files_of(tmp_path / "photos"), look(tmp_path / "photos").found, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as opened:
+        first, second, third, fourth = np.asarray(opened)[:, :200].reshape(4, 100, 200, 3)[:, :45]
+    assert (first != second).any()
+    np.testing.assert_array_equal(third, fourth)
+    said = capsys.readouterr().err
+    assert f"no font on this machine has all letters of {names[3]}, {names[2]}: the contact sheet shows boxes" in said
