@@ -19,6 +19,11 @@ def summary(name: str, report: Mapping[str, Any]) -> str:
     lines += [f"  {image} -> {label}" for image, label in report["examples"].items()]
     if report["official_split"]:
         lines.append(f"  official splits: {_counts(report['official_split'])}{_names(report['split_names'])}")
+    if report["unused_splits"]:
+        lines.append(
+            f"  not used: {', '.join(report['unused_splits'])} look like official splits; to use them, write {{split}} "
+            "in images"
+        )
     if report["own_groups"]:
         lines.append(f"  groups of your own: {report['own_groups']:,}")
     if report["duplicate_groups"]:

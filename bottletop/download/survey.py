@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Set
+from posixpath import dirname
 from typing import Any, NamedTuple
 
 from bottletop.core.catalogue import Source, several
@@ -14,7 +15,7 @@ from bottletop.core.errors import DataError
 from bottletop.core.patterns import normalised
 from bottletop.core.progress import bar
 from bottletop.download.archives import TWICE
-from bottletop.download.layout import EXCLUDED, NO_MATCH, Labelled, Layout, LeftOut, members_to_read
+from bottletop.download.layout import EXCLUDED, NO_MATCH, Labelled, Layout, LeftOut, known_split, members_to_read
 from bottletop.download.naming import such_as
 from bottletop.download.parts import Parts
 
@@ -83,6 +84,7 @@ class Survey(NamedTuple):
     left_out: LeftOutFiles
     splits: dict[str, str | None]  # what the dataset calls each official split -> the split
     unused: dict[str, list[str]]  # table or list -> its lines that mean no image
+    unused_splits: list[str]  # folders that are called as splits, where nothing in the entry tells the split
 
 
 def survey(source: Source, parts: Parts) -> Survey:
@@ -119,7 +121,15 @@ def survey(source: Source, parts: Parts) -> Survey:
     _limit(source, wanted, left_out)
     _check_names({each.label for each in wanted.values()})
     check_classes(source, Counter(each.label for each in wanted.values()), left_out)
-    return Survey(len(files), wanted, left_out, layout.splits, layout.unused)
+    unused_splits = [] if layout.splits or source.tells_splits else _folders_of_splits(wanted)
+    return Survey(len(files), wanted, left_out, layout.splits, layout.unused, unused_splits)
+
+
+def _folders_of_splits(names: Iterable[str]) -> list[str]:
+    """Returns the folders that are called as splits, if they are called as several."""
+    folders = {folder for path in set(map(dirname, names)) for folder in path.split("/")}
+    found = {folder: split for folder in folders if (split := known_split(folder))}
+    return sorted(found) if len(set(found.values())) > 1 else []
 
 
 def check_classes(source: Source, taken: Mapping[str, int], left_out: LeftOutFiles) -> None:

@@ -174,6 +174,7 @@ def _report(rows: Sequence[ImageRow], rejected: Sequence[tuple[str, str, str]], 
         "left_out": surveyed.left_out.report(),
         "examples": _examples(rows),
         "split_names": dict(sorted(surveyed.splits.items())),
+        "unused_splits": surveyed.unused_splits,
         "unused_lines": {
             name: {"lines": len(lines), "examples": lines[:3]} for name, lines in surveyed.unused.items() if lines
         },

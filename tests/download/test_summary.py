@@ -16,6 +16,7 @@ REPORT = {
         "hidden": {"files": 4, "examples": ["photos/.cat.jpg"]},
         "beside the images": {"files": 7, "examples": ["readme.txt"]},
     },
+    "unused_splits": ["Testing", "train"],
     "unused_lines": {"labels.csv": {"lines": 5, "examples": ["cat_9"]}},
 }
 
@@ -26,6 +27,7 @@ def test_the_summary_says_what_was_taken_how_names_were_understood_and_what_was_
         "  photos/cat_1.jpg -> cat",
         "  photos/dog_1.jpg -> dog",
         "  official splits: test 300, train 1,060 (Testing is test)",
+        "  not used: Testing, train look like official splits; to use them, write {split} in images",
         "  groups of your own: 1,200",
         "  groups of duplicates: 3",
         "  groups in several official splits: 1; split keeps the test's images, then validation's",
@@ -45,6 +47,7 @@ def test_many_classes_are_not_listed() -> None:
         "without_contrast": {"images": 0, "examples": []},
         "left_out": {},
         "unused_lines": {},
+        "unused_splits": [],
         "examples": {},
         "official_split": {},
     }

@@ -226,6 +226,14 @@ def test_a_split_of_the_entry_that_no_image_is_in_is_an_error(run):
         run(files, **FOLDERS, splits={"test": "tset"})
 
 
+@pytest.mark.parametrize(
+    ("images", "unused"), [("*/{label}/*", ["Testing", "train"]), ("{split}/{label}/*", []), ("train/{label}/*", [])]
+)
+def test_folders_that_look_like_splits_but_are_not_used_are_said(run, images, unused):
+    files = {f"{split}/{name}": data for split in ("train", "Testing") for name, data in PETS.items()}
+    assert run(files, images=images)[1]["unused_splits"] == unused
+
+
 # Lists of splits
 
 
