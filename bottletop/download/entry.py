@@ -47,12 +47,16 @@ def add(path: Path, name: str | None, *, activate: bool) -> None:
     name = name or re.sub(r"[^\w-]+", "-", ARCHIVE_ENDINGS.sub("", path.resolve().name)).strip("-")
     _check_name(name)
     guess = look(path)
-    entry = {"title": name, "image_side_px": "auto", "source": {**_place(path), **guess.source}}
+    if guess.parts:
+        parts = [{**_place(part), **({"under": under} if under else {})} for part, under in guess.parts]
+        guess = guess._replace(source={"parts": parts, **guess.source})
+    place = {} if guess.parts else _place(path)
+    entry = {"title": name, "image_side_px": "auto", "source": {**place, **guess.source}}
     catalogue = with_entry(CATALOGUE.read_text(encoding="utf-8"), name, entry)
     params = with_active(PARAMS.read_text(encoding="utf-8"), name) if activate else None
     parse(Dataset, parse_yaml(catalogue)["datasets"][name], f"datasets.{name}", CATALOGUE)
     sheet = SHEETS / f"{name}.png"
-    contact_sheet(files_of(path), guess.found, sheet)
+    contact_sheet(files_of(path, guess.parts), guess.found, sheet)
     say(f"{path}: {describe(guess)}\n  contact sheet: {sheet}")
     write_text(CATALOGUE, catalogue)
     say(f"{CATALOGUE} now has {name}; edit its title, homepage and licence there")

@@ -2,27 +2,29 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from posixpath import dirname, splitext  # a path object for each of a million names takes minutes
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import yaml
 from msgspec.structs import asdict
 
-from bottletop.core.catalogue import Source
+from bottletop.core.catalogue import Part, Source
 from bottletop.core.errors import DataError
-from bottletop.core.files import HIDDEN
+from bottletop.core.files import HIDDEN, files_below
 from bottletop.core.paths import CATALOGUE
 from bottletop.core.settings import parse
 from bottletop.download.archives import Member, members
 from bottletop.download.columns import guess_labels
-from bottletop.download.containers import opened
+from bottletop.download.containers import is_container, opened
 from bottletop.download.kinds import is_hidden, is_image
 from bottletop.download.layout import BESIDE, Labelled, Layout, known_split, members_to_read
 from bottletop.download.matching import MIN_MATCHING, Names, match_list, match_table
 from bottletop.download.naming import MIN_IMAGES, guess_pattern, same_classes, split_pattern, such_as, suggested_groups
-from bottletop.download.tables import read_cells, read_list, read_table
+from bottletop.download.parts import Parts
+from bottletop.download.tables import TABLE_SUFFIXES, read_cells, read_list, read_table
 
 TABLES = (".csv", ".tsv")
 ARCHIVE_ENDINGS = re.compile(r"(\.tar)?\.(zip|tar|tgz|gz|bz2|xz|zst|parquet)$", re.IGNORECASE)
@@ -43,6 +45,7 @@ class Guess(NamedTuple):
     left_out: list[str]  # the names of all other files
     notes: list[str]  # what is likely, but for the user to decide
     is_named: bool = False  # whether a table calls one of its columns the class
+    parts: tuple[tuple[Path, str], ...] = ()  # from `parts_of`
 
 
 class _Files(NamedTuple):
@@ -64,11 +67,13 @@ def look(path: Path) -> Guess:
     Raises:
         DataError: there are no images, or it is not clear what their classes are; the message says what is there.
     """
-    files = _read(path)
+    parts = parts_of(path)
+    files = _read(files_of(path, parts))
     if not files.images:
-        packed = any(ARCHIVE_ENDINGS.search(name) for name in files.others)
-        fix = "add one of its archives, or unpack them first" if packed else "give the folder that the images are in"
-        raise DataError(f"{path} has no images among its {len(files.others)} files{such_as(files.others)}", fix)
+        raise DataError(
+            f"{path} has no images among its {len(files.others)} files{such_as(files.others)}",
+            "give the folder that the images are in",
+        )
     by_names, why_not = _by_names(files)
     by_tables, failures = _by_tables(files, by_names)
     if not by_names and not by_tables:
@@ -83,18 +88,39 @@ def look(path: Path) -> Guess:
     problems = [f"{name} ({why})" for name, why in files.problems.items() if why not in (HIDDEN, BESIDE)]
     if problems:
         notes.append(f"cannot be taken: {len(problems):,}{such_as(problems)}")
-    return guess._replace(left_out=left_out, notes=notes)
+    if parts:
+        rest = sorted(set(files_below(path)).difference(part for part, _ in parts))
+        notes += [f"neither a table nor an archive that is read: {file}" for file in rest[:SHOWN_NOTES]]
+    return guess._replace(left_out=left_out, notes=notes, parts=parts)
 
 
-def files_of(path: Path) -> Iterator[Member]:
-    """Yields the files of a folder or archive, and the images of files that hold many."""
+def files_of(path: Path, parts: Sequence[tuple[Path, str]] = ()) -> Iterator[Member]:
+    """Yields the files of a folder or archive, or of its parts, and the images of files that hold many."""
+    if parts:
+        each = (Part(urls=(f"file:{quote(str(part.absolute()))}",), under=under) for part, under in parts)
+        return (member for _, member in Parts(Source(parts=tuple(each))).members())
     return opened(path) or members(path)
 
 
-def _read(path: Path) -> _Files:
+def parts_of(path: Path) -> tuple[tuple[Path, str], ...]:
+    """Returns the archives and tables of a folder that has no other images, and a folder to put each archive under.
+
+    That is empty unless two archives have images of the same names. For any other place, there are no parts.
+    """
+    files = sorted(files_below(path)) if path.is_dir() else []
+    archives = [file for file in files if ARCHIVE_ENDINGS.search(file.name)]
+    if not archives or any(is_image(file.name) or is_container(file.name) for file in files):
+        return ()
+    images = [{member.name for member in members(archive) if is_image(member.name)} for archive in archives]
+    clash = len(set().union(*images)) < sum(map(len, images))
+    tables = [(file, "") for file in files if file.suffix.lower() in TABLE_SUFFIXES]
+    return (*((file, ARCHIVE_ENDINGS.sub("", file.name) if clash else "") for file in archives), *tables)
+
+
+def _read(found: Iterable[Member]) -> _Files:
     files = _Files([], [], {}, {})
     counts: Counter[str] = Counter()
-    for member in files_of(path):
+    for member in found:
         hidden, ending = is_hidden(member.name), splitext(member.name)[1].lower()
         usable = is_image(member.name) and not hidden and not member.problem
         (files.images if usable else files.others).append(member.name)

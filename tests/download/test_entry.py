@@ -56,6 +56,37 @@ def test_a_folder_is_described_and_its_entry_written(repository, capsys):
     assert (repository / "data/contact-sheets/pets.png").is_file()
 
 
+def test_a_folder_of_archives_and_tables_becomes_parts(repository, capsys):
+    """As HAM10000 is downloaded."""
+    for number, names in enumerate(("abcdef", "ghijkl")):
+        (repository / "skin").mkdir(exist_ok=True)
+        write_zip(repository / f"skin/part {number}.zip", {f"{name}.jpg": jpeg(ord(name)) for name in names})
+    rows = "".join(f"{name},{'xy'[ord(name) % 2]},{ord(name) // 2}\n" for name in "abcdefghijkl")
+    write_folder(repository / "skin", {"skin.csv": f"image,dx,lesion_id\n{rows}".encode(), "notes.pdf": b"?"})
+    main(["add", "skin"])
+    source = dataset("skin").source
+    assert [part.urls for part in source.parts] == [
+        ("file:skin/part%200.zip",),
+        ("file:skin/part%201.zip",),
+        ("file:skin/skin.csv",),
+    ]
+    said = capsys.readouterr().out
+    assert "file:skin/part%200.zip" in said
+    assert "neither a table nor an archive that is read: skin/notes.pdf" in said
+    unpack(source, DownloadParams(max_rejected=0), repository / "out")
+    found = {row.source: row.label for row in read_index(repository / "out/index.csv")}
+    assert found == {f"{name}.jpg": "xy"[ord(name) % 2] for name in "abcdefghijkl"}
+
+
+def test_archives_of_equal_names_are_put_under_folders_of_their_own(repository):
+    (repository / "pets").mkdir()
+    for split in ("train", "test"):
+        write_zip(repository / f"pets/{split}.zip", {name[6:]: data for name, data in PETS.items() if "train" in name})
+    main(["add", "pets"])
+    source = dataset("pets").source
+    assert ([part.under for part in source.parts], source.images) == (["test", "train"], "{split}/{label}/*")
+
+
 def test_what_cannot_be_read_is_no_image_and_said(repository, capsys):
     """download stops for a class without images."""
     folder = write_folder(repository / "pets", {name: data for name, data in PETS.items() if name.startswith("test")})
@@ -109,7 +140,7 @@ def test_activate_adds_the_name_to_the_active_datasets(repository):
         (["photos", "--name", "digits"], r"already has digits: choose another name with --name"),
         (["photos", "--name", "a b"], r"letters, digits, - and _, got 'a b'"),
         (["empty"], r"empty has no images among its 0 files: give the folder that the images are in"),
-        (["zips"], r"zips has no images among its 1 files, such as a\.zip: add one of its archives"),
+        (["zips"], r"zips/a\.zip is empty, but tar"),
         (["labels.csv"], r"labels\.csv is no folder or archive of images: give the folder"),
         (["photos/1.jpg"], r"1\.jpg is no folder or archive of images: give the folder"),
     ],
