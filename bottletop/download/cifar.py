@@ -60,6 +60,12 @@ def read(files: Mapping[str, Path]) -> Iterator[tuple[str, Iterator[Record]]]:
             yield "test" if PurePosixPath(name).name.startswith("test") else "train", _batch(path, class_names)
 
 
+def class_names(files: Mapping[str, Path]) -> list[str]:
+    """Returns the names of the classes of CIFAR-10, with images or without, if their file is among `files`."""
+    texts = [path for name, path in files.items() if PurePosixPath(name).name == "batches.meta.txt"]
+    return [component(name) for path in texts for name in _class_names(path)]
+
+
 def _check_batches(names: Iterable[str]) -> None:
     """Checks that no file is missing before one that is there."""
     numbers = {int(match[2]) for name in names if (match := CIFAR_10.search(name)) and match[2]}

@@ -2,12 +2,12 @@
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 from bottletop.core.errors import DataError
-from bottletop.core.files import files_below
+from bottletop.core.files import EMPTY_FOLDER, files_below
 from bottletop.download import cifar, idx
 from bottletop.download.archives import MAX_MEMBER_BYTES, Member
 from bottletop.download.archives import members as archive_members
@@ -57,14 +57,18 @@ def images(files: Mapping[str, Path]) -> Iterator[Member] | None:
     if any(idx.NAMES.search(name) for name in files):
         return chain(_named(idx.read(files)), _others(files, lambda name: bool(idx.NAMES.search(name))))
     if cifar.found(files):
-        return chain(_named(cifar.read(files)), _others(files, lambda name: bool(cifar.NAMES.search(name))))
+        return chain(
+            _named(cifar.read(files), cifar.class_names(files)),
+            _others(files, lambda name: bool(cifar.NAMES.search(name))),
+        )
     tables = {name: path for name, path in files.items() if name.endswith(".parquet")}
     if tables:
         from bottletop.download import parquet  # pyarrow takes half a second to import; few datasets need it
 
         if any(map(parquet.has_images, tables.values())):
             read = {path.resolve() for path in tables.values() if parquet.has_images(path)}  # and the images they name
-            return chain(_named(parquet.read(tables, read)), _others(files, lambda name: files[name].resolve() in read))
+            found = _named(parquet.read(tables, read), parquet.class_names(tables))
+            return chain(found, _others(files, lambda name: files[name].resolve() in read))
     return None
 
 
@@ -77,11 +81,26 @@ def _left_out(name: str, size: int, problem: str = "") -> Member:
     return Member(name, size, bytes, problem or (IMAGE_BESIDE if is_image(name) else BESIDE))
 
 
-def _named(splits: Iterator[tuple[str, Iterator[Record]]]) -> Iterator[Member]:
-    """Yields the images of all files; their numbers run through all files of a split."""
+def _named(splits: Iterator[tuple[str, Iterator[Record]]], class_names: Iterable[str] = ()) -> Iterator[Member]:
+    """Yields the images of all files, then an empty folder for each class that has none.
+
+    The numbers of the images run through all files of a split.
+    """
     numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: count(1))
+    empty = set(class_names)
+    folder = ""  # the split of the last image of a class
+
+    def noted(split: str, records: Iterator[Record]) -> Iterator[Record]:
+        nonlocal folder
+        for record in records:
+            empty.discard(record.label)
+            folder = split if record.label else folder
+            yield record
+
     for split, records in splits:
-        yield from members(split, records, numbers[split])
+        yield from members(split, noted(split, records), numbers[split])
+    for label in sorted(empty):
+        yield Member(f"{folder}/{label}".lstrip("/"), 0, bytes, EMPTY_FOLDER)
 
 
 def _names_in(archive: Path) -> list[str]:

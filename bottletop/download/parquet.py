@@ -58,6 +58,15 @@ def read(files: Mapping[str, Path], paths: set[Path]) -> Iterator[tuple[str, Ite
         yield split_of(name), _records(path, paths)
 
 
+def class_names(files: Mapping[str, Path]) -> set[str]:
+    """Returns the names of classes that Hugging Face keeps in the files, with images or without."""
+    names: set[str] = set()
+    for path in filter(has_images, files.values()):
+        with _opened(path) as file:
+            names.update(map(component, _columns(file.schema_arrow, path).class_names or ()))
+    return names
+
+
 def has_images(path: Path) -> bool:
     """Returns whether a Parquet file has a column of images.
 

@@ -32,7 +32,7 @@ CIFAR_100 = {
 
 
 def contents(path) -> dict[str, bytes]:
-    return {member.name: member.read() for member in opened(path)}
+    return {member.name: member.read() for member in opened(path) if not member.problem}
 
 
 def pixels(data: bytes) -> np.ndarray:
@@ -69,6 +69,12 @@ def test_a_file_that_is_cut_off_is_named(tmp_path, data):
     write_folder(tmp_path, CIFAR_10 | {"cifar-10-batches-bin/data_batch_1.bin": data})
     with pytest.raises(DataError, match=r"data_batch_1\.bin is not a whole file of CIFAR: .*: delete it"):
         contents(tmp_path)
+
+
+def test_a_class_that_has_a_name_but_no_image_is_an_empty_folder(tmp_path):
+    names = META.rstrip(b"\n") + b"\nfrog\n"
+    found = opened(write_folder(tmp_path, CIFAR_10 | {"cifar-10-batches-bin/batches.meta.txt": names}))
+    assert [(member.name, member.problem) for member in found if member.problem] == [("test/frog", "an empty folder")]
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -29,7 +29,7 @@ def stored(*images: bytes | None) -> list[dict]:
 
 
 def contents(path) -> dict[str, bytes]:
-    return {member.name: member.read() for member in opened(path)}
+    return {member.name: member.read() for member in opened(path) if not member.problem}
 
 
 # What is read
@@ -104,7 +104,7 @@ def test_images_that_are_only_paths_are_read_from_beside_the_file(tmp_path):
 
 
 def test_the_files_of_an_archive_are_read(tmp_path):
-    data = write(tmp_path / "train.parquet", stored(png(1)), [0]).read_bytes()
+    data = write(tmp_path / "train.parquet", stored(png(1)), [0], class_names=["cat"]).read_bytes()
     archive = write_zip(tmp_path / "pets.zip", {"pets/train.parquet": data, "pets/README.md": b""})
     *images, other = opened(archive)
     assert [(image.name, image.read()) for image in images] == [("train/cat/000001.png", png(1))]
@@ -112,7 +112,7 @@ def test_the_files_of_an_archive_are_read(tmp_path):
 
 
 def test_other_images_beside_the_file_are_named(tmp_path):
-    write(tmp_path / "train.parquet", stored(png(1)), [0])
+    write(tmp_path / "train.parquet", stored(png(1)), [0], class_names=["cat"])
     write_folder(tmp_path, {"owl/1.png": png(2)})
     found = {member.name: member.problem for member in opened(tmp_path)}
     assert found == {"train/cat/000001.png": "", "owl/1.png": "an image beside files that hold many"}
@@ -193,6 +193,14 @@ def test_labels_that_are_lists_are_refused(tmp_path):
     write(tmp_path / "train.parquet", stored(png(1)), [[0, 1]], label_type=pa.list_(pa.int64()))
     with pytest.raises(DataError, match=r"column label holds list<.*>, allowed are whole numbers and text"):
         contents(tmp_path)
+
+
+def test_a_class_that_has_a_name_but_no_image_is_an_empty_folder(tmp_path):
+    write(tmp_path / "test.parquet", stored(png(1)), [1], class_names=["cat", "dog", "owl"])
+    write(tmp_path / "train.parquet", stored(png(2)), [0], class_names=["cat", "dog", "owl"])
+    write(tmp_path / "more.parquet", stored(png(3)), [-1], class_names=["cat", "dog", "owl"])
+    found = {member.name: member.problem for member in opened(tmp_path) if member.problem}
+    assert found == {"train/owl": "an empty folder"}
 
 
 def test_a_file_that_is_missing_in_a_numbered_row_is_named(tmp_path):
