@@ -198,7 +198,7 @@ def test_labels_that_are_lists_are_refused(tmp_path):
 def test_a_class_that_has_a_name_but_no_image_is_an_empty_folder(tmp_path):
     write(tmp_path / "test.parquet", stored(png(1)), [1], class_names=["cat", "dog", "owl"])
     write(tmp_path / "train.parquet", stored(png(2)), [0], class_names=["cat", "dog", "owl"])
-    write(tmp_path / "more.parquet", stored(png(3)), [-1], class_names=["cat", "dog", "owl"])
+    write(tmp_path / "unlabelled.parquet", stored(png(3)), [-1], class_names=["cat", "dog", "owl"])
     found = {member.name: member.problem for member in opened(tmp_path) if member.problem}
     assert found == {"train/owl": "an empty folder"}
 
