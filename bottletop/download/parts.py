@@ -66,7 +66,7 @@ class Parts:
             path.unlink(missing_ok=True)
             raise DataError(
                 f"{error.problem}; it is not kept",
-                "see in a browser what its address gives; the next run downloads it again. Or unpack it and set folder",
+                "see in a browser what its address gives; the next run downloads it again",
             ) from error
 
     def _opened(self, part: Part, path: Path) -> Iterator[Member]:
