@@ -98,6 +98,7 @@ def test_the_report_counts_what_was_taken(run):
         "left_out": {},
         "examples": {"cat/0.jpg": "cat", "horse/0.jpg": "horse"},
         "split_names": {},
+        "unused_splits": [],
         "unused_lines": {},
         "without_contrast": {"images": 0, "examples": []},
         "exact_duplicates": 0,
