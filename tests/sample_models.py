@@ -67,6 +67,7 @@ def write_model(
 def write_network(folder: Path) -> Files:
     """A model that reads the images themselves."""
     params = top_params(model="cnn", hidden=[], dropout=0.0)
+    keras.utils.set_random_seed(0)
     network = cnn.build(SIDE, len(CLASSES), load(CnnParams, "cnn"), load(AugmentParams, "augment"), params)
     last, random = network.get_layer("classes"), np.random.default_rng(0)
     last.set_weights([random.normal(0, 1, last.kernel.shape), np.zeros(len(CLASSES))])

@@ -61,7 +61,7 @@ def shown_reports(repository, *arguments, **environment):
     browser.write_text(f'#!/bin/sh\necho "$1" >> {repository}/opened\n')
     browser.chmod(0o700)
     known = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    command = [sys.executable, "-m", "bottletop.cli", "report", *arguments]
+    command = [sys.executable, "-m", "bottletop", "report", *arguments]
     env = {**known, "PYTHONPATH": str(ROOT), "BROWSER": f"{browser} %s", **environment}
     done = subprocess.run(command, cwd=repository, env=env, capture_output=True, text=True, check=False)
     opened = repository / "opened"

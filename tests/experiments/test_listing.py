@@ -340,7 +340,7 @@ def test_one_without_a_run_has_no_page_to_open():
 
 def test_listing_loads_no_tensorflow(monkeypatch):
     log(monkeypatch, "tidy-otter")
-    command = [sys.executable, "-X", "importtime", "-m", "bottletop.cli", "runs"]
+    command = [sys.executable, "-X", "importtime", "-m", "bottletop", "runs"]
     done = subprocess.run(
         command,
         capture_output=True,

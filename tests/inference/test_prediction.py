@@ -159,7 +159,7 @@ def test_json_is_one_array_with_the_best_first_and_reasons_where_there_is_no_pre
     assert good["class"] == max(shares, key=shares.get) == next(iter(good["probabilities"]))
     assert good["probabilities"] == {name: pytest.approx(share, abs=1e-6) for name, share in shares.items()}
     assert bad == {"image": "mixed/b.jpg", "error": "not an image"}
-    assert printed.err == "bottletop: mixed/b.jpg: not an image\n"
+    assert printed.err == "model: flowers, trained here\nbottletop: mixed/b.jpg: not an image\n"
 
 
 def test_csv_has_the_columns_of_predictions_csv(here, model, capsys):
@@ -209,7 +209,10 @@ def test_a_model_of_other_settings_than_params_yaml_is_not_passed_off_as_current
     (tmp_path / "a.png").write_bytes(png(1))
     monkeypatch.chdir(tmp_path)
     main(["predict", "a.png"])
-    assert capsys.readouterr().err == ("flowers: split changed since this model was trained: dvc repro trains anew\n")
+    assert capsys.readouterr().err.splitlines() == [
+        "flowers: split changed since this model was trained: dvc repro trains anew",
+        "model: flowers, trained here",
+    ]
 
 
 NAMES = ["e\x1b[31m\nb.png", os.fsdecode(b"caf\xe9.png"), "x\u202egnp.jpg"]
@@ -232,7 +235,7 @@ def test_the_reason_of_a_failure_and_files_left_out_are_shown_without_control_ch
     write_folder(here / "bad", {"a\x1b\n.png": b"junk", "b\x1b\n.txt": b"junk"})
     with pytest.raises(SystemExit):
         main(["predict", "bad"])
-    left_out, failure = capsys.readouterr().err.splitlines()
+    _, left_out, failure = capsys.readouterr().err.splitlines()
     assert left_out.endswith(r"1 with .txt (b\x1b\x0a.txt)")
     assert failure == r"bottletop: bad/a\x1b\x0a.png: not an image"
 

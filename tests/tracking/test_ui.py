@@ -94,7 +94,7 @@ def test_the_server_answers_until_it_is_ended_and_leaves_nothing_behind(
     number: signal.Signals, code: int, repository: Path
 ) -> None:
     port = free_port()
-    command = [sys.executable, "-m", "bottletop.cli", "ui", "--port", str(port)]
+    command = [sys.executable, "-m", "bottletop", "ui", "--port", str(port)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command, cwd=repository, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
