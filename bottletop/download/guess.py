@@ -196,7 +196,7 @@ def _by_several(tables: Sequence[str], files: _Files) -> Iterator[Guess]:
     for file in tables:
         by_header[files.texts[file].partition(b"\n")[0]].append(file)
     for header, group in by_header.items():
-        if len(group) < 2 or len({known_split(splitext(file)[0]) is None for file in group}) > 1:
+        if not 2 <= len(group) <= MAX_TABLES or len({known_split(splitext(file)[0]) is None for file in group}) > 1:
             continue
         rows = b"\n".join(files.texts[file].partition(b"\n")[2] for file in group)
         together = " and ".join(group)

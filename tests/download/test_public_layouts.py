@@ -116,7 +116,9 @@ def oxford_102(folder: Path) -> None:
 def gtsrb(folder: Path) -> None:
     kinds = ("0", "1", "2", "3")
     images = pictures(
-        lambda kind, n: f"Test/{4 * n + int(kind):05}.png" if n < 4 else f"Train/{kind}/0000{kind}_00000_{n:05}.png",
+        lambda kind, n: (
+            f"Test/{4 * n + int(kind):05}.png" if n < 4 else f"Train/{kind}/0000{kind}_{n // 2:05}_{n % 2:05}.png"
+        ),
         kinds,
     )
     header = "Width,Height,Roi.X1,Roi.Y1,Roi.X2,Roi.Y2,ClassId,Path"
@@ -267,6 +269,14 @@ def test_it_is_split_as_its_authors_did_and_otherwise_by_the_fractions(unpacked,
     found = Counter((row.label, row.split) for row in assigned(rows))
     for label in {row.label for row in rows}:
         assert tuple(found[label, split] for split in SPLITS) == DATASETS[name][1]
+
+
+def test_the_pictures_of_one_traffic_sign_are_a_group_and_the_tables_tell_the_split(unpacked):
+    rows, report = unpacked("gtsrb")
+    assert report["own_groups"] == 16
+    train = [row.source for row in rows if row.official == "train"]
+    assert len({row.group for row in rows if row.official == "train"}) == 16 == len(train) / 2
+    assert report["split_names"] == {"Test": "test", "Train": "train"}
 
 
 def test_the_images_of_a_lesion_of_ham10000_are_in_one_split(unpacked):
