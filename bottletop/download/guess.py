@@ -196,7 +196,7 @@ def _by_several(tables: Sequence[str], files: _Files) -> Iterator[Guess]:
     for file in tables:
         by_header[files.texts[file].partition(b"\n")[0]].append(file)
     for header, group in by_header.items():
-        if not 2 <= len(group) <= MAX_TABLES or len({known_split(splitext(file)[0]) is None for file in group}) > 1:
+        if not 2 <= len(group) <= MAX_TABLES or len({_tells_split(file) for file in group}) > 1:
             continue
         rows = b"\n".join(files.texts[file].partition(b"\n")[2] for file in group)
         together = " and ".join(group)
@@ -207,6 +207,11 @@ def _by_several(tables: Sequence[str], files: _Files) -> Iterator[Guess]:
             yield guess._replace(source=source, found=_placed(source, files))
         except DataError:
             continue
+
+
+def _tells_split(table: str) -> bool:
+    name = splitext(table)[0]
+    return (known_split(PurePosixPath(name).name) or known_split(name)) is not None
 
 
 def _agree(one: Guess, other: Guess) -> bool:

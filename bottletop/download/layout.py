@@ -71,7 +71,7 @@ class Layout:
         self._images_only = source.labels is not None and not source.images
         tables = () if source.labels is None or source.tells_splits else source.labels.files
         # Whether the names of several tables tell the splits, as those of train.csv and test.csv do.
-        self._splits_are_tables = len(tables) > 1 and any(self._meaning(PurePosixPath(each).stem) for each in tables)
+        self._splits_are_tables = len(tables) > 1 and any(self._meaning(self._table_name(each)) for each in tables)
         self._texts = texts or {}
         self._rows: dict[str, Row] = {}  # from the table, by image
         self._listed: dict[str, str] = {}  # split by image, from the lists
@@ -201,6 +201,11 @@ class Layout:
             self.splits[found] = self._meaning(found)
         return self.splits[found] or ""
 
+    def _table_name(self, file: str) -> str:
+        """Returns a table's name without ending, with its folders if it alone tells no split, as of test/labels.csv."""
+        name = PurePosixPath(file).with_suffix("")
+        return name.name if self._meaning(name.name) else str(name)
+
     def _meaning(self, split: str) -> str | None:
         return self._split_names.get(split) or known_split(split)
 
@@ -210,7 +215,7 @@ class Layout:
         unused: list[Row] = []
         for file in labels.files:
             table = read_table(labels, file, self._text(file))
-            split = PurePosixPath(file).stem if self._splits_are_tables else None
+            split = self._table_name(file) if self._splits_are_tables else None
             each = [row if split is None else row._replace(split=split) for row in table.rows]
             found = match_table(file, each, Names(images.items()), excluded)
             if twice := rows.keys() & found.rows.keys():
@@ -227,7 +232,7 @@ class Layout:
     def _check_rows(self, rows: Mapping[str, Row], unused: Iterable[Row], images: Collection[str]) -> None:
         """Checks that each split of the tables has images, and enough images have a class."""
         with_images = {row.split for row in rows.values()}
-        if lost := next((row for row in unused if row.split not in with_images), None):
+        if lost := next((row for row in unused if row.split and row.split not in with_images), None):
             raise DataError(
                 f"no image is in the split {lost.split!r} of the table, such as {lost.image!r}",
                 "mend the images, or edit labels in datasets.yaml",

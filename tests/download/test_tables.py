@@ -138,6 +138,12 @@ def test_several_tables_are_one_and_their_names_tell_the_splits(run):
     assert splits(rows) == dict.fromkeys("abcdef", "train") | dict.fromkeys("gh", "test")
 
 
+def test_the_folder_of_a_table_may_tell_its_split(run):
+    labels = TABLE | {"file": ["train/labels.csv", "test/labels.csv"]}
+    rows, _ = run("", IMAGES | tables(**{"train/labels": "abcdef", "test/labels": "gh"}), labels)
+    assert splits(rows) == dict.fromkeys("abcdef", "train") | dict.fromkeys("gh", "test")
+
+
 def test_the_name_of_each_table_must_tell_its_split_if_one_does(run):
     with pytest.raises(DataError, match="not clear whether 'holdout' is for train, validation or test"):
         run("", IMAGES | tables(Train="abcdef", holdout="gh"), SEVERAL)
@@ -192,6 +198,11 @@ def test_a_split_whose_images_are_in_the_table_alone_stops_the_run(run):
     text = table({name: f"{kind},train" for name, kind in MANY_KINDS.items()} | {"lost": "cat,test"}, "id,kind,set")
     with pytest.raises(DataError, match=r"no image is in the split 'test' of the table, such as 'lost'"):
         run(text, files=MANY, labels=TABLE | {"split": "set"})
+
+
+def test_a_row_without_image_and_split_is_a_row_without_an_image(run):
+    text = table({name: f"{kind},train" for name, kind in MANY_KINDS.items()} | {"lost": "cat,"}, "id,kind,set")
+    assert run(text, files=MANY, labels=TABLE | {"split": "set"})[1]["unused_lines"]["labels.csv"]["lines"] == 1
 
 
 def test_a_column_of_a_class_without_any_image_stops_the_run(run):
