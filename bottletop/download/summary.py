@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bottletop.download.layout import BESIDE
-
 SHOWN = 12  # classes that are counted one by one
 
 
@@ -38,7 +36,7 @@ def summary(name: str, report: Mapping[str, Any]) -> str:
     if (flat := report["without_contrast"])["images"]:
         lines.append(f"  nearly of one colour: {flat['images']:,}, such as {flat['examples'][0]}")
     for reason, left in report["left_out"].items():
-        such = "" if reason == BESIDE or not left["examples"] else f", such as {left['examples'][0]}"
+        such = f", such as {left['examples'][0]}" if left["examples"] else ""
         lines.append(f"  left out: {left['files']:,} ({reason}){such}")
     for file, unused in report["unused_lines"].items():
         lines.append(f"  no image: {unused['lines']:,} lines of {file}, such as {unused['examples'][0]}")

@@ -35,7 +35,7 @@ def test_the_summary_says_what_was_taken_how_names_were_understood_and_what_was_
         "  nearly of one colour: 2, such as photos/dark.png",
         "  left out: 0 (excluded by 'bad/*')",
         "  left out: 4 (hidden), such as photos/.cat.jpg",
-        "  left out: 7 (beside the images)",
+        "  left out: 7 (beside the images), such as readme.txt",
         "  no image: 5 lines of labels.csv, such as cat_9",
     ]
 
