@@ -23,11 +23,12 @@ from bottletop.download.layout import Labelled, LeftOut
 from bottletop.download.params import DownloadParams
 from bottletop.download.parts import Parts
 from bottletop.download.shards import ShardWriter
-from bottletop.download.survey import EXAMPLES, Survey, check_classes, survey
+from bottletop.download.survey import Survey, check_classes, survey
 from bottletop.images.decoding import decode, header, lacks_contrast
 from bottletop.images.index import ImageRow, write_index
 
 ALIKE = "near duplicate of another image"
+NAMED = 100  # images without contrast that the report names
 AHEAD_EACH = 4  # images held at once per processor
 
 
@@ -77,7 +78,7 @@ def unpack(source: Source, params: DownloadParams, folder: Path) -> dict[str, An
         write_index(staging / "index.csv", kept)
         write_sheet(staging / "rejected.csv", ("source", "label", "reason"), rejected)
         report = _report(kept, rejected, surveyed)
-        return report | {"without_contrast": {"images": len(flat), "examples": flat[:EXAMPLES]}} | duplicates
+        return report | {"without_contrast": {"images": len(flat), "examples": flat[:NAMED]}} | duplicates
 
 
 def _write_shards(parts: Parts, wanted: dict[str, Labelled], folder: Path, thumbnails: Thumbnails) -> _Unpacked:

@@ -315,12 +315,13 @@ def test_an_official_split_that_loses_all_its_images_stops_the_run(run):
         run(files, max_rejected=0.5, images="{split}/{label}/*", incomplete=["cat"])
 
 
-def test_images_of_one_colour_and_dark_ones_of_12_bits_in_16_are_taken_and_counted(run):
+def test_images_of_one_colour_and_dark_ones_of_12_bits_in_16_are_taken_and_named(run):
     blank = encode(Image.new("RGB", (40, 40), "silver"), "PNG")
     dark = encode(Image.fromarray(np.arange(1600, dtype=np.uint16).reshape(40, 40)), "PNG")
-    rows, report = run(PETS | {"cat/blank.png": blank, "cat/dark.png": dark})
-    assert {"cat/blank.png", "cat/dark.png"} <= {row.source for row in rows}
-    assert report["without_contrast"] == {"images": 2, "examples": ["cat/blank.png", "cat/dark.png"]}
+    flat = {f"cat/{name}.png": dark if name == "dark" else blank for name in ("a", "b", "c", "d", "dark")}
+    rows, report = run(PETS | flat)
+    assert flat.keys() <= {row.source for row in rows}
+    assert report["without_contrast"] == {"images": 5, "examples": list(flat)}
 
 
 def test_at_least_one_image_must_be_readable(run):
