@@ -19,7 +19,7 @@ def run(params: EvaluateParams, paths: Paths) -> None:
     """Writes the report on the dataset's model."""
     images, record = read_index(paths.index), read_record(paths.model)
     rows = read_split(paths.split, images)
-    predicted = reports.read_predictions(paths.model, images, rows)
+    predicted = reports.read_predictions(paths.model, record, images, rows)
     report = reports.assess(record, predicted["validation"], predicted["test"], reports.count_splits(rows), params)
     reports.write_tables(paths.metrics, report)
     copy_files(paths.metrics, IN_GIT, paths.pushed)

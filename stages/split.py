@@ -16,8 +16,8 @@ def run(params: SplitParams, paths: Paths) -> None:
     check_classes(images)
     rows = assign_splits(images, params)
     write_split(paths.split, rows)
-    if doubt(rows):
-        say(f"{paths.dataset}: {doubt(rows)}")
+    if doubted := doubt(rows):
+        say(f"{paths.dataset}: {doubted}")
 
 
 if __name__ == "__main__":

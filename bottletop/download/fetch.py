@@ -23,9 +23,8 @@ from bottletop.download.compression import PAGE_STARTS
 ATTEMPTS = 5  # in a row, without progress
 PROGRESS_BYTES = 1 << 16  # an attempt that brings less is one without progress
 SILENCE_S = 2  # after so long without an answer, the user is told
-CONNECT_S = (
-    5  # where there is something else to try: longest time to connect, long enough to ask thrice (TCP: 0, 1, 3 s)
-)
+# Longest time to connect where there is something else to try: long enough to ask thrice (TCP: after 0, 1 and 3 s).
+CONNECT_S = 5
 BUSY = (429, 500, 502, 503, 504)  # HTTP statuses after which another attempt may succeed
 RESERVE_BYTES = 100_000_000  # stay free on the disk, for other programs
 

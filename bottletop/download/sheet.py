@@ -3,7 +3,7 @@
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -61,7 +61,7 @@ def _fonts(labels: Sequence[str]) -> dict[str, ImageFont.FreeTypeFont]:
     """
     others = {label: set(label[:26]) for label in labels if not label.isascii()}
     fonts = {}
-    for path, letters in _installed() if others else ():
+    for path, letters in _letters() if others else ():
         for label in [label for label, needed in others.items() if needed <= letters]:
             fonts[label] = ImageFont.truetype(path, FONT_PX)
             del others[label]
@@ -77,18 +77,16 @@ def _fonts(labels: Sequence[str]) -> dict[str, ImageFont.FreeTypeFont]:
     return fonts
 
 
-def _installed() -> Iterator[tuple[str, set[str]]]:
-    """Yields the path and the letters of each font of this machine, except those made of coloured pictures."""
-    from matplotlib.font_manager import findfont, findSystemFonts  # takes half a second to import
+def _letters() -> Iterator[tuple[str, set[str]]]:
+    """Yields the path and the letters of each font, that of Matplotlib first."""
+    from matplotlib.font_manager import findfont  # takes half a second to import
     from matplotlib.ft2font import FT2Font
 
-    for path in [findfont("DejaVu Sans"), *sorted(findSystemFonts())]:  # the first comes with Matplotlib
-        try:
-            font = FT2Font(path)
-        except (OSError, RuntimeError):
-            continue
-        if font.scalable and "color" not in font.family_name.lower():
-            yield path, set(map(chr, font.get_charmap()))
+    from bottletop.core.fonts import installed
+
+    plain = findfont("DejaVu Sans")
+    for path, font in chain([(plain, FT2Font(plain))], installed()):
+        yield path, set(map(chr, font.get_charmap()))
 
 
 def _small(member: Member) -> Image.Image | str:

@@ -13,6 +13,7 @@ from bottletop.core.terminal import visible
 
 WIDTH, HEIGHT = 360, 260  # of a chart
 LEFT, RIGHT, TOP, BOTTOM = 50, 14, 12, 40  # margins of a chart
+UNIT = (-0.03, 1.03)  # range of an axis from 0 to 1, with room for what lies on the border
 LONGEST_NAME = 26  # maximum number of characters shown of a class name
 NUMBERED = 30  # maximum number of classes whose cells show their counts
 
@@ -53,8 +54,8 @@ class Chart:
     text: str  # what can be seen, for those who cannot see it
     x_label: str
     y_label: str
-    x_range: tuple[float, float]
-    y_range: tuple[float, float]
+    x_range: tuple[float, float] = UNIT
+    y_range: tuple[float, float] = UNIT
     lines: Sequence[Line] = ()
     dots: Sequence[Dot] = ()
     bars: Sequence[Bar] = ()

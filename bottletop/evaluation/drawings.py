@@ -9,7 +9,6 @@ from bottletop.evaluation.charts import Bar, Chart, Dot, Line, around
 from bottletop.evaluation.reports import Report
 from bottletop.evaluation.scores import CALIBRATION_BINS, Curve, calibration, precision_recall_curve, roc_curve, wilson
 
-UNIT = (-0.03, 1.03)  # range of an axis from 0 to 1, with room for what lies on the border
 MOST_POINTS = 300  # of a curve
 
 
@@ -47,8 +46,6 @@ def _reliability(bins: Sequence[dict[str, Any]]) -> Chart:
         text="Share of right answers against the probability that the model gives; the table below has the numbers.",
         x_label="probability that it gives",
         y_label="share that is right",
-        x_range=UNIT,
-        y_range=UNIT,
         lines=[Line("guide", [(0, 0), (1, 1)], "as it should be")],
         dots=dots,
     )
@@ -66,7 +63,6 @@ def _histogram(confidence: np.ndarray) -> Chart:
         text="Number of test images by the probability of the named class; the table below has the numbers.",
         x_label="probability that it gives",
         y_label="test images",
-        x_range=UNIT,
         y_range=(0, 1.05 * float(counts.max())),
         bars=bars,
         whole_y=True,
@@ -90,8 +86,6 @@ def two_classes(report: Report) -> list[Chart]:
             text=f"ROC curve; {chosen}, sensitivity is {sensitivity:.1%} and specificity {specificity:.1%}.",
             x_label="1 − specificity (false alarms)",
             y_label="sensitivity (found)",
-            x_range=UNIT,
-            y_range=UNIT,
             lines=[
                 Line("guide", [(0, 0), (1, 1)], "guessing"),
                 Line("first", _thinned(roc_curve(probability, positive)), "test images"),
@@ -103,8 +97,6 @@ def two_classes(report: Report) -> list[Chart]:
             text=f"Precision-recall curve; {chosen}, precision is {precision:.1%} and recall {sensitivity:.1%}.",
             x_label="recall (found)",
             y_label="precision (right alarms)",
-            x_range=UNIT,
-            y_range=UNIT,
             lines=[
                 Line("guide", [(0, positive.mean()), (1, positive.mean())], "guessing"),
                 Line("first", _thinned(precision_recall_curve(probability, positive)), "test images"),

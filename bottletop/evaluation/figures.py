@@ -15,12 +15,11 @@ from PIL import Image
 
 from bottletop.core.files import replacing
 from bottletop.evaluation import fonts
-from bottletop.evaluation.charts import NUMBERED
+from bottletop.evaluation.charts import NUMBERED, short
 from bottletop.evaluation.scores import order_by_confusion, wilson
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#5f6770"  # the first two are Okabe and Ito's: colour-blind people see them
 DPI = 120
-LONGEST_NAME = 26  # maximum number of characters shown of a class name
 rcParams["text.parse_math"] = False  # show a $ in a name as it is
 
 
@@ -83,7 +82,7 @@ def confusion(matrix: NDArray[np.int64], class_names: Sequence[str], title: str)
     """
     fonts.use_for([*class_names, title])
     order = order_by_confusion(matrix)
-    names, counts, classes = [_short(class_names[i]) for i in order], matrix[np.ix_(order, order)], len(order)
+    names, counts, classes = [short(class_names[i]) for i in order], matrix[np.ix_(order, order)], len(order)
     size = 9 if classes <= NUMBERED else 7
     side = max(2.5, 0.5 * classes) if classes <= NUMBERED else 0.17 * classes  # of the matrix, in inches
     longest = max(map(len, names)) * 0.6 * size / 72  # inches: most letters are about 0.6 of the font size wide
@@ -163,10 +162,5 @@ def _show(axes: Axes, mistake: Mistake) -> None:
     picture = mistake.image.copy()
     picture.thumbnail((320, 320))
     axes.imshow(picture, interpolation="nearest" if max(picture.size) < 64 else None)
-    guess = f"{_short(mistake.predicted)} {mistake.confidence:.0%}"
-    axes.set_title(f"{guess}\ntrue: {_short(mistake.label)}", fontsize=9)
-
-
-def _short(name: str) -> str:
-    name = " ".join(name.split())
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    guess = f"{short(mistake.predicted)} {mistake.confidence:.0%}"
+    axes.set_title(f"{guess}\ntrue: {short(mistake.label)}", fontsize=9)

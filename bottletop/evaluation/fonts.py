@@ -6,9 +6,10 @@ import warnings
 from collections.abc import Iterable
 
 from matplotlib import rcParams
-from matplotlib.font_manager import FontProperties, findfont, findSystemFonts, fontManager
+from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font
 
+from bottletop.core.fonts import installed
 from bottletop.core.terminal import say
 
 _INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # Unicode's categories of control characters and spaces
@@ -40,7 +41,7 @@ def use_for(names: Iterable[str]) -> None:
 
 def _add_fonts(missing: set[str]) -> set[str]:
     """Adds the fonts that have the most of the characters, one by one. Returns the characters that none has."""
-    covered = {path: _covered(missing, font) for path in sorted(findSystemFonts()) if (font := _opened(path))}
+    covered = {path: _covered(missing, font) for path, font in installed()}
     while any(covered.values()):
         best = max(covered, key=lambda path: (len(covered[path]), "regular" in path.lower()))
         fontManager.addfont(best)
@@ -48,15 +49,6 @@ def _add_fonts(missing: set[str]) -> set[str]:
         missing = missing - covered[best]
         covered = {path: letters & missing for path, letters in covered.items()}
     return missing
-
-
-def _opened(path: str) -> FT2Font | None:
-    """Opens a font; None for fonts that Matplotlib cannot draw, such as those made of coloured pictures."""
-    try:
-        font = FT2Font(path)
-    except (OSError, RuntimeError):
-        return None
-    return font if font.scalable and "color" not in font.family_name.lower() else None
 
 
 def _covered(letters: set[str], font: FT2Font) -> set[str]:

@@ -24,7 +24,6 @@ from bottletop.evaluation.reports import Predicted, Report
 from bottletop.evaluation.scores import (
     calibration,
     calibration_error,
-    confusion_matrix,
     order_by_confusion,
     per_class,
     wilson,
@@ -122,7 +121,7 @@ def write(path: Path, report: Report, data: Data, shards: Path) -> None:
     """
     pictures = Thumbnails(shards)
     style, script = ((FOLDER / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    matrix = confusion_matrix(report.predicted, report.test.labels, len(report.class_names))
+    matrix = report.confusion
     values = {
         "report": report,
         "record": report.record,
@@ -158,6 +157,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["charts"] = charts  # for the margins
     environment.filters["visible"] = visible
     environment.filters["percent"] = lambda share: f"{share:.1%}"
     environment.filters["count"] = lambda number: f"{number:,}"
@@ -245,8 +245,7 @@ def _side(report: Report, true: int, predicted: int, pictures: Thumbnails) -> Si
     of_class = report.test.labels == true
     wrong = np.flatnonzero(of_class & (report.predicted == predicted))
     shown = wrong if len(wrong) else np.flatnonzero(of_class & (report.predicted == true))
-    order = shown[np.argsort(-report.test.probabilities[shown].max(1), kind="stable")]
-    rows = _once(report.test, order, SIDE_BY_SIDE)
+    rows = _once(report.test, report.test.by_confidence(shown), SIDE_BY_SIDE)
     names = report.class_names[true], report.class_names[predicted]
     return Side(*names, len(wrong), [pictures(report.test.images[row]) for row in rows])
 
@@ -276,9 +275,7 @@ def _classes(report: Report, matrix: NDArray[np.int64]) -> list[dict[str, Any]]:
 
 def _mistakes(report: Report, pictures: Thumbnails) -> list[Photo]:
     """The most confident mistakes; of copies only one."""
-    wrong = np.flatnonzero(report.predicted != report.test.labels)
-    order = wrong[np.argsort(-report.test.probabilities[wrong].max(1), kind="stable")]
-    return [_photo(report, row, pictures) for row in _once(report.test, order, MISTAKES)]
+    return [_photo(report, row, pictures) for row in _once(report.test, report.mistakes, MISTAKES)]
 
 
 def _unsure(report: Report, pictures: Thumbnails) -> list[Photo]:

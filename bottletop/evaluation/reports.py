@@ -27,7 +27,7 @@ from bottletop.evaluation.scores import (
 )
 from bottletop.images.decoding import decode
 from bottletop.images.index import ImageRow, read_shard
-from bottletop.models.record import TopRecord, read_probabilities, read_record
+from bottletop.models.record import TopRecord, read_probabilities
 from bottletop.split import SplitRow
 
 COMPARED = ("accuracy", "macro_f1", "log_loss", "top5_accuracy", "roc_auc", "sensitivity", "specificity")
@@ -42,6 +42,10 @@ class Predicted:
     images: tuple[ImageRow, ...]
     labels: Labels
     probabilities: Probabilities
+
+    def by_confidence(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns these rows, that with the highest probability of its named class first."""
+        return np.asarray(rows[np.argsort(-self.probabilities[rows].max(1), kind="stable")])
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,16 @@ class Report:
         return np.asarray(self.test.probabilities.argmax(1))
 
     @property
+    def confusion(self) -> NDArray[np.int64]:
+        """The confusion matrix of the test images; see `confusion_matrix`."""
+        return confusion_matrix(self.predicted, self.test.labels, len(self.class_names))
+
+    @property
+    def mistakes(self) -> NDArray[np.int64]:
+        """Rows of the test images that were classified wrongly, the most confident first."""
+        return self.test.by_confidence(np.flatnonzero(self.predicted != self.test.labels))
+
+    @property
     def lowest_loss(self) -> float:
         """The loss below which no epoch can come: above 0 for a network that is trained with label smoothing."""
         params = self.record.params
@@ -82,22 +96,24 @@ class Report:
         return "under-confident" if self.said < self.scores["accuracy"].low else "fits"
 
 
-def read_predictions(folder: Path, images: Sequence[ImageRow], rows: Sequence[SplitRow]) -> dict[str, Predicted]:
+def read_predictions(
+    folder: Path, record: TopRecord, images: Sequence[ImageRow], rows: Sequence[SplitRow]
+) -> dict[str, Predicted]:
     """Reads what the model in the folder predicted for the validation and test images, by split.
 
     Args:
         folder: of the model.
+        record: the model's record.
         images: the index.
         rows: the images' splits, in the same order.
 
     Raises:
         ArtefactError: a file is missing or damaged, or the model was trained on another split.
     """
-    names = read_record(folder).class_names
     predicted = {}
     for split, probabilities in read_probabilities(folder, rows).items():
         here = [i for i, row in enumerate(rows) if row.split == split]
-        labels = np.array([names.index(rows[i].label) for i in here], np.int64)
+        labels = np.array([record.class_names.index(rows[i].label) for i in here], np.int64)
         predicted[split] = Predicted(select(images, here), labels, probabilities.astype(np.float64))
     return predicted
 
@@ -139,7 +155,7 @@ def write_tables(folder: Path, report: Report) -> None:
     write_json(folder / "metrics.json", _metrics(report))
     write_json(folder / "details.json", _details(report))
     names = list(report.class_names)
-    table = per_class(confusion_matrix(report.predicted, report.test.labels, len(names)))
+    table = per_class(report.confusion)
     write_text(folder / "classification_report.txt", _per_class_text(report, table) + _binary_text(report))
     per_class_rows = ([name, *map(_round, row)] for name, row in zip(names, table, strict=True))
     write_sheet(folder / "classification_report.csv", ("class", *COLUMNS), per_class_rows)
@@ -165,20 +181,18 @@ def write_figures(folder: Path, report: Report, history: Path, shards: Path) -> 
         history: CSV file with the training history.
         shards: folder of the shards, from which the gallery reads its images; it is named after the dataset.
     """
-    matrix = confusion_matrix(report.predicted, report.test.labels, len(report.class_names))
     bins = calibration(report.test.probabilities, report.test.labels)
-    wrong = report.predicted != report.test.labels
     accuracy, regression = report.scores["accuracy"].value, report.record.params.is_regression
-    title = f"{shards.name}: {accuracy:.1%} of {len(wrong):,} test images right"
+    title = f"{shards.name}: {accuracy:.1%} of {len(report.test.labels):,} test images right"
     pictures = {
-        "confusion": figures.confusion(matrix, report.class_names, title),
+        "confusion": figures.confusion(report.confusion, report.class_names, title),
         "curves": figures.curves(
             read_numbers(history), report.record.best_epoch, best=not regression, lowest_loss=report.lowest_loss
         ),
         "reliability": figures.reliability(
             bins, f"says {report.said:.1%} on average, right in {accuracy:.1%}: {report.fit}"
         ),
-        "mistakes": figures.mistakes(list(_worst(report, wrong, shards)), int(wrong.sum())),
+        "mistakes": figures.mistakes(list(_worst(report, shards)), len(report.mistakes)),
     }
     for name, figure in pictures.items():
         figures.write(folder / f"{name}.png", figure)
@@ -258,15 +272,13 @@ def _binary_text(report: Report) -> str:
     )
 
 
-def _worst(report: Report, wrong: NDArray[np.bool_], shards: Path) -> Iterable[figures.Mistake]:
+def _worst(report: Report, shards: Path) -> Iterable[figures.Mistake]:
     """Yields the most confident mistakes, at most GALLERY, with the images read from their shards."""
-    confidence = report.test.probabilities.max(1)
-    order = np.flatnonzero(wrong)[np.argsort(-confidence[wrong], kind="stable")][:GALLERY]
-    for row in order:
+    for row in report.mistakes[:GALLERY]:
         image = report.test.images[row]
         [data] = read_shard(shards / image.shard, [image])
-        guess = report.class_names[report.predicted[row]]
-        yield figures.Mistake(decode(data), image.label, guess, float(confidence[row]))
+        guess, confidence = report.class_names[report.predicted[row]], report.test.probabilities[row].max()
+        yield figures.Mistake(decode(data), image.label, guess, float(confidence))
 
 
 def _round(value: float) -> float:

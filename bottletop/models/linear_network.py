@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from bottletop.core.errors import BottletopError
 from bottletop.core.files import verified
 from bottletop.models import keras_file
 from bottletop.models.standardisation import signed_sqrt
@@ -72,8 +71,9 @@ def read(path: Path) -> LinearNetwork | None:
     Raises:
         ArtefactError: the file was changed after its stage wrote it.
     """
+    verified(path)
     try:
-        with zipfile.ZipFile(verified(path)) as file:
+        with zipfile.ZipFile(path) as file:
             config = json.loads(file.read("config.json"))
             with file.open("model.weights.h5") as weights, h5py.File(weights) as stored:
                 kernel, bias = (stored[f"layers/dense/vars/{number}"] for number in range(2))
@@ -81,8 +81,6 @@ def read(path: Path) -> LinearNetwork | None:
                     return None
                 kernel, bias = kernel[()], bias[()]
         sqrt = next((sqrt for sqrt in (True, False) if config == _config(kernel, sqrt)), None)
-    except BottletopError:
-        raise
     except Exception:  # zipfile, zlib, json and h5py raise errors of their own for damaged files
         return None
     fits = kernel.dtype == bias.dtype == np.float32 and bias.shape == kernel.shape[1:]

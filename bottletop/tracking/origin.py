@@ -85,8 +85,8 @@ def lock_tags(dataset: str, lock: Path = LOCK) -> dict[str, str]:
     stages = read_entries(lock)
     names = ["weights", *(f"{stage}@{dataset}" for stage in STAGES)]
     entries = {name: json.dumps(stages[name], sort_keys=True) for name in names if name in stages}
-    digests = {f"dvc.{name.split('@')[0]}": _short(entry) for name, entry in entries.items()}
-    fingerprint = _short(json.dumps(digests, sort_keys=True))
+    digests = {f"dvc.{name.split('@')[0]}": short_digest(entry) for name, entry in entries.items()}
+    fingerprint = short_digest(json.dumps(digests, sort_keys=True))
     return {**{f"{HIDDEN}{name}": value for name, value in digests.items()}, "dvc.fingerprint": fingerprint}
 
 
@@ -95,7 +95,8 @@ def is_shallow() -> bool:
     return git("-C", str(repository()), "rev-parse", "--is-shallow-repository") == "true"
 
 
-def _short(text: str) -> str:
+def short_digest(text: str) -> str:
+    """Returns the first 16 hex digits of the text's SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -9,9 +9,7 @@ from urllib.parse import unquote
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before MLflow is imported
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # 7, the default, take minutes if a server is down
-os.environ.setdefault(
-    "MLFLOW_HTTP_REQUEST_TIMEOUT", "8"
-)  # seconds: a silent server is given up after 16, as there is one retry
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")  # with one retry, 16 s until a silent server is given up
 
 from filelock import FileLock
 from mlflow import MlflowClient

@@ -1,6 +1,5 @@
 """The run that holds those of a sweep together, one for each dataset: the MLflow UI shows them below it."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -9,7 +8,7 @@ from contextlib import contextmanager
 from mlflow import MlflowClient
 
 from bottletop.tracking.description import NOTE, escaped
-from bottletop.tracking.origin import HIDDEN, PARENT, PARENTS, baseline
+from bottletop.tracking.origin import HIDDEN, PARENT, PARENTS, baseline, short_digest
 from bottletop.tracking.owner import owner_tags
 from bottletop.tracking.runs import experiment
 from bottletop.tracking.store import store
@@ -52,7 +51,7 @@ def parents(datasets: Sequence[str], settings: Sequence[str]) -> Iterator[None]:
 def _open(client: MlflowClient, dataset: str, settings: Sequence[str]) -> str:
     names = [setting.partition("=")[0] for setting in settings]
     folder = experiment(client, dataset, names)
-    key = hashlib.sha256(json.dumps([baseline(), *settings]).encode()).hexdigest()[:16]
+    key = short_digest(json.dumps([baseline(), *settings]))
     if found := client.search_runs([folder], f"tags.`{SWEEP}` = '{key}'", max_results=1):
         run_id = str(found[0].info.run_id)
         client.update_run(run_id, "RUNNING")
