@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from bottletop.tracking.owner import PID, STARTED, is_dvc, is_gone, owner_tags
+from tests.project import wait_for
 
 WAIT = "import sys; sys.stdin.read()"
 
@@ -18,7 +19,9 @@ def started(tmp_path):
 
     def start(*command):
         processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, cwd=tmp_path))
-        return psutil.Process(processes[-1].pid)
+        process = psutil.Process(processes[-1].pid)
+        wait_for(lambda: bool(process.cmdline()))  # for a moment after its start, Linux tells none
+        return process
 
     yield start
     for process in processes:
