@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
@@ -67,7 +68,8 @@ def principal_components(values: Array) -> Array:
     Directions with hardly any variance are left out. The smaller of the two matrices of inner products is decomposed.
     """
     by_image = len(values) < values.shape[1]
-    variances, vectors = np.linalg.eigh(values @ values.T if by_image else values.T @ values)
+    products = values @ values.T if by_image else values.T @ values
+    variances, vectors = eigh(products, driver="evd", check_finite=False)  # in half of the time of NumPy's
     kept = np.flatnonzero(variances > SMALLEST_VARIANCE * variances[-1])[::-1]
     vectors = vectors[:, kept]
     return np.ascontiguousarray(values.T @ (vectors / np.sqrt(variances[kept])) if by_image else vectors)
@@ -82,53 +84,79 @@ def fit(examples: TrainingSet, l2: float, epochs: int, on_epoch: Callable[[Linea
         epochs: largest number of iterations.
         on_epoch: called after each iteration with the classifier, at least once.
     """
-    blocks = examples.blocks()
+    shares = examples.weights[:, None] / np.float32(len(examples.values))
+    return _fit_side_by_side(examples, shares, l2, epochs, lambda found: on_epoch(found[0]))[0]
+
+
+def _fit_side_by_side(
+    examples: TrainingSet, shares: Array, l2: float, epochs: int, on_epoch: Callable[[list[Linear]], None]
+) -> list[Linear]:
+    """Fits several classifiers as one problem, as products of large matrices take less time than those of small ones.
+
+    Args:
+        examples: the training images.
+        shares: (n, classifiers), by which the log losses of the images are added up to that of each classifier.
+        l2: strength of the penalty.
+        epochs: largest number of iterations.
+        on_epoch: called after each iteration with the classifiers, at least once.
+    """
+    blocks = examples._replace(weights=shares).blocks()
     squares = sum(np.square(block.values).sum(0, dtype=np.float64) for block in blocks)
     variances = squares / len(examples.values)
     scale = (1 / np.sqrt(TYPICAL_CURVATURE * variances + 2 * l2 + 1e-12)).astype(np.float32)[:, None]
     penalty = np.float32(l2) * scale * scale
+    shape = len(scale) + 1, shares.shape[1] * examples.classes
 
-    def linear(flat: NDArray[np.float64]) -> Linear:
-        weights = flat.astype(np.float32).reshape(-1, examples.classes)
-        return Linear(scale * weights[:-1], weights[-1])
+    def weights(flat: NDArray[np.float64]) -> Array:
+        scaled = flat.astype(np.float32).reshape(shape)
+        scaled[:-1] *= scale
+        return scaled
+
+    def classifiers(flat: NDArray[np.float64]) -> list[Linear]:
+        each = np.split(weights(flat), shares.shape[1], axis=1)
+        return [Linear(columns[:-1], columns[-1]) for columns in each]
 
     def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        classifier, loss, gradient = linear(flat), 0.0, np.zeros((len(scale) + 1, examples.classes))
-        for part, slopes in _losses(classifier, blocks):
-            loss += part / len(examples.values)
-            gradient += slopes / np.float32(len(examples.values))
-        weights = flat.astype(np.float32).reshape(-1, examples.classes)[:-1]
-        shrinking = penalty * weights
+        loss, gradient = 0.0, np.zeros(shape)
+        for part, slopes in _losses(weights(flat), blocks):
+            loss += part
+            gradient += slopes
+        kernels = flat.reshape(shape)[:-1]
+        shrinking = penalty * kernels
         gradient[:-1] = scale * gradient[:-1] + 2 * shrinking
-        return loss + float(np.vdot(shrinking, weights)), gradient.ravel()
+        return loss + float(np.vdot(shrinking, kernels)), gradient.ravel()
 
-    start = np.zeros((len(scale) + 1) * examples.classes)
     options = {"maxiter": epochs, **CONVERGED}
     found = minimize(
-        objective, start, jac=True, method="L-BFGS-B", callback=lambda flat: on_epoch(linear(flat)), options=options
-    )
+        objective, np.zeros(shape[0] * shape[1]), jac=True, method="L-BFGS-B", options=options,
+        callback=lambda flat: on_epoch(classifiers(flat)),
+    )  # fmt: skip
     if not found.nit:  # nothing to learn
-        on_epoch(linear(found.x))
-    return linear(found.x)
+        on_epoch(classifiers(found.x))
+    return classifiers(found.x)
 
 
-def _losses(classifier: Linear, blocks: Sequence[TrainingSet]) -> list[tuple[float, Array]]:
+def _losses(weights: Array, blocks: Sequence[TrainingSet]) -> list[tuple[float, Array]]:
     if len(blocks) == 1:  # starting threads for it would take a tenth of the time
-        return [_loss(classifier, blocks[0])]
-    return [found for _, found in map_ahead(lambda block: _loss(classifier, block), blocks, len(blocks))]
+        return [_loss(weights, blocks[0])]
+    return [found for _, found in map_ahead(lambda block: _loss(weights, block), blocks, len(blocks))]
 
 
-def _loss(classifier: Linear, examples: TrainingSet) -> tuple[float, Array]:
-    """Returns the sum of the log losses, and its gradient by the kernel and, in the last row, by the bias."""
-    logits, rows = classifier.logits(examples.values), np.arange(len(examples.values))
-    logits -= logits.max(1, keepdims=True)
-    own = logits[rows, examples.labels]
+def _loss(weights: Array, examples: TrainingSet) -> tuple[float, Array]:
+    """Returns the sum of the log losses, and its gradient by the weights: kernels and, in the last row, biases.
+
+    The images' own weights are (n, classifiers) here.
+    """
+    shares, rows = examples.weights, np.arange(len(examples.values))
+    logits = examples.values @ weights[:-1] + weights[-1]
+    by_class = logits.reshape(*shares.shape, examples.classes)
+    by_class -= by_class.max(2, keepdims=True)
+    own = by_class[rows, :, examples.labels]
     np.exp(logits, out=logits)
-    sums = logits.sum(1)
-    loss = float(((np.log(sums) - own) * examples.weights).sum(dtype=np.float64))
-    logits /= sums[:, None]
-    logits[rows, examples.labels] -= 1
-    logits *= examples.weights[:, None]
+    sums = by_class.sum(2)
+    loss = float(((np.log(sums) - own) * shares).sum(dtype=np.float64))
+    by_class *= (shares / sums)[:, :, None]
+    by_class[rows, :, examples.labels] -= shares
     return loss, np.vstack([(logits.T.copy() @ examples.values).T, logits.sum(0)])
 
 
@@ -151,7 +179,7 @@ class Choice(NamedTuple):
 class HeldOut(NamedTuple):
     """What the classifiers of one strength predict for images that they were not fitted on."""
 
-    losses: list[float]  # after each epoch
+    losses: list[float]  # mean, after each epoch
     best: int  # the epoch with the lowest loss, counted from 0
     logits: Array  # after that epoch, (n, classes)
     labels: NDArray[np.int64]
@@ -209,8 +237,8 @@ def _search(strengths: list[float], try_out: Callable[[float], HeldOut | None]) 
     tried = {middle: first}
 
     def go_on(candidates: Sequence[float]) -> None:
-        found = {strength: try_out(strength) for strength in candidates}
-        tried.update({strength: held for strength, held in found.items() if held})
+        found = map_ahead(try_out, candidates, len(candidates))
+        tried.update({strength: held for strength, held in found if held})
 
     while untried := [each for each in _neighbours(strengths, _best(tried)) if each not in tried]:
         go_on(untried)
@@ -225,53 +253,36 @@ def _best(tried: Mapping[float, HeldOut]) -> float:
 
 
 def _held_out(examples: TrainingSet, fold: NDArray[np.int64], l2: float, schedule: Schedule) -> HeldOut | None:
-    """Fits a classifier without each fold, and tests it there; images whose class is not among the others don't count.
+    """Fits classifiers side by side, each without a fold, until their loss there has not fallen for `patience` epochs.
+
+    An image whose class is not among the others doesn't count.
 
     Returns:
         What they predict, or None if no image counts.
     """
     count = int(np.clip(FOLD_COST // (len(fold) * examples.classes), 1, FOLDS))
-    run = map_ahead(lambda number: _fold_curve(examples, fold == number, l2, schedule), range(count), count)
-    curves = [curve for _, curve in run]
-    labels = np.concatenate([each.labels for each in curves])
+    fitted = np.stack([fold != number for number in range(count)], axis=1)
+    held = [examples.take(~others & np.isin(examples.labels, examples.labels[others])) for others in fitted.T]
+    labels = np.concatenate([each.labels for each in held])
     if not len(labels):
         return None
-    length = max(len(each.losses) for each in curves)
-    losses = np.array([sum(each.losses[each.last(epoch)] for each in curves) for epoch in range(length)]) / len(labels)
-    fewest = min(FEWEST_EPOCHS, length) - 1
-    best = fewest + int(np.argmin(losses[fewest:]))
-    return HeldOut(losses.tolist(), best, np.concatenate([each.logits[each.last(best)] for each in curves]), labels)
-
-
-class FoldCurve(NamedTuple):
-    """What a classifier predicts for held-out images while it is fitted."""
-
-    losses: list[float]  # sum of the images' log losses, after each epoch
-    logits: list[Array]  # after each epoch, (n, classes)
-    labels: NDArray[np.int64]
-
-    def last(self, epoch: int) -> int:
-        """The epoch, counted from 0, or the last one if the fit ended before."""
-        return min(epoch, len(self.losses) - 1)
-
-
-def _fold_curve(examples: TrainingSet, held_out: NDArray[np.bool_], l2: float, schedule: Schedule) -> FoldCurve:
-    """Fits a classifier without some images, until its loss on these has not fallen for `patience` epochs."""
-    others = examples.take(~held_out)
-    held = examples.take(held_out & np.isin(examples.labels, others.labels))
+    weights = np.concatenate([each.weights for each in held])
     losses: list[float] = []
     logits: list[Array] = []
 
-    def record(linear: Linear) -> None:
-        logits.append(linear.logits(held.values))
-        own = -log_softmax(logits[-1], 1)[np.arange(len(held.labels)), held.labels]
-        losses.append(float((own * held.weights).sum(dtype=np.float64)))
+    def record(found: list[Linear]) -> None:
+        logits.append(np.concatenate([each.logits(part.values) for each, part in zip(found, held, strict=True)]))
+        own = -log_softmax(logits[-1], 1)[np.arange(len(labels)), labels]
+        losses.append(float((own * weights).sum(dtype=np.float64)) / len(labels))
         choosable = losses[FEWEST_EPOCHS - 1 :]
         if choosable and schedule.patience and len(choosable) > schedule.patience + int(np.argmin(choosable)):
             raise StopIteration  # scipy ends the fit
 
-    fit(others, l2, schedule.epochs, record)
-    return FoldCurve(losses, logits, held.labels)
+    shares = fitted * (examples.weights[:, None] / fitted.sum(0, dtype=np.float32))
+    _fit_side_by_side(examples, shares, l2, schedule.epochs, record)
+    fewest = min(FEWEST_EPOCHS, len(losses)) - 1
+    best = fewest + int(np.argmin(losses[fewest:]))
+    return HeldOut(losses, best, logits[best], labels)
 
 
 def folds(labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

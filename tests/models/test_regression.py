@@ -109,12 +109,32 @@ def test_too_weak_a_penalty_is_stopped_early():
 
 def test_patience_ends_fits_that_get_worse():
     examples = made_up(count=120, width=100, signal=0.3)
-    held_out = np.arange(120) < 24
+    fold = regression.folds(examples.labels, np.arange(120), 0)
     impatient, patient = (
-        regression._fold_curve(examples, held_out, 1e-6, Schedule(60, patience, 0)) for patience in (5, None)
+        regression._held_out(examples, fold, 1e-6, Schedule(60, patience, 0)) for patience in (5, None)
     )
     assert 25 <= len(impatient.losses) < len(patient.losses)
     assert impatient.losses == patient.losses[: len(impatient.losses)]
+
+
+def test_classifiers_fitted_side_by_side_are_those_fitted_alone():
+    examples = made_up()
+    fold = np.arange(300) // 3 % 2
+    halves = np.stack([fold == 0, fold == 1], 1) / np.float32(150)
+    together = regression._fit_side_by_side(examples, halves, 0.01, 200, lambda _: None)
+    for number, found in enumerate(together):
+        alone = regression.fit(examples.take(fold == number), 0.01, 200)
+        np.testing.assert_allclose(found.kernel, alone.kernel, atol=0.02)
+        np.testing.assert_allclose(found.bias, alone.bias, atol=0.02)
+
+
+def test_held_out_images_are_scored_by_the_classifier_that_has_not_seen_them():
+    examples = made_up(count=120, width=100, signal=0)
+    fold = regression.folds(examples.labels, np.arange(120), 0)
+    held = regression._held_out(examples, fold, 1e-4, Schedule(60, None, 0))
+    assert len(held.labels) == 120
+    assert held.lowest > np.log(3)  # noise: seen images would have a loss of almost 0
+    assert (held.logits.argmax(1) == held.labels).mean() < 0.5
 
 
 def test_the_temperature_lowers_the_loss_of_held_out_images_where_the_fit_is_too_sure():
