@@ -103,6 +103,7 @@ def record(class_names: Sequence[str], **train: Any) -> TopRecord:
         split="5" * 64,
         best_epoch=3,
         params=top_params(**train),
+        versions={"python": "3.11", "scipy": "1.2.3"},
     )
 
 

@@ -319,5 +319,6 @@ def _settings(report: Report, data: Data) -> dict[str, dict[str, Any]]:
         **data.settings,
         "what the model expects of its inputs": record["contract"],
         "what training chose": {name: value for name, value in found.items() if value is not None},
+        "versions that trained the model": record["versions"],
         "fingerprints of the data (SHA-256)": {"images": record["data_digest"], "split": record["split"]},
     }

@@ -1,7 +1,10 @@
 """What every training ends with: a model, its record, predictions and history, and the files they are saved as."""
 
+import sys
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -14,7 +17,7 @@ from bottletop.models.record import Probabilities, TopRecord, write_probabilitie
 from bottletop.split import digest
 
 Entry = dict[str, float]
-HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
+HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")  # loss: mean log loss of the true classes
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,12 @@ def record(examples: Examples, params: TopParams, best_epoch: int) -> TopRecord:
         split=digest(examples.rows),
         best_epoch=best_epoch,
         params=params,
+        versions=_versions(("numpy", "scipy") if params.is_regression else ("keras", "numpy", "tensorflow")),
     )
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    return {"python": f"{sys.version_info[0]}.{sys.version_info[1]}", **{name: version(name) for name in packages}}
 
 
 def check_classes(examples: Examples) -> None:

@@ -184,12 +184,13 @@ def test_the_pairs_that_are_confused_most_often_come_first(made):
     assert all((one.true, one.taken_for) == (other.taken_for, other.true) for one, other in pairs)
 
 
-def test_settings_and_fingerprints_are_shown(made):
+def test_settings_versions_and_fingerprints_are_shown(made):
     text = Elements(made.html).text
     assert "input_dropout 0.5" in text
     assert "split validation" not in text
     assert "seed 7" in text
     assert "images " + "d" * 64 in text
+    assert "scipy 1.2.3" in text
 
 
 @pytest.mark.parametrize(("model", "further"), [("top", set()), ("cnn", {"cnn", "augment"})])

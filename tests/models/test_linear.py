@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy
 from sklearn.linear_model import LogisticRegression
 
 from bottletop.core.errors import DataError, ParamsError
@@ -50,6 +51,12 @@ def test_the_saved_model_is_scikit_learns_logistic_regression(hard, standardise,
     theirs.fit(values[rows], hard.labels[rows])
     trained = linear.train(hard, params)
     np.testing.assert_allclose(trained.probabilities["test"], theirs.predict_proba(values[test]), atol=0.02)
+
+
+def test_the_record_names_the_versions_that_trained_it(easy):
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    expected = {"python": python, "numpy": np.__version__, "scipy": scipy.__version__}
+    assert linear.train(easy, top_params(epochs=2)).record.versions == expected
 
 
 def test_the_saved_regression_predicts_what_training_predicted(hard, tmp_path):
