@@ -2,9 +2,12 @@
 
 The outputs must then be those of a run that nobody has killed, byte for byte, with one finished MLflow run and none
 that still seems to run. Prints a table of the stages that were killed; ends with 1 if something was lost.
-``python -m benchmarks.kills 100`` kills 100 times, which takes about a minute each.
+
+    python -m benchmarks.kills 100                # kills 100 times, which takes about a minute each
+    python -m benchmarks.kills 20 --model cnn     # while a network is trained, or `finetune`: in its training alone
 """
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -23,12 +26,15 @@ from tests.project import run, tracked_runs
 
 OUTPUTS = ("data", "metrics", "fingerprints", "dvc.lock")
 OUTCOMES = ("survived", "lost")
+NETWORK = {"train.epochs": 100, "train.patience": None, "cnn.filters": [8, 16], "finetune.epochs": 10}
 
 
-def main(rounds: int) -> int:
+def main(rounds: int, model: str) -> int:
     """Kills so many runs, and returns the exit code."""
     with tempfile.TemporaryDirectory() as folder:
         made, place = project.make(Path(folder)), Path(folder, "project")
+        if model != "top":
+            prepare(made, model)
         made = made.rename(Path(folder, "made"))
         begin(made, place)
         started = time.monotonic()
@@ -47,6 +53,13 @@ def main(rounds: int) -> int:
         rows = [[name, *(counts[name, outcome] for outcome in OUTCOMES)] for name in sorted({key for key, _ in counts})]
         print(tabulate(rows, ("killed in", *OUTCOMES), tablefmt="github"))
         return int(any(outcome == "lost" for _, outcome in counts))
+
+
+def prepare(made: Path, model: str) -> None:
+    """Runs all stages before the training, and makes it one of a network."""
+    for name, value in {"train.model": model, **NETWORK}.items():
+        project.set_param(made, name, value)
+    run(made, "dvc", "repro", f"extract@{project.DATASET}", f"split@{project.DATASET}")
 
 
 def begin(made: Path, place: Path) -> None:
@@ -98,4 +111,7 @@ def results(place: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 100))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rounds", type=int, nargs="?", default=100)
+    parser.add_argument("--model", choices=("top", "cnn", "finetune"), default="top", help="what is trained")
+    sys.exit(main(**vars(parser.parse_args())))
