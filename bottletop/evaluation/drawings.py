@@ -114,19 +114,12 @@ def _thinned(curve: Curve) -> list[tuple[float, float]]:
 
 def learning(history: Sequence[dict[str, float]], report: Report) -> list[Chart]:
     """Accuracy and loss by epoch, training and validation in one chart each; the epoch of the model is marked."""
-    kept, lowest = report.record.best_epoch, report.lowest_loss
-    return [_by_epoch("accuracy", history, kept, 0), _by_epoch("loss", history, kept, lowest)]
+    return [_by_epoch(name, history, report.record.best_epoch) for name in ("accuracy", "loss")]
 
 
-def _by_epoch(name: str, history: Sequence[dict[str, float]], kept: int, lowest: float) -> Chart:
+def _by_epoch(name: str, history: Sequence[dict[str, float]], kept: int) -> Chart:
     train, validation = ([(entry["epoch"], entry[key]) for entry in history] for key in (name, f"val_{name}"))
-    floor = [(1, lowest), (len(history), lowest)] if lowest else []
-    low, high = around([value for _, value in train + validation + floor], least=0.02)
-    lines = [
-        Line("guide", [(kept, low), (kept, high)], f"epoch of the model: {kept}"),
-        Line("first", train, "training"),
-        Line("second", validation, "validation"),
-    ]
+    low, high = around([value for _, value in train + validation], least=0.02)
     return Chart(
         title=name.capitalize(),
         text=f"{name.capitalize()} by epoch. At epoch {kept}: training {train[kept - 1][1]:.3f}, "
@@ -135,7 +128,11 @@ def _by_epoch(name: str, history: Sequence[dict[str, float]], kept: int, lowest:
         y_label=name,
         x_range=around([1, len(history)], least=1.5),
         y_range=(low, high),
-        lines=[*lines, Line("floor", floor, f"lowest with label smoothing: {lowest:.2f}")] if floor else lines,
+        lines=[
+            Line("guide", [(kept, low), (kept, high)], f"epoch of the model: {kept}"),
+            Line("first", train, "training"),
+            Line("second", validation, "validation"),
+        ],
         dots=[
             Dot("first", *train[kept - 1], f"training, epoch {kept}"),
             Dot("second", *validation[kept - 1], f"validation, epoch {kept}"),

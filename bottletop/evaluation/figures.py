@@ -39,14 +39,13 @@ def write(path: Path, figure: Figure) -> None:
         figure.savefig(new, dpi=DPI, format="png", metadata={"Software": None})
 
 
-def curves(history: Sequence[dict[str, float]], kept: int, *, best: bool, lowest_loss: float = 0) -> Figure:
+def curves(history: Sequence[dict[str, float]], kept: int, *, best: bool) -> Figure:
     """Plots accuracy and loss by epoch, for training and validation, and marks the epoch of the model.
 
     Args:
         history: one entry per epoch, with the columns of history.csv.
         kept: the epoch of the model, counted from 1.
         best: whether it is the epoch with the lowest validation loss.
-        lowest_loss: the loss below which label smoothing lets no epoch come; drawn if above 0.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     epochs = [entry["epoch"] for entry in history]
@@ -58,10 +57,6 @@ def curves(history: Sequence[dict[str, float]], kept: int, *, best: bool, lowest
             axes.plot(epochs, values, style, color=colour, label=label, marker="o" if len(epochs) < 3 else None)
             axes.plot(kept, values[kept - 1], "o", color=colour, markersize=7)
         axes.axvline(kept, color=GREY, linestyle=":", label=mark)
-        if name == "loss" and lowest_loss:
-            axes.axhline(
-                lowest_loss, color=GREY, linestyle="-.", label=f"lowest with label smoothing: {lowest_loss:.2f}"
-            )
         axes.set(xlabel="epoch", title=name.capitalize(), xlim=(0.5, len(epochs) + 0.5))
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)

@@ -22,7 +22,6 @@ from bottletop.evaluation.scores import (
     choose_threshold,
     confusion_matrix,
     evaluate,
-    lowest_loss,
     per_class,
 )
 from bottletop.images.decoding import decode
@@ -76,12 +75,6 @@ class Report:
     def mistakes(self) -> NDArray[np.int64]:
         """Rows of the test images that were classified wrongly, the most confident first."""
         return self.test.by_confidence(np.flatnonzero(self.predicted != self.test.labels))
-
-    @property
-    def lowest_loss(self) -> float:
-        """The loss below which no epoch can come: above 0 for a network that is trained with label smoothing."""
-        params = self.record.params
-        return 0.0 if params.is_regression else lowest_loss(len(self.class_names), params.label_smoothing)
 
     @property
     def said(self) -> float:
@@ -186,9 +179,7 @@ def write_figures(folder: Path, report: Report, history: Path, shards: Path) -> 
     title = f"{shards.name}: {accuracy:.1%} of {len(report.test.labels):,} test images right"
     pictures = {
         "confusion": figures.confusion(report.confusion, report.class_names, title),
-        "curves": figures.curves(
-            read_numbers(history), report.record.best_epoch, best=not regression, lowest_loss=report.lowest_loss
-        ),
+        "curves": figures.curves(read_numbers(history), report.record.best_epoch, best=not regression),
         "reliability": figures.reliability(
             bins, f"says {report.said:.1%} on average, right in {accuracy:.1%}: {report.fit}"
         ),

@@ -180,13 +180,6 @@ def calibration_error(bins: NDArray[np.float64]) -> float:
     return float(np.abs(bins[:, 0] - bins[:, 1]) @ bins[:, 2] / bins[:, 2].sum())
 
 
-def lowest_loss(classes: int, smoothing: float) -> float:
-    """Returns the lowest cross-entropy that labels with this smoothing allow: their own entropy."""
-    other = smoothing / classes
-    shares = np.array([1 - smoothing + other, *[other] * (classes - 1)])
-    return float(-(shares * np.log(np.maximum(shares, 1e-300))).sum())
-
-
 def roc_curve(probability: NDArray[np.float64], positive: NDArray[np.bool_]) -> Curve:
     """Returns false and true positive rate at each threshold, from the highest down: float64, (thresholds + 1, 2)."""
     true, false = _counts(probability, positive)

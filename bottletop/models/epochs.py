@@ -20,6 +20,7 @@ from bottletop.models.trained import HISTORY, Entry
 WINGS = ("backbones", "images", "models")  # packages whose code determines the model
 SAVE_EVERY_S = 10.0  # minimum time between saves: a kill loses at most this much, plus the interrupted epoch
 WEEK_S = 7 * 24 * 3600
+LOG_LOSS = "log_loss"  # metric of the network; the loss that it minimises has smoothed labels, weights and L2, too
 DRAWS = 1 << 20  # upper bound on the random draws of one layer in an epoch
 
 
@@ -121,7 +122,7 @@ class Epochs(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Entry | None = None) -> None:
         """Records the epoch, keeps the best weights, saves the state, and stops training that diverged or stalled."""
-        self._add({name: float((logs or {})[name]) for name in HISTORY})
+        self._add({name: float((logs or {})[name.replace("loss", LOG_LOSS)]) for name in HISTORY})
         if self.best == epoch:
             self._best_weights = self.model.get_weights()
         diverged = not np.isfinite(list(self.history[-1].values())).all()

@@ -73,6 +73,5 @@ def read_probabilities(folder: Path, rows: Sequence[SplitRow]) -> Probabilities:
 
 def unreadable(folder: Path, error: Exception) -> ArtefactError:
     """Returns the error to raise for a model folder that cannot be read."""
-    return ArtefactError(
-        f"{folder} holds no model that can be read ({reason(error)})", f"run dvc repro train@{folder.name}"
-    )
+    cause = reason(error).rpartition("Exception encountered: ")[2]  # Keras repeats the model before each of its reasons
+    return ArtefactError(f"{folder} holds no model that can be read ({cause})", f"run dvc repro train@{folder.name}")

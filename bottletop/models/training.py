@@ -17,7 +17,7 @@ from bottletop.core.errors import ParamsError
 from bottletop.core.settings import Params
 from bottletop.models import keras_file
 from bottletop.models.calibration import best_temperature
-from bottletop.models.epochs import Epochs, unfinished
+from bottletop.models.epochs import LOG_LOSS, Epochs, unfinished
 from bottletop.models.examples import Examples, Rows, class_weights
 from bottletop.models.params import TopParams
 from bottletop.models.record import PREDICTED_SPLITS, TUNED
@@ -105,7 +105,7 @@ def fit(
     model.compile(
         optimizer=_optimiser(params),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=params.label_smoothing),
-        metrics=["accuracy"],
+        metrics=["accuracy", keras.metrics.CategoricalCrossentropy(name=LOG_LOSS)],
         weighted_metrics=[],
         steps_per_execution=STEPS_AT_ONCE,
     )

@@ -81,14 +81,6 @@ def test_the_epoch_of_the_model_is_marked_in_both_curves(tmp_path):
     assert high < 1.8
 
 
-def test_a_network_with_label_smoothing_has_a_loss_that_it_cannot_fall_below(tmp_path):
-    made = make(tmp_path, NAMES, train={"optimiser": "adam", "label_smoothing": 0.3})
-    *_, line = drawings.learning(made.data.history, made.report)[1].lines
-    expected = -0.8 * np.log(0.8) - 0.2 * np.log(0.1)
-    assert line.points == [(1, pytest.approx(expected)), (3, pytest.approx(expected))]
-    assert line.name == "lowest with label smoothing: 0.64"
-
-
 def test_the_reliability_counts_every_test_image_once(tmp_path):
     report = make(tmp_path, NAMES).report
     trust = drawings.trust(report)
