@@ -3,10 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -40,26 +41,28 @@ def postgres_server(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """A PostgreSQL server with an empty database, in a folder of its own; MLflow's address of it."""
+def postgres(folder: Path, port: int | None = None) -> Iterator[str]:
+    """A PostgreSQL server with the database in the folder, at first an empty one; MLflow's address of it."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         pytest.skip("needs PostgreSQL's programs: apt-get install postgresql")
-    programs, data, port = found[-1].parent, folder / "data", free_port()
-    data.mkdir(parents=True)
+    programs, data, port = found[-1].parent, folder / "data", port or free_port()
+    new = not data.exists()
+    data.mkdir(parents=True, exist_ok=True)
     user: dict[str, object] = {}
     if os.geteuid() == 0:  # which PostgreSQL refuses to run as
         user = {"user": "postgres", "group": "postgres", "extra_groups": []}
         for path in (data, *folder.parents[: len(folder.parents) - 2]):
             path.chmod(path.stat().st_mode | 0o011)
         shutil.chown(data, "postgres", "postgres")
-    subprocess.run(
-        [programs / "initdb", "--auth", "trust", "--username", "mlflow", "--pgdata", data],
-        check=True,
-        capture_output=True,
-        cwd=data,
-        **user,
-    )
+    if new:
+        subprocess.run(
+            [programs / "initdb", "--auth", "trust", "--username", "mlflow", "--pgdata", data],
+            check=True,
+            capture_output=True,
+            cwd=data,
+            **user,
+        )
     command = [programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", data]
     with (folder / "postgres.log").open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, cwd=data, **user)
@@ -69,7 +72,7 @@ def postgres(folder: Path) -> Iterator[str]:
         assert server.poll() is None, (folder / "postgres.log").read_text()
         yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
     finally:
-        server.terminate()
+        server.send_signal(signal.SIGQUIT)  # it closes its connections at once
         server.wait()
 
 
@@ -192,6 +195,26 @@ def test_training_outlives_a_server_that_dies_and_only_track_is_left_for_when_it
         assert (tracked.info.status, tracked.data.metrics["accuracy"]) == ("FINISHED", metrics["accuracy"])
         assert epochs(address) == 1500
         assert stages_run(run(project, "dvc", "repro")) == []
+
+
+def test_training_outlives_the_database_of_its_server_and_only_track_is_left_for_when_it_is_back(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small.train_long(project, epochs=600)
+    port, folder = free_port(), tmp_path / "server"
+    with ExitStack() as database:
+        store = database.enter_context(postgres(folder, port))
+        destination = ("--serve-artifacts", "--artifacts-destination", str(folder / "artifacts"))
+        with serving(folder, store, *destination) as address:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+            training = small.start(project, "dvc", "repro")
+            small.wait_for(lambda: epochs(address) > 3)
+            database.close()
+            assert training.wait() != 0
+            with postgres(folder, port):
+                assert stages_run(run(project, "dvc", "repro")) == ["track"]
+                [tracked] = runs(address)
+                assert (tracked.info.status, epochs(address)) == ("FINISHED", 600)
 
 
 def test_a_server_that_falls_silent_is_given_up_within_20_seconds_by_training_and_by_track(
