@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import webbrowser
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from bottletop.core.lock import TO_RESULTS, changes, shown
 from bottletop.core.paths import PARAMS, Paths
 from bottletop.core.settings import load
 from bottletop.core.terminal import say, visible
+from bottletop.tracking import browser
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -163,8 +163,7 @@ def show_report(options: Namespace) -> None:
         report = Paths(dataset).report
         _check_results(dataset, report)
         say(str(report))
-        if sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
-            webbrowser.open(report.absolute().as_uri())
+        browser.show(report.absolute().as_uri())
 
 
 def _check_results(dataset: str, result: Path) -> None:
