@@ -118,11 +118,13 @@ def sweep(settings: Sequence[str], *, seeds: int, repeat: int, jobs: int | None)
 
     Raises:
         ParamsError: a setting or value is not allowed; nothing was started.
-        ArtefactError: the baseline failed, or some experiments failed twice; the others are still ranked then.
+        ArtefactError: git does not know the user and nothing was started, or the baseline failed, or some experiments
+            failed twice; the others are still ranked then.
     """
     grid = points(settings)
     if seeds > 1 and "train.seed" in grid[0].overrides:
         raise ParamsError("train.seed can't be swept together with --seeds, which sets it", "leave one of them out")
+    refs.refuse_anonymous()
     jobs = jobs or _default_jobs()
     exit_on_sigterm()
     with _alone() as keep_open, _one_parent(settings):
@@ -230,9 +232,13 @@ def _end(commands: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def _last_words(point: Point) -> str:
-    """The last line of the log that a stage printed, such as ``train@digits: …``; else its last line."""
+    """The last line of the log that a stage printed, such as ``train@digits: …``; else DVC's error; else its last line.
+
+    DVC's last line is the same for most errors: where to ask for help.
+    """
     lines = _log(point).read_text(encoding="utf-8", errors="replace").splitlines()
     told = [line for line in lines if "@" in line.partition(":")[0] and not line.startswith("Running")]
+    told = told or [line for line in lines if line.startswith("ERROR: ")]
     last = (told or [line for line in lines if line.strip()] or ["no output"])[-1].strip()
     killed = any(line.rstrip().endswith("exited with -9") for line in lines[-3:])
     return f"killed by the system for lack of memory, or by kill -9: try fewer --jobs ({last})" if killed else last

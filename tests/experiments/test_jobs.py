@@ -67,3 +67,11 @@ def test_an_experiment_that_the_system_has_killed_says_so(tmp_path, monkeypatch)
     assert words.startswith(
         "killed by the system for lack of memory, or by kill -9: try fewer --jobs (ERROR: failed to"
     )
+
+
+def test_of_an_experiment_that_dvc_itself_refuses_its_error_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "LOGS", tmp_path)
+    point = sweep.Point("epochs-5", {})
+    help_wanted = "Having any troubles? Hit us up at https://dvc.org/support, we are always happy to help!"
+    (tmp_path / "epochs-5.log").write_text(f"ERROR: unexpected error - no space left on device\n\n{help_wanted}\n")
+    assert sweep._last_words(point) == "ERROR: unexpected error - no space left on device"
