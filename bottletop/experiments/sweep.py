@@ -121,10 +121,7 @@ def sweep(settings: Sequence[str], *, seeds: int, repeat: int, jobs: int | None)
         ArtefactError: git does not know the user and nothing was started, or the baseline failed, or some experiments
             failed twice; the others are still ranked then.
     """
-    grid = points(settings)
-    if seeds > 1 and "train.seed" in grid[0].overrides:
-        raise ParamsError("train.seed can't be swept together with --seeds, which sets it", "leave one of them out")
-    refs.refuse_anonymous()
+    grid = _checked(settings, seeds)
     jobs = jobs or _default_jobs()
     exit_on_sigterm()
     with _alone() as keep_open, _one_parent(settings):
@@ -173,6 +170,14 @@ def print_choice(ranked: Sequence[Candidate]) -> None:
     for line in verdicts(best, baseline):
         say(f"  {line}")
     say(f"apply it: dvc exp apply {shlex.quote(best.name)}")
+
+
+def _checked(settings: Sequence[str], seeds: int) -> list[Point]:
+    grid = points(settings)
+    if seeds > 1 and "train.seed" in grid[0].overrides:
+        raise ParamsError("train.seed can't be swept together with --seeds, which sets it", "leave one of them out")
+    refs.refuse_anonymous()
+    return grid
 
 
 @contextmanager
