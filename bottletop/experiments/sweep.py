@@ -6,6 +6,7 @@ best experiment beats the baseline, which is the configuration in params.yaml.
 """
 
 import fcntl
+import re
 import shlex
 import subprocess
 import textwrap
@@ -30,6 +31,7 @@ from bottletop.experiments.refs import Experiment
 LOGS = Path(".dvc/tmp/bottletop/sweep")
 JOB_BYTES = 1_500_000_000  # of memory that one experiment may need
 CONTAINER = Path("/sys/fs/cgroup")  # holds memory.max, in bytes or "max", and memory.current, in bytes
+WORD_S = 10  # longest time without a word
 GRACE_S = 5  # for an experiment to end after its stage was terminated
 BASELINE = Point("baseline", {})
 
@@ -124,8 +126,8 @@ def sweep(settings: Sequence[str], *, seeds: int, repeat: int, jobs: int | None)
     grid = _checked(settings, seeds)
     jobs = jobs or _default_jobs()
     exit_on_sigterm()
+    say("baseline: what params.yaml says")
     with _alone() as keep_open, _one_parent(settings):
-        say("baseline: what params.yaml says")
         swept = Sweep(jobs, keep_open)
         everything, grid = grid, [point for point in grid if not swept.is_baseline(point)]
         say(f"sweep: {len(grid)} other experiments, {jobs} at a time, logs in {LOGS}")
@@ -204,6 +206,7 @@ def _in_parallel(points: Sequence[Point], jobs: int, keep_open: int) -> Iterator
     """
     threads = max(1, processors() // jobs)
     waiting, running = deque(points), list[tuple[Point, subprocess.Popen[bytes], float]]()
+    spoken = time.monotonic()
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -214,6 +217,10 @@ def _in_parallel(points: Sequence[Point], jobs: int, keep_open: int) -> Iterator
             ended = [entry for entry in running if entry[1].poll() is not None]
             running = [entry for entry in running if entry not in ended]
             yield from ((point, time.monotonic() - started) for point, _, started in ended)
+            if ended or time.monotonic() - spoken > WORD_S:
+                spoken = time.monotonic()
+                if not ended:
+                    say(f"  running: {', '.join(f'{point.name}{_stage(point)}' for point, _, _ in running)}")
             time.sleep(0.1)
     finally:
         _end([process for _, process, _ in running])
@@ -247,6 +254,12 @@ def _last_words(point: Point) -> str:
     last = (told or [line for line in lines if line.strip()] or ["no output"])[-1].strip()
     killed = any(line.rstrip().endswith("exited with -9") for line in lines[-3:])
     return f"killed by the system for lack of memory, or by kill -9: try fewer --jobs ({last})" if killed else last
+
+
+def _stage(point: Point) -> str:
+    """The stage that an experiment has reached, in brackets; nothing before the first one."""
+    stages = re.findall(r"^Running stage '(\S+)'", _log(point).read_text(encoding="utf-8", errors="replace"), re.M)
+    return f" ({stages[-1]})" if stages else ""
 
 
 def _log(point: Point) -> Path:
