@@ -217,10 +217,11 @@ def _in_parallel(points: Sequence[Point], jobs: int, keep_open: int) -> Iterator
             ended = [entry for entry in running if entry[1].poll() is not None]
             running = [entry for entry in running if entry not in ended]
             yield from ((point, time.monotonic() - started) for point, _, started in ended)
-            if ended or time.monotonic() - spoken > WORD_S:
+            if ended:
                 spoken = time.monotonic()
-                if not ended:
-                    say(f"  running: {', '.join(f'{point.name}{_stage(point)}' for point, _, _ in running)}")
+            elif time.monotonic() - spoken > WORD_S:
+                say(f"  running: {', '.join(f'{point.name}{_stage(point)}' for point, _, _ in running)}")
+                spoken = time.monotonic()
             time.sleep(0.1)
     finally:
         _end([process for _, process, _ in running])

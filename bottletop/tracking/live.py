@@ -11,8 +11,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, cast
@@ -28,6 +28,20 @@ ENDED = "the process that watches training for MLflow ended, see above: dvc repr
 def note(dataset: str) -> Path:
     """The file that names the model which the last training made, and its run, in the folder where the stages run."""
     return Path(".dvc/tmp/bottletop", f"{dataset}.json")
+
+
+@contextmanager
+def failing(dataset: str) -> Iterator[None]:
+    """Ends the run of the network that was trained last as FAILED, if the block raises: a stage between it and `track`.
+
+    Another process does that: what succeeds needs no MLflow. If the stage succeeds later, `track` finishes the run.
+    """
+    try:
+        yield
+    except Exception:
+        if note(dataset).exists():
+            subprocess.run([sys.executable, "-m", "bottletop.tracking.failed_process", dataset], check=False)
+        raise
 
 
 class Unwatched:
