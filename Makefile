@@ -47,7 +47,7 @@ UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip
 endef
 
 run: install ## run the pipeline on the active datasets, then print the results
-	dvc repro
+	@dvc repro || { python -m bottletop.params_file; exit 1; } # of a mistake that stops DVC itself, it names neither file nor line
 	@bottletop results
 
 results: install ## print the test accuracy of each active dataset
