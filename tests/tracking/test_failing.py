@@ -68,7 +68,8 @@ def test_an_evaluation_that_succeeds_loads_no_mlflow() -> None:
 
 
 @pytest.mark.slow
-def test_the_pipeline_shows_it_as_failed_when_it_ends(project: Path) -> None:
+def test_the_pipeline_shows_it_as_failed_when_it_ends(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DVC_ROOT")
     small.set_param(project, "train.optimiser", "adam")
     stage = project / "stages/evaluate.py"
     text = stage.read_text()
