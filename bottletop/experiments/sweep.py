@@ -126,8 +126,8 @@ def sweep(settings: Sequence[str], *, seeds: int, repeat: int, jobs: int | None)
     grid = _checked(settings, seeds)
     jobs = jobs or _default_jobs()
     exit_on_sigterm()
-    say("baseline: what params.yaml says")
     with _alone() as keep_open, _one_parent(settings):
+        say("baseline: what params.yaml says")
         swept = Sweep(jobs, keep_open)
         everything, grid = grid, [point for point in grid if not swept.is_baseline(point)]
         say(f"sweep: {len(grid)} other experiments, {jobs} at a time, logs in {LOGS}")
