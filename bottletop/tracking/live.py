@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import IO, cast
 
 from bottletop.core.errors import ArtefactError, exit_on_sigterm
-from bottletop.core.files import write_json
+from bottletop.core.files import read_json, write_json
 from bottletop.core.terminal import say
 from bottletop.tracking.client import refuse_silence
 
@@ -39,8 +39,9 @@ def failing(dataset: str) -> Iterator[None]:
     try:
         yield
     except Exception:
-        if note(dataset).exists():
-            subprocess.run([sys.executable, "-m", "bottletop.tracking.failed_process", dataset], check=False)
+        noted = read_json(note(dataset)) if note(dataset).exists() else {}
+        if run_id := noted.get("run_id"):  # a regression has none before `track`
+            subprocess.run([sys.executable, "-m", "bottletop.tracking.failed_process", run_id], check=False)
         raise
 
 

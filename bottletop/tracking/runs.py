@@ -120,17 +120,15 @@ def finish(dataset: str, params: Mapping[str, Any], result: Result) -> str:
     return run_id
 
 
-def fail(dataset: str) -> None:
-    """Ends the run that the note names as FAILED, if it has not ended. The note stays: `finish` may reopen the run.
+def fail(run_id: str) -> None:
+    """Ends a run as FAILED, if it has not ended. Its note stays: `finish` may reopen it.
 
     Raises:
         ArtefactError: the tracking store cannot be reached.
     """
-    run_id = read_json(note(dataset))["run_id"]
-    if run_id is not None:  # a regression has none before `track`
-        with store() as client:
-            if client.get_run(run_id).info.status == "RUNNING":
-                client.set_terminated(run_id, "FAILED")
+    with store() as client:
+        if client.get_run(run_id).info.status == "RUNNING":
+            client.set_terminated(run_id, "FAILED")
 
 
 def close_abandoned(client: MlflowClient) -> None:

@@ -45,17 +45,14 @@ def test_a_run_that_has_ended_keeps_its_status() -> None:
     live = LiveRun("cats", {})
     live.trained("digest")
     MlflowClient(tracking_uri()).set_terminated(live._run_id, "KILLED")
-    fail("cats")
+    fail(live._run_id)
     assert statuses() == ["KILLED"]
 
 
-def test_a_regression_has_no_run_to_fail(store: Path) -> None:
-    write_json(note("cats"), {"run_id": None, "model_digest": "digest", "started_ms": 0})
-    fail("cats")
-    assert not (store / "mlflow.db").exists()
-
-
-def test_nothing_is_started_where_nothing_was_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("trained", [True, False], ids=["a regression", "nothing"])
+def test_nothing_is_started_where_no_network_was_trained(trained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if trained:
+        write_json(note("cats"), {"run_id": None, "model_digest": "digest", "started_ms": 0})
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
     with pytest.raises(DataError), failing("cats"):
         raise DataError("no image")
