@@ -47,7 +47,7 @@ UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip
 endef
 
 run: install ## run the pipeline on the active datasets, then print the results
-	dvc repro
+	@dvc repro || { python -m bottletop.params_file; exit 1; } # of a mistake that stops DVC itself, it names neither file nor line
 	@bottletop results
 
 results: install ## print the test accuracy of each active dataset
@@ -59,8 +59,8 @@ sweep: install ## rank every combination: make sweep GRID="train.epochs=5,10 tra
 recipe: install ## run one of recipes/ as an experiment: make recipe NAME=skin-cnn SET="train.epochs=5"
 	@bottletop recipe $(NAME) $(foreach setting,$(SET),'$(setting)')
 
-experiments: install ## DVC's experiments, the settings and scores that differ
-	@dvc exp show --no-pager --only-changed --drop '(.*:)?log_loss|.*\.py|data/.*|metrics/[^:]*|.*_low|.*_high|.*macro_f1|.*top5_accuracy|Created|State|Executor'
+experiments: install ## list the experiments on this commit: scores, and the settings that differ
+	@bottletop experiments
 
 ui: install ## open the MLflow UI on 127.0.0.1 (PORT=5000)
 	@bottletop ui --port $(PORT)

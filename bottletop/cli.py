@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import webbrowser
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from bottletop.core.lock import TO_RESULTS, changes, shown
 from bottletop.core.paths import PARAMS, Paths
 from bottletop.core.settings import load
 from bottletop.core.terminal import say, visible
+from bottletop.tracking import browser
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -90,6 +90,11 @@ def _add_experiments(commands: "argparse._SubParsersAction[ArgumentParser]") -> 
     recipe.add_argument("name", nargs="?", help="of a file in recipes/")
     recipe.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help="settings that differ, as in params.yaml")
     recipe.set_defaults(run=run_recipe)
+    experiments = commands.add_parser(
+        "experiments",
+        help="list the experiments on this commit, the best first, with the settings in which they differ",
+    )
+    experiments.set_defaults(run=print_experiments)
     runs = commands.add_parser("runs", help="list experiments with their MLflow runs, or show one")
     runs.add_argument("name", nargs="?", help="an experiment's name, or the start of a run's id")
     runs.add_argument("--all", action="store_true", help="of every dataset, not only the active ones")
@@ -163,8 +168,7 @@ def show_report(options: Namespace) -> None:
         report = Paths(dataset).report
         _check_results(dataset, report)
         say(str(report))
-        if sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
-            webbrowser.open(report.absolute().as_uri())
+        browser.show(report.absolute().as_uri())
 
 
 def _check_results(dataset: str, result: Path) -> None:
@@ -199,6 +203,13 @@ def run_recipe(options: Namespace) -> None:
         say(recipes.listing())
     else:
         recipes.run(options.name, options.settings)
+
+
+def print_experiments(_: Namespace) -> None:
+    """Prints the scores of the experiments on this commit, with the settings in which they differ."""
+    from bottletop.experiments import scoreboard  # tabulate is needed by few commands
+
+    say(scoreboard.text())
 
 
 def print_runs(options: Namespace) -> None:

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from bottletop.backbones.networks import side_px
 from bottletop.core.catalogue import WeightsEntry, dataset, image_side_px
+from bottletop.core.errors import exit_on_error
 from bottletop.core.paths import PARAMS, WEIGHTS
 from bottletop.core.settings import Params, load
 from bottletop.core.terminal import say
@@ -106,3 +107,8 @@ def _is_changed(params: ParamsFile, name: str) -> bool:
     section, _, key = name.partition(".")
     default: Any = next(field.default for field in msgspec.structs.fields(SECTIONS[section]) if field.name == key)
     return default is not msgspec.NODEFAULT and getattr(getattr(params, section), key) != default
+
+
+if __name__ == "__main__":  # says what is wrong with params.yaml, or nothing
+    with exit_on_error("make run"):
+        load(ParamsFile, "", PARAMS)

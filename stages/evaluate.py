@@ -11,6 +11,7 @@ from bottletop.evaluation.scores import EvaluateParams
 from bottletop.images.index import read_index
 from bottletop.models.record import read_record
 from bottletop.split import read_split
+from bottletop.tracking.live import failing
 
 IN_GIT = ("metrics.json", "details.json", "classification_report.csv")  # copied, as `dvc push` leaves them out
 
@@ -30,6 +31,7 @@ def run(params: EvaluateParams, paths: Paths) -> None:
 if __name__ == "__main__":
     with (
         exit_on_error(f"evaluate@{sys.argv[1]}"),
+        failing(sys.argv[1]),
         unedited("evaluate", "download", "split", "cnn", "finetune", "augment"),
         unedited(f"datasets.{sys.argv[1]}", path=CATALOGUE),
     ):

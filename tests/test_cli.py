@@ -11,6 +11,7 @@ import yaml
 
 from bottletop.cli import main
 from bottletop.core.files import write_json
+from bottletop.tracking import browser
 from tests.tiny import ROOT
 
 ACCURACY = {"accuracy": 0.975, "accuracy_low": 0.9512, "accuracy_high": 0.99}
@@ -56,14 +57,24 @@ def test_a_dataset_without_results_ends_with_one_line_and_no_traceback(repositor
 
 
 def shown_reports(repository, *arguments, **environment):
-    """What `bottletop report` prints, and the addresses that it opens in a browser."""
-    browser = repository / "browser"
-    browser.write_text(f'#!/bin/sh\necho "$1" >> {repository}/opened\n')
-    browser.chmod(0o700)
-    known = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    command = [sys.executable, "-m", "bottletop", "report", *arguments]
-    env = {**known, "PYTHONPATH": str(ROOT), "BROWSER": f"{browser} %s", **environment}
-    done = subprocess.run(command, cwd=repository, env=env, capture_output=True, text=True, check=False)
+    """What `bottletop report` prints, and the addresses that it opens in a browser.
+
+    Python finds this browser by its name, also in a terminal without a screen.
+    """
+    command = repository / "bin/www-browser"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\necho "$1" >> {repository}/opened\n')
+    command.chmod(0o700)
+    known = {name: value for name, value in os.environ.items() if name not in browser.SCREENS}
+    path = {"PATH": f"{command.parent}:{os.environ['PATH']}", "TERM": "xterm", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "bottletop", "report", *arguments],
+        cwd=repository,
+        env={**known, **path, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     opened = repository / "opened"
     return done.stdout + done.stderr, opened.read_text().split() if opened.exists() else []
 
@@ -73,7 +84,7 @@ def test_reports_are_opened_in_the_browser_and_their_paths_printed(repository, a
     reports = [f"metrics/{dataset}/report.html" for dataset in datasets]
     for name in ("animals", "food"):
         (repository / "metrics" / name / "report.html").touch()
-    printed, opened = shown_reports(repository, *arguments, DISPLAY=":7")
+    printed, opened = shown_reports(repository, *arguments, BROWSER="www-browser")
     assert printed.splitlines() == reports
     assert opened == [(repository / report).as_uri() for report in reports]
 

@@ -117,9 +117,7 @@ def test_the_commands_of_the_page_on_experiments_run_in_the_order_given(tmp_path
         if command.startswith("dvc queue start"):
             small.wait_for(lambda: run(project, "dvc", "queue", "status").count("Success") == 4)
         if command == "make experiments":
-            heading = next(line for line in output.splitlines() if "Experiment" in line)
-            assert "bottletop/" not in heading
-            assert "val_log_loss" in heading
+            assert {line.split()[-1] for line in output.splitlines()} >= {"workspace", "wide", "balanced"}
         if command == "bottletop runs":
             assert "wide" in output
     params = yaml.safe_load((project / "params.yaml").read_text())

@@ -19,7 +19,7 @@ from bottletop.core.settings import parse
 from bottletop.download.archives import Member, members
 from bottletop.download.columns import guess_labels
 from bottletop.download.containers import is_container, opened
-from bottletop.download.kinds import is_hidden, is_image
+from bottletop.download.kinds import ARCHIVE_SUFFIXES, is_hidden, is_image
 from bottletop.download.layout import BESIDE, Labelled, Layout, known_split, members_to_read
 from bottletop.download.matching import MIN_MATCHING, Names, match_list, match_table
 from bottletop.download.naming import MIN_IMAGES, guess_pattern, same_classes, split_pattern, such_as, suggested_groups
@@ -27,7 +27,10 @@ from bottletop.download.parts import Parts
 from bottletop.download.tables import TABLE_SUFFIXES, read_cells, read_list, read_table
 
 TABLES = (".csv", ".tsv")
-ARCHIVE_ENDINGS = re.compile(r"(\.tar)?\.(zip|tar|tgz|gz|bz2|xz|zst|parquet)$", re.IGNORECASE)
+# Of what is read as an archive; Parquet holds images too.
+ARCHIVE_ENDINGS = re.compile(
+    rf"(\.tar)?({'|'.join(map(re.escape, sorted(ARCHIVE_SUFFIXES | {'.parquet'})))})$", re.IGNORECASE
+)
 TEXTS = (".txt", ".lst")  # may be a table, a list of a split, or neither
 MAX_TEXT_BYTES = 64 << 20  # of a table or list; larger ones are not looked into
 MAX_TEXTS = 100  # in a folder; more of them are about one image each

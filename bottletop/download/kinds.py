@@ -9,7 +9,8 @@ COMPANION_SUFFIXES = {
     *(".txt", ".md", ".html", ".htm", ".pdf", ".csv", ".tsv", ".xml", ".json", ".jsonl", ".yaml", ".yml", ".mat"),
     *(".log", ".ini", ".db", ".url", ".lnk", ".aae", ".xmp", ".py", ".sh", ".ipynb"),
 }
-ARCHIVE_SUFFIXES = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar"}
+ARCHIVE_SUFFIXES = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst"}
+UNREAD_ARCHIVE_SUFFIXES = {".7z", ".rar"}  # of archives in formats that are not read
 JUNK_NAMES = {"thumbs.db", "desktop.ini", "icon\\x0d"}  # written by Windows and macOS into any folder of photos
 
 
@@ -24,8 +25,8 @@ def is_companion(name: str) -> bool:
 
 
 def is_archive(name: str) -> bool:
-    """Returns whether a file has the ending of an archive, which may hold images."""
-    return _ending(name) in ARCHIVE_SUFFIXES
+    """Returns whether a file has the ending of an archive, which may hold images, also of one that is not read."""
+    return _ending(name) in ARCHIVE_SUFFIXES or _ending(name) in UNREAD_ARCHIVE_SUFFIXES
 
 
 def is_junk(name: str) -> bool:

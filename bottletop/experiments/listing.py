@@ -2,7 +2,6 @@
 
 import difflib
 import shlex
-import webbrowser
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
@@ -15,7 +14,7 @@ from bottletop.core.settings import read_yaml
 from bottletop.core.terminal import visible
 from bottletop.experiments import refs
 from bottletop.experiments.refs import Experiment
-from bottletop.tracking import records, ui
+from bottletop.tracking import browser, records, ui
 from bottletop.tracking.client import answers, is_server
 from bottletop.tracking.origin import flatten
 from bottletop.tracking.records import Record
@@ -121,7 +120,7 @@ def open_page(record: Record) -> None:
     if not answers(ui.address()):
         advice = "check MLFLOW_TRACKING_URI" if is_server(tracking_uri()) else "type make ui in another terminal"
         raise ArtefactError(f"no MLflow server answers at {ui.address()}", f"{advice}, then try again")
-    if not webbrowser.open(page(record)):
+    if not browser.show(page(record)):
         raise ArtefactError("no web browser was found", f"open {page(record)} in yours")
 
 

@@ -3,12 +3,15 @@
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from bottletop.core.errors import ArtefactError, ParamsError
-from bottletop.core.settings import read_yaml
+from bottletop.core.files import write_text
+from bottletop.core.paths import PARAMS
+from bottletop.core.settings import differences, parse_yaml, read_yaml
 from bottletop.core.terminal import say
 from bottletop.experiments import refs
 from bottletop.experiments.grid import check, check_key, setting
@@ -33,20 +36,38 @@ def run(name: str, changes: Sequence[str]) -> None:
 
     Raises:
         ParamsError: there is no such recipe, or a setting is not allowed.
-        ArtefactError: there is no commit, or a stage failed.
+        ArtefactError: there is no commit, git does not know the user, or a stage failed; params.yaml is as before then.
     """
     overrides = {**settings(name), **dict(map(setting, changes))}
     for key in overrides.keys() - {"datasets"}:
         check_key(key)
     check(overrides, f"recipe {name}")
+    refs.refuse_anonymous()
     command = ["dvc", "exp", "run", "--name", _free(name), *refs.options(overrides)]
     say(shlex.join(command))
-    missing = _deleted_results()
-    failed = subprocess.run([sys.executable, "-m", *command], check=False).returncode
-    if lost := sorted(_deleted_results() - missing):  # DVC deletes those of datasets that the recipe does not list
-        subprocess.run(["git", "restore", "--", *lost], check=True)
-    if failed:
-        raise ArtefactError(f"recipe {name} failed, see above")
+    with _tidied(overrides):
+        if subprocess.run([sys.executable, "-m", *command], check=False).returncode:
+            raise ArtefactError(f"recipe {name} failed, see above")
+
+
+@contextmanager
+def _tidied(overrides: Mapping[str, Any]) -> Iterator[None]:
+    """Puts back what DVC changes and should not, and params.yaml if the block fails.
+
+    DVC deletes the results of datasets that the recipe does not list. It writes the recipe's settings into params.yaml,
+    and leaves them there if it fails. They stay if somebody has edited other settings since.
+    """
+    before, missing = PARAMS.read_text(encoding="utf-8"), _deleted_results()
+    try:
+        yield
+    except BaseException:
+        with suppress(ParamsError):  # an edited file that is no YAML
+            if set(differences(parse_yaml(before), read_yaml(PARAMS))) <= overrides.keys():
+                write_text(PARAMS, before)
+        raise
+    finally:
+        if lost := sorted(_deleted_results() - missing):
+            subprocess.run(["git", "restore", "--", *lost], check=True)
 
 
 def settings(name: str) -> dict[str, Any]:

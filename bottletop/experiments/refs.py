@@ -100,6 +100,22 @@ def refuse_shallow() -> None:
         raise ArtefactError(problem, "git fetch --unshallow")
 
 
+def refuse_anonymous() -> None:
+    """Refuses to run experiments if git does not know the user: DVC fails then, after it has changed params.yaml.
+
+    DVC reads name and email from git's settings and these variables alone, and needs them if a file differs from the
+    commit, as dvc.lock does after most runs.
+
+    Raises:
+        ArtefactError: name or email is not set.
+    """
+    parts = ("name", "email")
+    if not all(os.environ.get(f"GIT_COMMITTER_{part.upper()}") or git("config", f"user.{part}") for part in parts):
+        problem = "git does not know your name and email, which it writes into each experiment"
+        told = "git config --global user.name 'Your Name', and git config --global user.email you@example.org"
+        raise ArtefactError(problem, told)
+
+
 def saved() -> list[Experiment]:
     """All experiments of the repository, newest first; none outside a git repository."""
     return _listed("refs/exps")

@@ -6,6 +6,7 @@ best experiment beats the baseline, which is the configuration in params.yaml.
 """
 
 import fcntl
+import re
 import shlex
 import subprocess
 import textwrap
@@ -30,6 +31,7 @@ from bottletop.experiments.refs import Experiment
 LOGS = Path(".dvc/tmp/bottletop/sweep")
 JOB_BYTES = 1_500_000_000  # of memory that one experiment may need
 CONTAINER = Path("/sys/fs/cgroup")  # holds memory.max, in bytes or "max", and memory.current, in bytes
+WORD_S = 10  # longest time without a word
 GRACE_S = 5  # for an experiment to end after its stage was terminated
 BASELINE = Point("baseline", {})
 
@@ -118,11 +120,10 @@ def sweep(settings: Sequence[str], *, seeds: int, repeat: int, jobs: int | None)
 
     Raises:
         ParamsError: a setting or value is not allowed; nothing was started.
-        ArtefactError: the baseline failed, or some experiments failed twice; the others are still ranked then.
+        ArtefactError: git does not know the user and nothing was started, or the baseline failed, or some experiments
+            failed twice; the others are still ranked then.
     """
-    grid = points(settings)
-    if seeds > 1 and "train.seed" in grid[0].overrides:
-        raise ParamsError("train.seed can't be swept together with --seeds, which sets it", "leave one of them out")
+    grid = _checked(settings, seeds)
     jobs = jobs or _default_jobs()
     exit_on_sigterm()
     with _alone() as keep_open, _one_parent(settings):
@@ -173,6 +174,14 @@ def print_choice(ranked: Sequence[Candidate]) -> None:
     say(f"apply it: dvc exp apply {shlex.quote(best.name)}")
 
 
+def _checked(settings: Sequence[str], seeds: int) -> list[Point]:
+    grid = points(settings)
+    if seeds > 1 and "train.seed" in grid[0].overrides:
+        raise ParamsError("train.seed can't be swept together with --seeds, which sets it", "leave one of them out")
+    refs.refuse_anonymous()
+    return grid
+
+
 @contextmanager
 def _alone() -> Iterator[int]:
     """Holds a lock that experiments hold too, so that a new sweep waits for those of a killed one.
@@ -197,6 +206,7 @@ def _in_parallel(points: Sequence[Point], jobs: int, keep_open: int) -> Iterator
     """
     threads = max(1, processors() // jobs)
     waiting, running = deque(points), list[tuple[Point, subprocess.Popen[bytes], float]]()
+    spoken = time.monotonic()
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -207,6 +217,11 @@ def _in_parallel(points: Sequence[Point], jobs: int, keep_open: int) -> Iterator
             ended = [entry for entry in running if entry[1].poll() is not None]
             running = [entry for entry in running if entry not in ended]
             yield from ((point, time.monotonic() - started) for point, _, started in ended)
+            if ended:
+                spoken = time.monotonic()
+            elif time.monotonic() - spoken > WORD_S:
+                say(f"  running: {', '.join(f'{point.name}{_stage(point)}' for point, _, _ in running)}")
+                spoken = time.monotonic()
             time.sleep(0.1)
     finally:
         _end([process for _, process, _ in running])
@@ -230,12 +245,22 @@ def _end(commands: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def _last_words(point: Point) -> str:
-    """The last line of the log that a stage printed, such as ``train@digits: …``; else its last line."""
+    """The last line of the log that a stage printed, such as ``train@digits: …``; else DVC's error; else its last line.
+
+    DVC's last line is the same for most errors: where to ask for help.
+    """
     lines = _log(point).read_text(encoding="utf-8", errors="replace").splitlines()
     told = [line for line in lines if "@" in line.partition(":")[0] and not line.startswith("Running")]
+    told = told or [line for line in lines if line.startswith("ERROR: ")]
     last = (told or [line for line in lines if line.strip()] or ["no output"])[-1].strip()
     killed = any(line.rstrip().endswith("exited with -9") for line in lines[-3:])
     return f"killed by the system for lack of memory, or by kill -9: try fewer --jobs ({last})" if killed else last
+
+
+def _stage(point: Point) -> str:
+    """The stage that an experiment has reached, in brackets; nothing before the first one."""
+    stages = re.findall(r"^Running stage '(\S+)'", _log(point).read_text(encoding="utf-8", errors="replace"), re.M)
+    return f" ({stages[-1]})" if stages else ""
 
 
 def _log(point: Point) -> Path:

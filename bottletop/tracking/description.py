@@ -1,5 +1,6 @@
 """What a run is called in the MLflow UI, and the text that its page shows."""
 
+import os
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from mlflow.entities import Run
 from bottletop.core.paths import PARAMS
 from bottletop.core.settings import parse_yaml
 from bottletop.core.terminal import visible
-from bottletop.tracking.origin import SHORT, baseline, flatten, git
+from bottletop.tracking.origin import BASELINE, SHORT, flatten, git
 
 NOTE = "mlflow.note.content"  # tag in which MLflow keeps a run's description, in Markdown
 NAME_LENGTH = 120  # characters of a name at most
@@ -26,7 +27,7 @@ def changed(params: Mapping[str, Any]) -> dict[str, str]:
     Empty where there is no such commit, or its file cannot be read: a run must not fail for its name.
     """
     try:
-        committed = dict(parse_yaml(git("show", f"{baseline() or 'HEAD'}:./{PARAMS}") or "{}"))
+        committed = dict(parse_yaml(git("show", f"{os.environ.get(BASELINE, 'HEAD')}:./{PARAMS}") or "{}"))
     except (yaml.YAMLError, ValueError, TypeError):
         committed = {}
     before = {name: str(value) for name, value in flatten(committed)}
@@ -34,10 +35,16 @@ def changed(params: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in flatten(sections) if str(value) != before.get(name)}
 
 
-def run_name(dataset: str, differing: Mapping[str, str]) -> str:
-    """A name such as ``digits: train.epochs=20`` or, if no setting differs, ``digits: baseline (2a2e315)``."""
+def run_name(dataset: str, differing: Mapping[str, str], commit: str) -> str:
+    """A name such as ``digits: train.epochs=20`` or, if no setting differs, ``digits: baseline (2a2e315)``.
+
+    Args:
+        dataset: its name.
+        differing: as of `changed`.
+        commit: as of `origin.baseline`.
+    """
     told = ", ".join(f"{name}={value}" for name, value in differing.items())
-    told = told or f"baseline ({baseline()[:SHORT] or 'uncommitted'})"
+    told = told or f"baseline ({'uncommitted' if commit == 'none' else commit[:SHORT]})"
     return textwrap.shorten(visible(f"{dataset}: {told}"), NAME_LENGTH, placeholder=" …")
 
 

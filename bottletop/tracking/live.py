@@ -11,14 +11,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, cast
 
 from bottletop.core.errors import ArtefactError, exit_on_sigterm
-from bottletop.core.files import write_json
+from bottletop.core.files import read_json, write_json
 from bottletop.core.terminal import say
 from bottletop.tracking.client import refuse_silence
 
@@ -28,6 +28,21 @@ ENDED = "the process that watches training for MLflow ended, see above: dvc repr
 def note(dataset: str) -> Path:
     """The file that names the model which the last training made, and its run, in the folder where the stages run."""
     return Path(".dvc/tmp/bottletop", f"{dataset}.json")
+
+
+@contextmanager
+def failing(dataset: str) -> Iterator[None]:
+    """Ends the run of the network that was trained last as FAILED, if the block raises: a stage between it and `track`.
+
+    Another process does that: what succeeds needs no MLflow. If the stage succeeds later, `track` finishes the run.
+    """
+    try:
+        yield
+    except Exception:
+        noted = read_json(note(dataset)) if note(dataset).exists() else {}
+        if run_id := noted.get("run_id"):  # a regression has none before `track`
+            subprocess.run([sys.executable, "-m", "bottletop.tracking.failed_process", run_id], check=False)
+        raise
 
 
 class Unwatched:

@@ -19,6 +19,7 @@ STAGES = ("download", "split", "extract", "train", "evaluate")  # stages of a da
 SHORT = 7  # digits of a short commit hash; git uses more where these are ambiguous
 MAX_PARAM_LENGTH = 6000  # characters, MLflow's limit
 EXPERIMENT = "DVC_EXP_NAME"  # variable that DVC sets in an experiment's stages
+BASELINE = "DVC_EXP_BASELINE_REV"  # and another one, with the hash of the commit that it started from
 COMMIT = "mlflow.source.git.commit"  # tag in which MLflow keeps the commit
 HIDDEN = "mlflow."  # the UI does not show tags whose name begins so
 PARENT = "mlflow.parentRunId"  # tag in which MLflow keeps the run that another belongs to
@@ -35,8 +36,8 @@ def experiment_name() -> str:
 
 
 def baseline() -> str:
-    """The hash of the commit that the experiment started from, 40 hex digits; empty before the first commit."""
-    return os.environ.get("DVC_EXP_BASELINE_REV") or git("rev-parse", "HEAD")
+    """The hash of the commit that the experiment started from, 40 hex digits; "none" before the first commit."""
+    return os.environ.get(BASELINE) or git("rev-parse", "HEAD") or "none"
 
 
 def origin_tags(dataset: str) -> dict[str, str]:
@@ -47,7 +48,7 @@ def origin_tags(dataset: str) -> dict[str, str]:
         "dataset": dataset,
         "experiment": experiment_name(),
         "mlflow.source.name": "bottletop",
-        COMMIT: baseline() or "none",
+        COMMIT: baseline(),
         "uncommitted_changes": "yes" if git("status", "--porcelain", "--untracked-files=no") else "no",
         "machine": f"{platform.node()}, {platform.machine()}, {os.cpu_count()} cores",
         f"{HIDDEN}version.python": platform.python_version(),

@@ -20,7 +20,7 @@ from bottletop.core.paths import repository
 from bottletop.core.terminal import say
 from bottletop.tracking import columns, description, logged_data, logged_model, relocation
 from bottletop.tracking.live import note
-from bottletop.tracking.origin import COMMIT, experiment_name, flatten, lock_tags, origin_tags
+from bottletop.tracking.origin import COMMIT, baseline, experiment_name, flatten, lock_tags, origin_tags
 from bottletop.tracking.owner import FOLDER, is_gone, owner_tags
 from bottletop.tracking.store import database, store, tracking_uri, transfer, uploading
 
@@ -52,7 +52,7 @@ class LiveRun:
         self._note = note(dataset)
         with store() as self._client:
             close_abandoned(self._client)
-            self._run_id = _create(self._client, dataset, params, owner_tags())
+            self._run_id = _create(self._client, dataset, params, description.changed(params))
         self._logging = True
         write_json(self._note, {"run_id": self._run_id, "model_digest": None})
 
@@ -95,6 +95,7 @@ def finish(dataset: str, params: Mapping[str, Any], result: Result) -> str:
     restored = noted.get("model_digest") != result.model_digest
     if restored:
         noted = {}
+    differing = description.changed(params)
     with store() as client:
         run_id = noted.get("run_id")
         if run_id is not None and not _reopen(client, run_id):
@@ -102,12 +103,12 @@ def finish(dataset: str, params: Mapping[str, Any], result: Result) -> str:
         if restored and (finished := _finished_before(client, dataset)):
             return finished
         if run_id is None:
-            run_id = _create(client, dataset, params, owner_tags(), noted.get("started_ms"))
+            run_id = _create(client, dataset, params, differing, noted.get("started_ms"))
             if not restored:
                 write_json(note(dataset), {**noted, "run_id": run_id})
         try:
             client.set_tag(run_id, "restored", str(restored).lower())
-            _log(client, run_id, dataset, params, result)
+            _log(client, run_id, params, differing, result)
         except MlflowException:
             raise  # a silent store would be waited for once more; the next command ends the run
         except BaseException:
@@ -117,6 +118,17 @@ def finish(dataset: str, params: Mapping[str, Any], result: Result) -> str:
         note(dataset).unlink(missing_ok=True)
         close_abandoned(client)
     return run_id
+
+
+def fail(run_id: str) -> None:
+    """Ends a run as FAILED, if it has not ended. Its note stays: `finish` may reopen it.
+
+    Raises:
+        ArtefactError: the tracking store cannot be reached.
+    """
+    with store() as client:
+        if client.get_run(run_id).info.status == "RUNNING":
+            client.set_terminated(run_id, "FAILED")
 
 
 def close_abandoned(client: MlflowClient) -> None:
@@ -146,12 +158,14 @@ def experiment(client: MlflowClient, dataset: str, differing: Iterable[str]) -> 
     return str(found.experiment_id)
 
 
-def _log(client: MlflowClient, run_id: str, dataset: str, params: Mapping[str, Any], result: Result) -> None:
+def _log(
+    client: MlflowClient, run_id: str, params: Mapping[str, Any], differing: Mapping[str, str], result: Result
+) -> None:
+    run = client.get_run(run_id)
+    dataset = run.data.tags["dataset"]
     report, model = result.artefacts.get("report"), result.artefacts.get("model")
     data = logged_data.used(dataset, result.data_digest, str(params.get("source")), report)
     client.log_inputs(run_id, [data])
-    differing = description.changed(params)
-    run = client.get_run(run_id)
     links = logged_model.create(client, run, data.dataset, differing) if model is not None else {}
     _log_metrics(client, run_id, result, links)
     digests = {"data_digest": result.data_digest, "weights_digest": result.weights_digest}
@@ -181,13 +195,12 @@ def _create(
     client: MlflowClient,
     dataset: str,
     params: Mapping[str, Any],
-    owner: Mapping[str, str],
+    differing: Mapping[str, str],
     started_ms: int | None = None,
 ) -> str:
-    differing = description.changed(params)
     folder = experiment(client, dataset, differing)
-    tags = {**origin_tags(dataset), **owner}
-    name = description.run_name(dataset, differing)
+    tags = {**origin_tags(dataset), **owner_tags()}
+    name = description.run_name(dataset, differing, tags[COMMIT])
     run_id = str(client.create_run(folder, started_ms, tags, name).info.run_id)
     flat = [Param(name, str(value)) for name, value in flatten(params)]
     for start in range(0, len(flat), PARAMS_A_REQUEST):
@@ -222,7 +235,7 @@ def _finished_before(client: MlflowClient, dataset: str) -> str | None:
     newest = next((run for run in named if run.data.tags.get(FOLDER) == str(repository())), None)
     if newest is None or newest.info.status != "FINISHED" or not is_gone(newest.data.tags):
         return None
-    result = {COMMIT: origin_tags(dataset)[COMMIT], **lock_tags(dataset)}
+    result = {COMMIT: baseline(), **lock_tags(dataset)}
     return str(newest.info.run_id) if result.items() <= newest.data.tags.items() else None
 
 

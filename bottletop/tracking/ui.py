@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import time
-import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ import psutil
 from bottletop.core.addresses import masked
 from bottletop.core.errors import ArtefactError, ParamsError, exit_on_sigterm
 from bottletop.core.terminal import say, visible
-from bottletop.tracking import columns
+from bottletop.tracking import browser, columns
 from bottletop.tracking.client import answers, is_server, without_password
 from bottletop.tracking.store import store, tracking_uri
 
@@ -28,7 +27,6 @@ LOG = Path(".dvc/tmp/bottletop/ui.log")
 START_S = 120  # on a busy machine; it takes five to ten seconds
 END_S = 5  # for the server to end by itself
 SETTINGS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")  # variables of which Linux has one where a browser can be shown
 
 
 def address() -> str:
@@ -95,8 +93,7 @@ def _open(datasets: Sequence[str]) -> None:
                 say(f"{visible(name)}, {order}: {page}")
                 addresses.append(page)
     addresses = addresses or [f"{address()}/#/experiments?{TRAINING}"]
-    if sys.platform != "linux" or any(os.environ.get(name) for name in SCREENS):
-        webbrowser.open(addresses[0])
+    browser.show(addresses[0])
 
 
 def _port() -> int:

@@ -5,6 +5,7 @@ from bottletop.cli import main
 from bottletop.core.catalogue import dataset, local_path
 from bottletop.core.settings import load
 from bottletop.download.entry import with_active, with_entry
+from bottletop.download.kinds import ARCHIVE_SUFFIXES
 from bottletop.download.params import DownloadParams
 from bottletop.download.unpacking import unpack
 from bottletop.images.index import read_index
@@ -85,6 +86,17 @@ def test_archives_of_equal_names_are_put_under_folders_of_their_own(repository):
     main(["add", "pets"])
     source = dataset("pets").source
     assert ([part.under for part in source.parts], source.images) == (["test", "train"], "{split}/{label}/*")
+
+
+@pytest.mark.parametrize("ending", sorted(ARCHIVE_SUFFIXES))
+def test_an_archive_of_each_ending_is_taken_in_a_folder_and_gives_the_dataset_its_name(repository, ending):
+    """What a file is follows from its bytes, so that a zip stands for all kinds here."""
+    (repository / "all").mkdir()
+    archive = write_zip(repository / f"all/my pets{ending.upper()}", PETS)
+    main(["add", str(archive)])
+    assert local_path(dataset("my-pets").source.urls[0]) == archive
+    main(["add", "all"])
+    assert [local_path(part.urls[0]).name for part in dataset("all").source.parts] == [archive.name]
 
 
 def test_what_cannot_be_read_is_no_image_and_said(repository, capsys):

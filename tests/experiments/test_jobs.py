@@ -67,3 +67,26 @@ def test_an_experiment_that_the_system_has_killed_says_so(tmp_path, monkeypatch)
     assert words.startswith(
         "killed by the system for lack of memory, or by kill -9: try fewer --jobs (ERROR: failed to"
     )
+
+
+def test_of_an_experiment_that_dvc_itself_refuses_its_error_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "LOGS", tmp_path)
+    point = sweep.Point("epochs-5", {})
+    help_wanted = "Having any troubles? Hit us up at https://dvc.org/support, we are always happy to help!"
+    (tmp_path / "epochs-5.log").write_text(f"ERROR: unexpected error - no space left on device\n\n{help_wanted}\n")
+    assert sweep._last_words(point) == "ERROR: unexpected error - no space left on device"
+
+
+def test_while_experiments_run_it_says_which_and_how_far_they_are(tmp_path, monkeypatch, capsys):
+    """One is in a stage, the other has not begun with one."""
+    monkeypatch.setattr(sweep, "LOGS", tmp_path)
+    monkeypatch.setattr(sweep, "WORD_S", 0.5)
+
+    def start(_name, settings, log, *_):
+        return subprocess.Popen(["sh", "-c", settings["do"]], stdout=log)
+
+    monkeypatch.setattr(sweep.refs, "start", start)
+    stages = "".join(f"echo \"Running stage '{stage}@x':\"; " for stage in ("split", "train"))
+    points = [sweep.Point("a", {"do": f"{stages} sleep 2"}), sweep.Point("b", {"do": "sleep 2"})]
+    assert {point.name for point, _ in sweep._in_parallel(points, 2, 0)} == {"a", "b"}
+    assert "  running: a (train@x), b" in capsys.readouterr().out.splitlines()

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from benchmarks import samples
 from bottletop.cli import main
 from bottletop.experiments import listing, refs
-from bottletop.tracking import sweeps
+from bottletop.tracking import browser, sweeps
 from bottletop.tracking.owner import STARTED
 from bottletop.tracking.runs import LiveRun, Result, finish, tracking_uri
 from tests import project as small
@@ -330,6 +330,15 @@ def test_opening_shows_the_page_in_the_browser(monkeypatch, tmp_path):
     assert (
         tmp_path / "opened"
     ).read_text() == f"{address}/#/experiments/2/runs/{run_id}?workflowType=machine_learning\n"
+
+
+def test_where_there_is_no_screen_the_address_to_open_is_said(monkeypatch):
+    run_id = log(monkeypatch, "tidy-otter")
+    for name in browser.SCREENS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(listing, "answers", lambda _: True)
+    with pytest.raises(SystemExit, match=f"no web browser was found: open http://127.0.0.1:5000/.*{run_id}"):
+        main(["runs", "tidy-otter", "--open"])
 
 
 def test_one_without_a_run_has_no_page_to_open():

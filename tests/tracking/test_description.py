@@ -5,6 +5,7 @@ import pytest
 from mlflow.entities import Run, RunData, RunInfo
 
 from bottletop.tracking import description
+from bottletop.tracking.origin import baseline
 
 COMMITTED = "datasets: [cats]\ntrain: {epochs: 60, hidden: [], optimiser: auto}\nsplit: {seed: 0}\n"
 RUN = Run(RunInfo("2a2e", "7", "me", "FINISHED", 0, 0, "active"), RunData())
@@ -29,7 +30,7 @@ def commit(text: str) -> str:
 
 def named(**train: object) -> str:
     params = {"train": {"epochs": 60, "hidden": [], "optimiser": "auto", **train}, "split": {"seed": 0}, "source": "{}"}
-    return description.run_name("cats", description.changed(params))
+    return description.run_name("cats", description.changed(params), baseline())
 
 
 def test_a_run_is_named_by_the_settings_that_differ_from_the_commits() -> None:
@@ -41,8 +42,8 @@ def test_an_experiments_settings_are_compared_with_those_of_the_commit_that_it_s
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = commit(COMMITTED)
-    commit(COMMITTED.replace("60", "20"))
-    assert named(epochs=20) == f"cats: baseline ({description.baseline()[:7]})"
+    second = commit(COMMITTED.replace("60", "20"))
+    assert named(epochs=20) == f"cats: baseline ({second[:7]})"
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", first)
     assert named(epochs=20) == "cats: train.epochs=20"
 

@@ -56,3 +56,9 @@ def test_params_and_source_are_tracked_and_the_list_of_datasets_is_not(repositor
     (repository / "params.yaml").write_text("datasets: [cats]\ntrain: {epochs: 5}\n")
     (repository / "datasets.yaml").write_text("datasets: {cats: {title: Cats, source: {folder: here}}}\n")
     assert tracked_params("cats") == {"train": {"epochs": 5}, "source": '{"folder": "here"}'}
+
+
+def test_before_the_first_commit_the_commit_is_called_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert (origin_tags("cats")["mlflow.source.git.commit"], experiment_name()) == ("none", "uncommitted")

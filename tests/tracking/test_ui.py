@@ -14,7 +14,7 @@ import pytest
 from benchmarks.mlflow_server import free_port
 from bottletop.cli import main
 from bottletop.core.errors import ParamsError
-from bottletop.tracking import ui
+from bottletop.tracking import browser, ui
 from bottletop.tracking.runs import Result, finish
 from tests.tiny import ROOT
 
@@ -22,7 +22,7 @@ from tests.tiny import ROOT
 @pytest.fixture(autouse=True)
 def repository(_at_home: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    for name in ("MLFLOW_TRACKING_URI", "PORT", *ui.SCREENS):
+    for name in ("MLFLOW_TRACKING_URI", "PORT", *browser.SCREENS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text("datasets: [cats]\n")
