@@ -39,6 +39,8 @@ def copy_project(target: Path) -> Path:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
     git(target, "init", "--quiet", "--initial-branch=main")
+    for name, value in (("name", "test"), ("email", "test@localhost")):  # which experiments need
+        git(target, "config", f"user.{name}", value)
     commit(target, "start")
     return target
 

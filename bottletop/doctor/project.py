@@ -25,7 +25,7 @@ from bottletop.doctor.findings import Finding, note, ok, problem, some, warning
 from bottletop.features.manifest import ExtractParams
 from bottletop.features.needs import NEEDS, features_are_needed
 from bottletop.params_file import ParamsFile, ignored
-from bottletop.tracking.origin import is_shallow
+from bottletop.tracking.origin import INTRODUCTION, is_anonymous, is_shallow
 from bottletop.tracking.owner import dvc_commands
 
 PINS = Path("requirements.lock")
@@ -164,6 +164,10 @@ def git_state() -> Iterator[Finding]:
     if is_shallow():
         lost = "DVC would lose experiments of --temp, queues and sweeps, which are therefore refused"
         yield warning(f"this clone has only a part of git's history: {lost}", "git fetch --unshallow")
+    if is_anonymous():
+        yield warning(
+            "git does not know your name and email: experiments, sweeps and recipes are refused", INTRODUCTION
+        )
     yield from _uncommitted()
     yield from _too_much()
     yield ok(f"at {_git('rev-parse', '--short', 'HEAD')}, everything is committed")

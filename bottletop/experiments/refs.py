@@ -20,7 +20,7 @@ from bottletop.core import lock
 from bottletop.core.errors import ArtefactError
 from bottletop.core.paths import PARAMS, Paths
 from bottletop.core.settings import parse_yaml
-from bottletop.tracking.origin import git, is_shallow
+from bottletop.tracking.origin import INTRODUCTION, git, is_anonymous, is_shallow
 
 _REF = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(\S+) ([0-9a-f]{40}) (\d+)")
 
@@ -103,17 +103,13 @@ def refuse_shallow() -> None:
 def refuse_anonymous() -> None:
     """Refuses to run experiments if git does not know the user: DVC fails then, after it has changed params.yaml.
 
-    DVC reads name and email from git's settings and these variables alone, and needs them if a file differs from the
-    commit, as dvc.lock does after most runs.
+    DVC needs name and email if a file differs from the commit, as dvc.lock does after most runs.
 
     Raises:
         ArtefactError: name or email is not set.
     """
-    parts = ("name", "email")
-    if not all(os.environ.get(f"GIT_COMMITTER_{part.upper()}") or git("config", f"user.{part}") for part in parts):
-        problem = "git does not know your name and email, which it writes into each experiment"
-        told = "git config --global user.name 'Your Name', and git config --global user.email you@example.org"
-        raise ArtefactError(problem, told)
+    if is_anonymous():
+        raise ArtefactError("git does not know your name and email, which it writes into each experiment", INTRODUCTION)
 
 
 def saved() -> list[Experiment]:

@@ -16,6 +16,7 @@ from bottletop.core.paths import CATALOGUE, PARAMS, repository
 from bottletop.core.settings import read_yaml
 
 STAGES = ("download", "split", "extract", "train", "evaluate")  # stages of a dataset whose outputs make a result
+INTRODUCTION = "git config --global user.name 'Your Name'; git config --global user.email you@example.org"
 SHORT = 7  # digits of a short commit hash; git uses more where these are ambiguous
 MAX_PARAM_LENGTH = 6000  # characters, MLflow's limit
 EXPERIMENT = "DVC_EXP_NAME"  # variable that DVC sets in an experiment's stages
@@ -94,6 +95,12 @@ def lock_tags(dataset: str, lock: Path = LOCK) -> dict[str, str]:
 def is_shallow() -> bool:
     """Whether the main repository has only a part of git's history, as of ``git clone --depth 1``."""
     return git("-C", str(repository()), "rev-parse", "--is-shallow-repository") == "true"
+
+
+def is_anonymous() -> bool:
+    """Whether git does not know the user: DVC reads name and email from git's settings and two variables alone."""
+    parts = ("name", "email")
+    return not all(os.environ.get(f"GIT_COMMITTER_{part.upper()}") or git("config", f"user.{part}") for part in parts)
 
 
 def short_digest(text: str) -> str:

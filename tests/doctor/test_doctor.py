@@ -335,6 +335,15 @@ class TestGit:
         paste(line.fix)
         assert examine("--quick").only("git").level == "ok"
 
+    def test_an_unknown_user_is_a_warning_that_the_fix_mends(self, made, tmp_path, monkeypatch):
+        monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+        for name in ("user.name", "user.email"):
+            samples.git(made, "config", "--unset", name)
+        line = examine("--quick").only("git")
+        assert (line.level, line.text[:39]) == ("warning", "git does not know your name and email: ")
+        paste(line.fix)
+        assert examine("--quick").only("git").level == "ok"
+
     def test_data_in_git_is_a_problem_that_the_fix_mends(self, made):
         samples.git(made, "add", "--force", "data/file")
         report = examine()

@@ -13,7 +13,7 @@ from bottletop.core.errors import ArtefactError
 from bottletop.experiments import refs
 from tests.tiny import ROOT
 
-UNKNOWN = r"git does not know your name and email, .*: git config --global user.name 'Your Name', and git config"
+UNKNOWN = r"git does not know your name and email, .*: git config --global user.name 'Your Name'; git config"
 
 
 @pytest.fixture
