@@ -70,7 +70,7 @@ test: develop ## run the fast tests
 
 test-processors: develop ## run the tests of features as on other processors: oneDNN with AVX2, and none
 	TF_ENABLE_ONEDNN_OPTS=1 ONEDNN_MAX_CPU_ISA=AVX2 pytest -m "not slow" -k "not ncnn and not keras_alone" -n 2 --dist worksteal $(FEATURES)
-	TF_ENABLE_ONEDNN_OPTS=0 pytest -k "neighbours or rows_come_back or plain_numpy" tests/backbones/test_extractor.py
+	TF_ENABLE_ONEDNN_OPTS=0 pytest -k "not ncnn and (neighbours or rows_come_back or plain_numpy)" tests/backbones/test_extractor.py
 
 test-slow: develop ## run the tests that take minutes or need the sample archives
 	pytest -m "slow and not server" -n 2 --dist loadgroup --timeout 900 --durations 30
