@@ -51,10 +51,10 @@ def train_long(project: Path, epochs: int = 100_000) -> None:
 
 
 class Finished(NamedTuple):
-    """A project whose pipeline has run once."""
+    """A project in which a command has run to its end, such as `dvc repro` or a sweep."""
 
     folder: Path
-    output: str  # what DVC printed
+    output: str  # what the command printed
 
 
 def finish(folder: Path) -> Finished:

@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
-from benchmarks import everyday, growth, memory, overhead, report, training, unpacking
+from benchmarks import everyday, growth, memory, overhead, report, samples, training, unpacking
 from benchmarks.made_up import features
 from bottletop.models.vectors import open_features
+from tests.project import set_param
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +42,7 @@ def test_training_from_disk_is_compared_with_training_in_memory(monkeypatch, cap
 
 
 def test_the_memory_of_extraction_training_and_unpacking_is_measured(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["memory", "--images", "1010", "--photos", "9"])
+    monkeypatch.setattr(sys, "argv", ["memory", "--images", "1010", "--photos", "3"])
     memory.main()
     rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert [row[0].strip() for row in rows[2:]] == ["extract", "train", "download"]
@@ -95,8 +96,9 @@ def test_a_benchmark_that_fails_leaves_the_last_report_as_it_is(monkeypatch, tmp
     assert not (tmp_path / "RESULTS.md").exists()
 
 
-@pytest.mark.timeout(900)
-def test_what_one_waits_for_is_listed_by_stage(monkeypatch, capsys):
+def test_what_one_waits_for_is_listed_by_stage(monkeypatch, capsys, project):
+    set_param(project, "evaluate.seed", 1)  # so that something changes in the first run
+    monkeypatch.setattr(samples, "copy_project", lambda _: project)  # smaller than digits
     monkeypatch.setattr(sys, "argv", ["everyday", "--rounds", "1"])
     everyday.main()
     names = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("|")]

@@ -39,12 +39,11 @@ def test_the_commands_of_the_page_on_datasets_run(tmp_path: Path) -> None:
     assert json.loads((project / "metrics/my-photos/metrics.json").read_text())["accuracy"] >= 0
 
 
-def test_a_table_with_splits_and_patients_goes_all_the_way_to_the_scores(tmp_path: Path) -> None:
+def test_a_table_with_splits_and_patients_goes_all_the_way_to_the_scores(project: Path) -> None:
     """Of 12 images of a class, 2 of each patient: 3 patients for training, 1 for validation and 1 for the test.
 
     The sixth has an image in training and one in the test, so the former is dropped.
     """
-    project = small.make(tmp_path)
     sets = ["train"] * 6 + ["Validation"] * 2 + ["Testing"] * 2 + ["train", "Testing"]
     (project / "scans").mkdir()
     rows = [["id", "kind", "set", "patient"]]
@@ -60,18 +59,17 @@ def test_a_table_with_splits_and_patients_goes_all_the_way_to_the_scores(tmp_pat
     }
     add_entry(project, {"scans": {"title": "Scans", "image_side_px": 32, "source": source}})
     samples.activate(project, ["scans"])
-    output = run(project, "dvc", "repro")
+    output = run(project, "dvc", "repro", "evaluate@scans")
     assert "official splits: test 9, train 21, validation 6 (Testing is test, Validation is validation)" in output
     assert "groups of your own: 18" in output
     details = json.loads((project / "metrics/scans/details.json").read_text())
     assert details["images"] == {"dropped": 3, "test": 9, "train": 18, "validation": 6}
     (project / "labels.csv").write_text((project / "labels.csv").read_text().replace("circles-0", "circles-1"))
-    assert "groups of your own: 17" in run(project, "dvc", "repro")
+    assert "groups of your own: 17" in run(project, "dvc", "repro", "split@scans")
 
 
-def test_one_fixed_camera_needs_a_setting_which_the_error_names(tmp_path: Path) -> None:
+def test_one_fixed_camera_needs_a_setting_which_the_error_names(project: Path) -> None:
     """All photos are the same scene in other light; the classes have nothing to do with it."""
-    project = small.make(tmp_path)
     for number in range(24):
         picture = Image.fromarray(np.asarray(photo(1, (48, 48))) // 2 + np.uint8(4 * number))
         folder = project / "camera" / ("before", "after")[number % 2]
@@ -83,6 +81,6 @@ def test_one_fixed_camera_needs_a_setting_which_the_error_names(tmp_path: Path) 
     assert "the largest group has 24 images" in output
     assert "set download.near_duplicates in params.yaml to ignore or drop" in output
     small.set_param(project, "download.near_duplicates", "ignore")
-    run(project, "dvc", "repro")
+    run(project, "dvc", "repro", "evaluate@camera")
     details = json.loads((project / "metrics/camera/details.json").read_text())
     assert details["images"] == {"test": 4, "train": 16, "validation": 4}

@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 import yaml
+from dvc.config import Config
 from mlflow import MlflowClient
 
 from benchmarks import samples
@@ -25,6 +26,7 @@ from bottletop.cli import main
 from bottletop.core.files import write_json
 from bottletop.doctor import cache, remote
 from bottletop.features.needs import write_needs
+from bottletop.tracking import relocation
 from bottletop.tracking.owner import STARTED, dvc_commands, owner_tags
 from tests import project as small
 from tests import servers
@@ -483,12 +485,24 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in samples.environment(Path.cwd()).items() if name != "DVC_SITE_CACHE_DIR"}
 
 
+def set_remote(project: Path, name: str, options: dict[str, str], level: str = "repo") -> None:
+    """As `dvc remote add` and `dvc remote modify`, which take a second to start."""
+    with Config(project / ".dvc").edit(level) as config:
+        config["remote"].setdefault(name, {}).update(options)
+
+
+def set_default(project: Path, name: str) -> None:
+    """As `dvc remote default`."""
+    with Config(project / ".dvc").edit("repo") as config:
+        config["core"]["remote"] = name
+
+
 @pytest.fixture
 def store(clone: Path, tmp_path: Path) -> Path:
     """A folder that is the clone's default remote, set as it should be."""
     (tmp_path / "store").mkdir()
-    run(clone, "dvc", "remote", "add", "--force", "--default", "folder", str(tmp_path / "store"))
-    run(clone, "dvc", "remote", "modify", "folder", "verify", "true")
+    set_remote(clone, "folder", {"url": str(tmp_path / "store"), "verify": "true"})
+    set_default(clone, "folder")
     return tmp_path / "store"
 
 
@@ -502,7 +516,7 @@ class TestRemote:
 
     @pytest.mark.parametrize("name", ["s3", "ssh", "folder"])
     def test_one_whose_address_is_still_the_templates_is_a_problem(self, clone, name):
-        run(clone, "dvc", "remote", "default", name)
+        set_default(clone, name)
         report = examine()
         assert (report.code, report.only("remote").level) == (1, "problem")
         assert report.only("remote").text.startswith(f"the address of remote {name} is not filled in: ")
@@ -512,7 +526,7 @@ class TestRemote:
         assert examine().only("remote") == Line("ok", f"folder ({store}) answers", "")
 
     def test_a_default_that_was_never_set_up_is_a_problem(self, clone):
-        run(clone, "dvc", "config", "core.remote", "gone")
+        set_default(clone, "gone")
         report = examine()
         assert (report.code, report.only("remote").level) == (1, "problem")
         assert report.only("remote").text == "the default remote gone is not set up, only: s3, ssh, folder"
@@ -528,7 +542,8 @@ class TestRemote:
         assert examine().only("remote").level == "ok"
 
     def test_one_that_is_not_verified_is_a_warning_that_the_fix_mends(self, clone, store):
-        run(clone, "dvc", "remote", "modify", "--unset", "folder", "verify")
+        with Config(clone / ".dvc").edit("repo") as config:
+            del config["remote"]["folder"]["verify"]
         report = examine()
         assert report.code == 0
         line = report.only("remote")
@@ -551,7 +566,8 @@ class TestRemote:
             silent.bind(("127.0.0.1", 0))
             silent.listen()
             host = f"127.0.0.1:{silent.getsockname()[1]}"
-            run(clone, "dvc", "remote", "add", "--default", "silent", f"ssh://someone@{host}/store")
+            set_remote(clone, "silent", {"url": f"ssh://someone@{host}/store"})
+            set_default(clone, "silent")
             report = examine()
         assert report.code == 1
         assert (
@@ -601,8 +617,7 @@ def use(project: Path, url: str, **options: str) -> None:
 
 class TestSecrets:
     def test_a_key_in_the_shared_file_is_a_problem_and_is_not_printed(self, clone):
-        run(clone, "dvc", "remote", "add", "--force", "s3", "s3://bucket/store")
-        run(clone, "dvc", "remote", "modify", "s3", "secret_access_key", "abc123")
+        set_remote(clone, "s3", {"url": "s3://bucket/store", "secret_access_key": "abc123"})
         report = examine()
         assert report.code == 1
         line = report.only("secrets")
@@ -613,7 +628,8 @@ class TestSecrets:
         assert "THE NEW ONE" in Path(".dvc/config.local").read_text()
 
     def test_a_password_in_an_address_is_a_problem_and_is_not_printed(self, clone):
-        run(clone, "dvc", "remote", "add", "--force", "--default", "ssh", "ssh://me:abc123@127.0.0.1:9/store")
+        set_remote(clone, "ssh", {"url": "ssh://me:abc123@127.0.0.1:9/store"})
+        set_default(clone, "ssh")
         report = examine()
         assert "abc123" not in report.printed
         assert "holds a password in the address of remote ssh" in report.only("secrets").text
@@ -622,9 +638,8 @@ class TestSecrets:
         assert examine().only("secrets").level == "ok"
 
     def test_ones_own_file_must_not_be_readable_by_others(self, clone):
-        run(clone, "dvc", "remote", "add", "--force", "s3", "s3://bucket/store")
-        run(clone, "dvc", "remote", "modify", "--local", "s3", "password", "abc123", check=False)  # not an S3 option
-        run(clone, "dvc", "remote", "modify", "--local", "s3", "secret_access_key", "abc123")
+        set_remote(clone, "s3", {"url": "s3://bucket/store"})
+        set_remote(clone, "s3", {"secret_access_key": "abc123"}, level="local")
         Path(".dvc/config.local").chmod(0o644)
         report = examine()
         assert (report.code, report.only("secrets").fix) == (1, "chmod 600 .dvc/config.local")
@@ -1115,25 +1130,29 @@ class TestFiles:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project of its own: a copy's tracking store names the folder that it was copied from."""
-    project = small.finish(tmp_path_factory.mktemp("checked")).folder
+def checked(finished: small.Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished project; its tracking store has followed it, as it does at the first command."""
+    project = copied(finished.folder, tmp_path_factory.mktemp("checked"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        relocation.follow(project / "mlflow.db")
     (project / ".dvc/tmp/site").chmod(0o700)
     return project
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("doctor")
 class TestFinished:
-    def test_a_healthy_project_has_no_problem(self, finished, monkeypatch):
-        enter(finished, monkeypatch)
+    def test_a_healthy_project_has_no_problem(self, checked, monkeypatch):
+        enter(checked, monkeypatch)
         report = examine()
         assert (report.code, "problem" in report.printed) == (0, False)
-        assert report.only("tracking").text == f"sqlite:///{finished}/mlflow.db answers"
+        assert report.only("tracking").text == f"sqlite:///{checked}/mlflow.db answers"
         assert report.only("files").level == "ok"
 
-    def test_a_damaged_object_is_extracted_again_and_nothing_else(self, finished, monkeypatch):
-        enter(finished, monkeypatch)
-        run(finished, "dvc", "checkout", "--relink")
+    def test_a_damaged_object_is_extracted_again_and_nothing_else(self, checked, monkeypatch):
+        enter(checked, monkeypatch)
+        run(checked, "dvc", "checkout", "--relink")
         features = next(Path("data/features", DATASET).glob("*.npy"))
         scribble(features)
         assert examine().code == 1

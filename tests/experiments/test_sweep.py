@@ -12,7 +12,7 @@ from benchmarks import samples
 from tests import project as small
 from tests.project import DATASET, run, set_param
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweep")]
 
 
 def names(project: Path) -> set[str]:
@@ -38,20 +38,66 @@ def table(output: str) -> list[str]:
     return [line.split()[0] for line in lines[start + 1 : lines.index("", start)]]
 
 
-def test_every_combination_is_one_experiment_and_one_finished_run_and_nothing_is_extracted_again(
-    project: Path,
-) -> None:
-    output = run(project, "bottletop", "sweep", "train.epochs=2,5", "train.batch_size=16,32")
-    expected = {"epochs=2,batch_size=16", "epochs=2,batch_size=32", "epochs=5,batch_size=16"}
-    assert names(project) == expected  # the fourth is what params.yaml says
-    assert tracked(project) == [(name, "FINISHED") for name in sorted(expected)]
-    assert executed(project, "train") == sorted(expected)
-    assert executed(project, "extract") == executed(project, "download") == []
-    assert sorted(table(output)) == sorted([*expected, "baseline"])
-    assert "train.batch_size made no difference" in output  # the default top looks at all images in each epoch
-    assert "train.epochs made no difference" not in output
-    params = yaml.safe_load(samples.git(project, "show", "HEAD:params.yaml"))["train"]
+COMMAND = ("bottletop", "sweep", "train.epochs=2,5", "train.batch_size=16,32", "--jobs", "1")
+RANKED = ("bottletop", "sweep", "train.learning_rate=1e-6,0.003")
+EXPECTED = ["epochs=2,batch_size=16", "epochs=2,batch_size=32", "epochs=5,batch_size=16"]  # the fourth is params.yaml
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> small.Finished:
+    """A fresh project, and a sweep that was interrupted in every way, and started again each time."""
+    project = small.make(tmp_path_factory.mktemp("swept"))
+    second = project / f".dvc/tmp/bottletop/sweep/{EXPECTED[1]}.log"
+    for how in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        second.unlink(missing_ok=True)
+        started = small.start(project, *COMMAND)
+        small.wait_for(second.exists)
+        assert names(project) == {EXPECTED[0]}
+        started.send_signal(how)
+        assert started.wait() != 0
+    return small.Finished(project, run(project, *COMMAND))
+
+
+def test_every_combination_is_one_experiment_and_one_finished_run(swept: small.Finished) -> None:
+    assert names(swept.folder) == set(EXPECTED)
+    assert [name for name, status in tracked(swept.folder) if status == "FINISHED"] == EXPECTED
+    assert executed(swept.folder, "train") == EXPECTED
+    assert sorted(table(swept.output)) == ["baseline", *EXPECTED]
+    params = yaml.safe_load(samples.git(swept.folder, "show", "HEAD:params.yaml"))["train"]
     assert (params["epochs"], params["batch_size"]) == (5, 32)
+
+
+def test_interrupted_it_continues_where_it_stopped(swept: small.Finished) -> None:
+    """After SIGINT, SIGTERM and SIGKILL."""
+    assert "\n2 of 3 are there already\n" in swept.output  # the second went on when the sweep was killed
+
+
+def test_a_fresh_project_extracts_once_before_the_sweep(swept: small.Finished) -> None:
+    assert executed(swept.folder, "extract") == executed(swept.folder, "download") == []
+    assert small.tracked_runs(swept.folder)[0]["status"] == "FINISHED"  # the baseline's
+
+
+def test_a_setting_that_makes_no_difference_is_named(swept: small.Finished) -> None:
+    assert "train.batch_size made no difference" in swept.output  # the default top looks at all images in each epoch
+    assert "train.epochs made no difference" not in swept.output
+
+
+def test_started_again_it_runs_nothing_twice(swept: small.Finished) -> None:
+    before = tracked(swept.folder)
+    again = run(swept.folder, *COMMAND)
+    assert "3 of 3 are there already" in again
+    assert tracked(swept.folder) == before
+    assert table(again) == table(swept.output)
+
+
+def test_one_for_other_params_of_the_workspace_is_run_again(swept: small.Finished, tmp_path: Path) -> None:
+    project = small.copy(swept, tmp_path)
+    set_param(project, "evaluate.seed", 7)
+    output = run(project, "bottletop", "sweep", "train.epochs=2", "train.batch_size=16")
+    assert "already" not in output
+    params = yaml.safe_load(samples.git(project, "show", f"{_ref(project, EXPECTED[0])}:params.yaml"))
+    assert params["evaluate"] == {"bootstrap": 1000, "seed": 7, "positive_classes": ["malignant"]}
+    assert params["train"]["epochs"] == 2
 
 
 def test_an_experiment_that_another_command_has_just_queued_is_left_to_it(project: Path) -> None:
@@ -63,10 +109,19 @@ def test_an_experiment_that_another_command_has_just_queued_is_left_to_it(projec
     assert tracked(project) == [("mine", "FINISHED")]
 
 
-def test_the_ranking_is_by_validation_and_its_last_line_applies_the_best(project: Path) -> None:
+@pytest.fixture(scope="module")
+def ranked(finished: small.Finished, tmp_path_factory: pytest.TempPathFactory) -> small.Finished:
+    """A project whose params.yaml hardly trains, and a sweep in which one experiment trains well."""
+    project = small.copy(finished, tmp_path_factory.mktemp("ranked"))
     set_param(project, "train.optimiser", "adam")
     set_param(project, "train.learning_rate", 1e-7)
-    output = run(project, "bottletop", "sweep", "train.learning_rate=1e-6,0.003")
+    return small.Finished(project, run(project, *RANKED))
+
+
+def test_the_ranking_is_by_validation_and_its_last_line_applies_the_best(
+    ranked: small.Finished, tmp_path: Path
+) -> None:
+    project, output = small.copy(ranked, tmp_path), ranked.output
     scores = {}
     for name in [*names(project), "workspace"]:
         source = "" if name == "workspace" else f"{_ref(project, name)}:"
@@ -86,40 +141,6 @@ def _ref(project: Path, name: str) -> str:
     return ref
 
 
-def test_started_again_it_runs_nothing_twice(project: Path) -> None:
-    command = ("bottletop", "sweep", "evaluate.bootstrap=100,200")
-    first = run(project, *command)
-    before = tracked(project)
-    again = run(project, *command)
-    assert "2 of 2 are there already" in again
-    assert tracked(project) == before
-    assert table(again) == table(first)
-
-
-def test_one_for_other_params_of_the_workspace_is_run_again(project: Path) -> None:
-    run(project, "bottletop", "sweep", "evaluate.bootstrap=100")
-    set_param(project, "evaluate.seed", 7)
-    output = run(project, "bottletop", "sweep", "evaluate.bootstrap=100")
-    assert "already" not in output
-    assert yaml.safe_load(samples.git(project, "show", f"{_ref(project, 'evaluate.bootstrap=100')}:params.yaml"))[
-        "evaluate"
-    ] == {"bootstrap": 100, "seed": 7, "positive_classes": ["malignant"]}
-
-
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_interrupted_it_continues_where_it_stopped(project: Path, how: signal.Signals) -> None:
-    command = ("bottletop", "sweep", "evaluate.bootstrap=100,200,300", "--jobs", "1")
-    started = small.start(project, *command)
-    small.wait_for(lambda: len(names(project)) == 1)
-    small.wait_for((project / ".dvc/tmp/bottletop/sweep/evaluate.bootstrap=200.log").exists)
-    started.send_signal(how)
-    assert started.wait() != 0
-    output = run(project, *command)
-    assert " are there already" in output
-    assert [name for name, status in tracked(project) if status == "FINISHED"] == sorted(names(project))
-    assert len(names(project)) == 3
-
-
 def test_what_failed_is_tried_again_and_reported_while_the_others_are_ranked(project: Path) -> None:
     stage = project / "stages/train.py"
     start = "def run(params: TopParams, paths: Paths) -> None:\n"
@@ -133,24 +154,17 @@ def test_what_failed_is_tried_again_and_reported_while_the_others_are_ranked(pro
 
 
 def test_other_features_are_extracted_once_for_all_that_need_them(project: Path) -> None:
-    run(project, "bottletop", "sweep", "extract.image_side_px=64", "evaluate.bootstrap=100,200,300", "--jobs", "3")
+    run(project, "bottletop", "sweep", "extract.image_side_px=64", "evaluate.bootstrap=100,200", "--jobs", "2")
     assert len(executed(project, "extract")) == len(executed(project, "train")) == 1
-    assert len(names(project)) == 3
+    assert len(names(project)) == 2
+    assert tracked(project) == [(name, "FINISHED") for name in sorted(names(project))]
 
 
-def test_a_fresh_project_extracts_once_before_the_sweep(tmp_path: Path) -> None:
-    project = small.make(tmp_path)
-    output = run(project, "bottletop", "sweep", "train.epochs=2,3")
-    assert executed(project, "extract") == []
-    assert "2 of 2" not in output
-    assert sorted(table(output)) == ["baseline", "epochs=2", "epochs=3"]
-    assert tracked(project) == [("epochs=2", "FINISHED"), ("epochs=3", "FINISHED")]
-
-
-def test_seeds_repeat_the_best_and_the_baseline_and_test_them_on_the_same_images(project: Path) -> None:
-    set_param(project, "train.optimiser", "adam")
-    set_param(project, "train.learning_rate", 1e-7)
-    output = run(project, "bottletop", "sweep", "train.learning_rate=1e-6,0.003", "--seeds", "2", "--repeat", "1")
+def test_seeds_repeat_the_best_and_the_baseline_and_test_them_on_the_same_images(
+    ranked: small.Finished, tmp_path: Path
+) -> None:
+    project = small.copy(ranked, tmp_path)
+    output = run(project, *RANKED, "--seeds", "2", "--repeat", "1")
     best = "learning_rate=0.003"
     assert names(project) == {best, "learning_rate=1e-06", f"{best},seed=1", "baseline,seed=1"}
     assert sorted(table(output)) == ["baseline", best]

@@ -23,7 +23,7 @@ from tests import project as small
 from tests.pictures import png
 from tests.project import DATASET, run, set_param
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("model files")]
 
 
 @pytest.fixture(scope="module", name="finished")

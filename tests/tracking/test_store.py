@@ -1,5 +1,6 @@
 """Where the tracking store is, and that it is made whole or not at all."""
 
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -98,20 +99,31 @@ def test_the_database_is_in_the_repository_whatever_the_characters_of_its_path(m
     assert len(list(tmp_path.rglob("mlflow.db"))) == 1  # MLflow makes an empty folder of the escaped name besides
 
 
+def make_store(folder):
+    """Runs in a process of its own."""
+    os.environ["DVC_ROOT"] = str(folder)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    with store():
+        pass
+
+
 @pytest.mark.slow
-def test_a_process_that_is_killed_while_it_makes_the_store_leaves_none_or_a_whole_one(tmp_path):
-    code = "from bottletop.tracking.store import store\nwith store(): pass"
+def test_a_process_that_is_killed_while_it_makes_the_store_leaves_none_or_a_whole_one(monkeypatch, tmp_path):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload([__name__])  # MLflow takes seconds to import
     for moment in range(6):
         folder = tmp_path / str(moment)
         folder.mkdir()
-        environment = {**os.environ, "DVC_ROOT": str(folder), "PYTHONPATH": str(ROOT)}
-        environment.pop("MLFLOW_TRACKING_URI", None)
-        process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, env=environment)
-        while process.poll() is None and not list(folder.glob(".mlflow.db.*.unfinished/mlflow.db")):
+        process = processes.Process(target=make_store, args=(folder,))
+        process.start()
+        while process.is_alive() and not list(folder.glob(".mlflow.db.*.unfinished/mlflow.db")):
             time.sleep(0.01)
         time.sleep(0.2 * moment)  # the tables take a second or two
         process.kill()
-        process.wait()
-        subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True)
+        process.join()
+        monkeypatch.setenv("DVC_ROOT", str(folder))
+        with store():
+            pass
         MlflowClient(f"sqlite:///{folder}/mlflow.db").create_experiment("after the kill")
         assert {path.name for path in folder.iterdir()} == {"mlflow.db", "mlflow.db.lock"}
