@@ -16,6 +16,7 @@ from bottletop.core.settings import load, parse, parse_yaml
 from bottletop.core.terminal import say
 from bottletop.inference.classifier import Files
 from bottletop.models.record import TUNED, read_record
+from bottletop.tracking.headline import interval
 
 if TYPE_CHECKING:
     from dvc.api import DVCFileSystem
@@ -160,7 +161,7 @@ def _source(dataset: str, where: str, metrics: Path | Mapping[str, float]) -> st
     if isinstance(metrics, Path):
         metrics = read_json(metrics) if metrics.exists() else {}
     accuracy = f", {metrics['accuracy']:.1%} test accuracy" if "accuracy" in metrics else ""
-    return f"model: {dataset}, {where}{accuracy}"
+    return f"model: {dataset}, {where}{accuracy}" + (f" ({known})" if (known := interval(metrics)) else "")
 
 
 def _weights(folder: Path) -> Path | None:

@@ -13,6 +13,7 @@ from mlflow.entities import Run
 from bottletop.core.paths import PARAMS
 from bottletop.core.settings import parse_yaml
 from bottletop.core.terminal import visible
+from bottletop.tracking.headline import interval
 from bottletop.tracking.origin import BASELINE, SHORT, flatten, git
 
 NOTE = "mlflow.note.content"  # tag in which MLflow keeps a run's description, in Markdown
@@ -70,8 +71,8 @@ def text(run: Run, differing: Mapping[str, str], metrics: Mapping[str, float], r
 def _headline(metrics: Mapping[str, float]) -> Iterator[str]:
     if "accuracy" in metrics:
         yield f"**{metrics['accuracy']:.1%} test accuracy**"
-    if {"accuracy_low", "accuracy_high"} <= metrics.keys():
-        yield f"(95 % interval {metrics['accuracy_low']:.1%} to {metrics['accuracy_high']:.1%})"
+    if known := interval(metrics):
+        yield f"({known})"
     if "val_accuracy" in metrics:
         yield f"and {metrics['val_accuracy']:.1%} on validation."
 

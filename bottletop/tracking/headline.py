@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from bottletop.core.files import read_json
@@ -10,12 +11,18 @@ from bottletop.core.paths import Paths, repository
 from bottletop.tracking.origin import EXPERIMENT, git
 
 
+def interval(metrics: Mapping[str, float]) -> str:
+    """The 95 % interval of the test accuracy; empty for a run of an earlier version, which may have none."""
+    if not {"accuracy_low", "accuracy_high"} <= metrics.keys():
+        return ""
+    return f"95 % interval {metrics['accuracy_low']:.1%} to {metrics['accuracy_high']:.1%}"
+
+
 def headline(dataset: str) -> str:
     """The dataset's test accuracy, its 95 % interval and the number of test images, in one line."""
     folder = Paths(dataset).metrics
     values, images = read_json(folder / "metrics.json"), read_json(folder / "details.json")["images"]
-    interval = f"95 % interval {values['accuracy_low']:.1%} to {values['accuracy_high']:.1%}"
-    return f"{dataset}: {values['accuracy']:.1%} test accuracy ({interval}, {images['test']} images)"
+    return f"{dataset}: {values['accuracy']:.1%} test accuracy ({interval(values)}, {images['test']} images)"
 
 
 def closing(dataset: str) -> str:

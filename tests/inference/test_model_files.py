@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -191,7 +192,8 @@ def test_the_model_is_named_with_its_accuracy(
 ) -> None:
     monkeypatch.chdir(project)
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(project / ".dvc/tmp/site"))
-    accuracy = json.loads((project / "metrics" / DATASET / "metrics.json").read_text())["accuracy"]
+    metrics = json.loads((project / "metrics" / DATASET / "metrics.json").read_text())
+    score = f"{metrics['accuracy']:.1%} test accuracy (95 % interval {metrics['accuracy_low']:.1%} to "
     for options, source in (
         ((), "trained here"),
         (("--rev", "HEAD"), "of HEAD"),
@@ -200,5 +202,5 @@ def test_the_model_is_named_with_its_accuracy(
         main(["predict", "a.png", *options])
         line = capsys.readouterr().err.splitlines()[-1]
         assert line.startswith(f"model: {DATASET}, {source}")
-        assert line.endswith("% test accuracy")
-        assert options == ("--run", "other") or f"{accuracy:.1%}" in line
+        assert re.search(r"% test accuracy \(95 % interval .*%\)$", line)
+        assert options == ("--run", "other") or score in line
