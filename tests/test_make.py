@@ -26,8 +26,9 @@ def project(tmp_path: Path) -> Path:
 
 def last_words(project: Path) -> str:
     """What `make run` prints before make's own line."""
-    command = ["make", "--old-file=install", "run"]
-    environment = {**os.environ, "PYTHONPATH": str(samples.ROOT)}
+    command = ["make", "--no-print-directory", "--old-file=install", "run"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # of `make test`
+    environment["PYTHONPATH"] = str(samples.ROOT)
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode
     return "".join([done.stdout, *(line for line in done.stderr.splitlines(True) if not line.startswith("make: "))])
