@@ -104,36 +104,50 @@ def _fit_side_by_side(
     squares = sum(np.square(block.values).sum(0, dtype=np.float64) for block in blocks)
     variances = squares / len(examples.values)
     scale = (1 / np.sqrt(TYPICAL_CURVATURE * variances + 2 * l2 + 1e-12)).astype(np.float32)[:, None]
-    penalty = np.float32(l2) * scale * scale
-    shape = len(scale) + 1, shares.shape[1] * examples.classes
-
-    def weights(flat: NDArray[np.float64]) -> Array:
-        scaled = flat.astype(np.float32).reshape(shape)
-        scaled[:-1] *= scale
-        return scaled
-
-    def classifiers(flat: NDArray[np.float64]) -> list[Linear]:
-        each = np.split(weights(flat), shares.shape[1], axis=1)
-        return [Linear(columns[:-1], columns[-1]) for columns in each]
-
-    def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        loss, gradient = 0.0, np.zeros(shape)
-        for part, slopes in _losses(weights(flat), blocks):
-            loss += part
-            gradient += slopes
-        kernels = flat.reshape(shape)[:-1]
-        shrinking = penalty * kernels
-        gradient[:-1] = scale * gradient[:-1] + 2 * shrinking
-        return loss + float(np.vdot(shrinking, kernels)), gradient.ravel()
-
-    options = {"maxiter": epochs, **CONVERGED}
+    problem = Problem(blocks, shares.shape[1], scale, np.float32(l2) * scale * scale)
     found = minimize(
-        objective, np.zeros(shape[0] * shape[1]), jac=True, method="L-BFGS-B", options=options,
-        callback=lambda flat: on_epoch(classifiers(flat)),
+        problem.objective, np.zeros(np.prod(problem.shape)), jac=True, method="L-BFGS-B",
+        options={"maxiter": epochs, **CONVERGED}, callback=lambda flat: on_epoch(problem.classifiers(flat)),
     )  # fmt: skip
     if not found.nit:  # nothing to learn
-        on_epoch(classifiers(found.x))
-    return classifiers(found.x)
+        on_epoch(problem.classifiers(found.x))
+    return problem.classifiers(found.x)
+
+
+class Problem(NamedTuple):
+    """What L-BFGS minimises: a function of the scaled weights of classifiers side by side, in one vector."""
+
+    blocks: list[TrainingSet]  # with weights (n, classifiers), as of `_fit_side_by_side`
+    fits: int  # number of classifiers
+    scale: Array  # of each component, (components, 1)
+    penalty: Array  # on the squares of the scaled weights, (components, 1)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape of the weights: kernels and, in the last row, biases."""
+        return len(self.scale) + 1, self.fits * self.blocks[0].classes
+
+    def weights(self, flat: NDArray[np.float64]) -> Array:
+        """Returns the weights that belong to the vector."""
+        weights = flat.astype(np.float32).reshape(self.shape)
+        weights[:-1] *= self.scale
+        return weights
+
+    def classifiers(self, flat: NDArray[np.float64]) -> list[Linear]:
+        """Returns the classifiers that belong to the vector."""
+        each = np.split(self.weights(flat), self.fits, axis=1)
+        return [Linear(columns[:-1], columns[-1]) for columns in each]
+
+    def objective(self, flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Returns the sum of losses and penalties, and its gradient."""
+        loss, gradient = 0.0, np.zeros(self.shape)
+        for part, slopes in _losses(self.weights(flat), self.blocks):
+            loss += part
+            gradient += slopes
+        kernels = flat.reshape(self.shape)[:-1]
+        shrinking = self.penalty * kernels
+        gradient[:-1] = self.scale * gradient[:-1] + 2 * shrinking
+        return loss + float(np.vdot(shrinking, kernels)), gradient.ravel()
 
 
 def _losses(weights: Array, blocks: Sequence[TrainingSet]) -> list[tuple[float, Array]]:
