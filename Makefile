@@ -73,13 +73,13 @@ test-processors: develop ## run the tests of features as on other processors: on
 	TF_ENABLE_ONEDNN_OPTS=0 pytest -k "not ncnn and (neighbours or rows_come_back or plain_numpy)" tests/backbones/test_extractor.py
 
 test-slow: develop ## run the tests that take minutes or need the sample archives
-	pytest -m "slow and not server" -n 3 --dist loadgroup --timeout 900 --durations 30
+	pytest -m "slow and not server" -n 3 --dist worksteal --timeout 900 --durations 30
 
 test-servers: develop ## run the tests against real servers and in a browser
 	pytest -m server --timeout 900
 
 test-all: develop ## run every test
-	pytest -n 2 --dist loadgroup --timeout 900
+	pytest -n 2 --dist worksteal --timeout 900
 
 test-faults: develop ## flip bits below data/, then kill runs (ROUNDS=200, KILLS=20): no result may change or be lost
 	python -m benchmarks.faults $(or $(ROUNDS),200)

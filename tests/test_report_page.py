@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from bottletop.core.catalogue import Dataset, Source
 from tests.report_pages import FOUND, HOSTILE, UNREADABLE, Made, make
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("report page"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 KINDS = {
     "three classes": ("ant", "bee", "cat"),

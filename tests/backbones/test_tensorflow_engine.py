@@ -17,7 +17,7 @@ from bottletop.core.catalogue import WeightsEntry, WeightsSource
 from bottletop.core.errors import DataError
 from bottletop.download.weight_sources import obtain
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("backbones")]  # Keras takes seconds to build most of them
+pytestmark = pytest.mark.slow
 
 MAPS = {  # of the three blocks, at the side that the network was trained on
     "vgg16": [(28, 28, 256), (14, 14, 512), (7, 7, 512)],

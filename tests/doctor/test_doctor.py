@@ -1141,7 +1141,6 @@ def checked(finished: small.Finished, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("doctor")
 class TestFinished:
     def test_a_healthy_project_has_no_problem(self, checked, monkeypatch):
         enter(checked, monkeypatch)

@@ -363,7 +363,6 @@ def test_listing_loads_no_tensorflow(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("real experiments")
 class TestRealExperiments:
     """DVC's own experiments, pulled and removed as users do it."""
 

@@ -12,7 +12,7 @@ from benchmarks import samples
 from tests import project as small
 from tests.project import DATASET, run, set_param
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweep")]
+pytestmark = pytest.mark.slow
 
 
 def names(project: Path) -> set[str]:

@@ -24,7 +24,7 @@ from tests import project as small
 from tests.pictures import png
 from tests.project import DATASET, run, set_param
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("model files")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", name="finished")

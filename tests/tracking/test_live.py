@@ -16,7 +16,7 @@ from tests.tiny import ROOT
 
 EPOCH = {"epoch": 1.0, "loss": 2.0, "val_loss": 2.5}
 DATASETS = ("watched", "failed", "stopped", "killed", "orphaned")
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
