@@ -4,7 +4,7 @@ The outputs must then be those of a run that nobody has killed, byte for byte, w
 that still seems to run. Prints a table of the stages that were killed; ends with 1 if something was lost.
 
     python -m benchmarks.kills 100                # kills 100 times, which takes about a minute each
-    python -m benchmarks.kills 20 --model cnn     # while a network is trained, or `finetune`: in its training alone
+    python -m benchmarks.kills 20 --model cnn     # a network, or `finetune`: what comes before its training is done
 """
 
 import argparse
@@ -56,14 +56,14 @@ def main(rounds: int, model: str) -> int:
 
 
 def prepare(made: Path, model: str) -> None:
-    """Runs all stages before the training, and makes it one of a network."""
+    """Lets the project train a network, and runs the stages that come before the training."""
     for name, value in {"train.model": model, **NETWORK}.items():
         project.set_param(made, name, value)
     run(made, "dvc", "repro", f"extract@{project.DATASET}", f"split@{project.DATASET}")
 
 
 def begin(made: Path, place: Path) -> None:
-    """Puts a project there in which nothing has run yet. The place is always the same: paths may be in its files."""
+    """Puts the project there as it was made. The place is always the same: paths may be in its files."""
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(made, place, symlinks=True)
 

@@ -26,7 +26,7 @@ def is_companion(name: str) -> bool:
 
 def is_archive(name: str) -> bool:
     """Returns whether a file has the ending of an archive, which may hold images, also of one that is not read."""
-    return _ending(name) in ARCHIVE_SUFFIXES or _ending(name) in UNREAD_ARCHIVE_SUFFIXES
+    return _ending(name) in ARCHIVE_SUFFIXES | UNREAD_ARCHIVE_SUFFIXES
 
 
 def is_junk(name: str) -> bool:

@@ -160,8 +160,12 @@ def _source(dataset: str, where: str, metrics: Path | Mapping[str, float]) -> st
     """A line on where the model is from, with its accuracy if that is known."""
     if isinstance(metrics, Path):
         metrics = read_json(metrics) if metrics.exists() else {}
-    accuracy = f", {metrics['accuracy']:.1%} test accuracy" if "accuracy" in metrics else ""
-    return f"model: {dataset}, {where}{accuracy}" + (f" ({known})" if (known := interval(metrics)) else "")
+    told = f"model: {dataset}, {where}"
+    if "accuracy" in metrics:
+        told += f", {metrics['accuracy']:.1%} test accuracy"
+    if known := interval(metrics):
+        told += f" ({known})"
+    return told
 
 
 def _weights(folder: Path) -> Path | None:

@@ -31,9 +31,7 @@ class TopRecord(Params, frozen=True, kw_only=True):
     l2: float | None = None  # strength that a regression was fitted with
     temperature: float | None = None  # that a regression's logits were divided by
     precision: str = "float32"  # of a cnn's convolutions during training; it always predicts in float32
-    versions: dict[str, str] = msgspec.field(
-        default_factory=dict
-    )  # of Python and of the packages that trained the model, by name
+    versions: dict[str, str] = msgspec.field(default_factory=dict)  # of Python and the packages that trained it
 
 
 def read_record(folder: Path) -> TopRecord:

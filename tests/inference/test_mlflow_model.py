@@ -151,7 +151,7 @@ RUBBISH = {
     "not base64": '{"dataframe_records": [{"image": "!!!"}]}',
     "another column": '{"dataframe_records": [{"photo": "AAAA"}]}',
     "a path": '{"dataframe_records": [{"image": "/etc/passwd"}]}',
-    "too many pixels": forms(png(1)[:16] + b"\x00\x00\xff\xff" * 2 + png(1)[24:])[0],
+    "too many pixels": json.dumps(forms(png(1)[:16] + b"\x00\x00\xff\xff" * 2 + png(1)[24:])[0]),
 }
 
 
@@ -159,8 +159,7 @@ RUBBISH = {
 @pytest.mark.server
 @pytest.mark.parametrize("kind", RUBBISH)
 def test_a_server_outlives_rubbish(server, kind):
-    body = RUBBISH[kind] if isinstance(RUBBISH[kind], str) else json.dumps(RUBBISH[kind])
-    refused = requests.post(server, data=body, headers={"Content-Type": "application/json"}, timeout=60)
+    refused = requests.post(server, data=RUBBISH[kind], headers={"Content-Type": "application/json"}, timeout=60)
     assert refused.status_code in (400, 500), refused.text  # MLflow's own parser fails with 500
     assert "root:" not in refused.text
     assert requests.post(server, json=forms(png(1))[0], timeout=60).status_code == 200
