@@ -7,6 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export UV_SYSTEM_CERTS ?= true
 export UV_HTTP_TIMEOUT ?= 120
+unexport PYTHONDONTWRITEBYTECODE # set in many containers; each stage would compile its packages anew, for seconds
 PORT ?= 5000
 FEATURES := tests/backbones/test_extractor.py tests/inference/test_export.py # what TensorFlow computes: it reads both variables
 

@@ -1,4 +1,4 @@
-"""`make run`, where DVC stops before the first stage."""
+"""`make run`, where DVC stops before the first stage, and what `make` gives to stages."""
 
 import os
 import subprocess
@@ -58,3 +58,9 @@ def test_a_setting_that_stops_dvc_itself_is_named(project: Path, before: str, af
 
 def test_of_any_other_failure_dvc_has_the_last_word(project: Path) -> None:
     assert last_words(project) == "ERROR: unexpected error\n"
+
+
+def test_stages_keep_the_packages_that_python_compiles(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    (project / ".venv/bin/dvc").write_text('#!/bin/sh\necho "${PYTHONDONTWRITEBYTECODE-not set}"; exit 255\n')
+    assert last_words(project) == "not set\n"

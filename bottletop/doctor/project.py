@@ -1,10 +1,12 @@
 """Checks of the project itself: settings, installed packages, git, and the backbone's weights."""
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shlex
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +106,9 @@ def versions() -> Iterator[Finding]:
     ]
     if others:
         yield warning(some(others), REINSTALL)
+    if sys.dont_write_bytecode and not _is_compiled("mlflow"):
+        text = "PYTHONDONTWRITEBYTECODE is set: each stage compiles its packages anew, which takes seconds"
+        yield note(text, "unset PYTHONDONTWRITEBYTECODE")
     yield from _features_of_other_versions()
     yield ok(f"Python {running}; {len(pinned)} packages as pinned in {PINS}")
 
@@ -142,6 +147,12 @@ def _features_of_other_versions() -> Iterator[Finding]:
                     f"{path.parent} was made with {', '.join(others)}: figures may differ in the last digits",
                     f"dvc repro --force --single-item extract@{name}; dvc repro",
                 )
+
+
+def _is_compiled(package: str) -> bool:
+    """Tells whether Python has kept the package's compiled code. It is not imported."""
+    found = importlib.util.find_spec(package)
+    return bool(found and found.origin and Path(importlib.util.cache_from_source(found.origin)).exists())
 
 
 def processor() -> Iterator[Finding]:

@@ -86,6 +86,7 @@ def enter(project: Path, patch: pytest.MonkeyPatch) -> Path:
     patch.delenv("DVC_SITE_CACHE_DIR", raising=False)
     (project / ".dvc/tmp/site").mkdir(mode=0o700, parents=True, exist_ok=True)
     (project / ".dvc/config.local").write_text(f"[core]\n    site_cache_dir = {project}/.dvc/tmp/site\n")
+    patch.setattr(sys, "dont_write_bytecode", False)
     patch.setattr(cache, "LITTLE_SPACE_BYTES", 0)  # how full this machine's disk is, is nobody's fault here
     return project
 
@@ -275,6 +276,14 @@ class TestVersions:
             lock.write("not-installed==1.0 \\\nfor-windows==1.0 ; sys_platform == 'win32' \\\n")
         report = examine()
         assert (report.code, report.only("versions").text) == (1, "not installed: not-installed")
+
+    def test_a_variable_that_keeps_python_from_keeping_compiled_packages_is_noted(self, clone, monkeypatch):
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        assert examine().only("versions").level == "ok"  # they are compiled: nothing is lost
+        monkeypatch.setattr(sys, "pycache_prefix", "/nowhere")
+        line = examine().only("versions")
+        assert line.text.startswith("PYTHONDONTWRITEBYTECODE is set: each stage compiles its packages anew")
+        assert (line.level, line.fix) == ("note", "unset PYTHONDONTWRITEBYTECODE")
 
     def test_another_python_is_a_problem(self, clone):
         project = Path("pyproject.toml")
