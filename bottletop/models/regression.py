@@ -245,15 +245,16 @@ def cross_validate(
 
 def _search(strengths: list[float], try_out: Callable[[float], HeldOut | None]) -> dict[float, HeldOut]:
     """Returns what the strengths gave that were tried; nothing if no image can be tested."""
-    middle = strengths[(len(strengths) - 1) // 2]
-    if not (first := try_out(middle)):
-        return {}
-    tried = {middle: first}
+    tried: dict[float, HeldOut] = {}
 
     def go_on(candidates: Sequence[float]) -> None:
         found = map_ahead(try_out, candidates, len(candidates))
         tried.update({strength: held for strength, held in found if held})
 
+    middle = strengths[(len(strengths) - 1) // 2]
+    go_on(_neighbours(strengths, middle)[::-1])  # the strongest takes longest: it starts first
+    if not tried:
+        return {}
     while untried := [each for each in _neighbours(strengths, _best(tried)) if each not in tried]:
         go_on(untried)
     if len(strengths) > 1:
