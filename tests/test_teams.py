@@ -5,11 +5,13 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks import samples
@@ -277,6 +279,21 @@ class TestDamage:
         assert file_digest(clone / "shared" / "big") == digest
         assert "up to date" in run(clone, "dvc", "status")
 
+    def test_an_ssh_server_that_breaks_off_costs_nothing_but_the_time(self, repository, remote_of, ssh) -> None:
+        remote = remote_of("ssh")
+        big = repository / "shared" / "big"
+        big.write_bytes(os.urandom(BIG_BYTES))
+        share(repository, remote)
+        arriving = repository.parent / "remote/files/md5"
+        assert "ERROR" in break_off_when(ssh, repository, "push", lambda: any(arriving.glob("*/.*.tmp")))
+        run(repository, "dvc", "push")
+        clone = colleague(repository, remote)
+        arriving = clone / ".dvc/cache/files/md5"
+        assert "ERROR" in break_off_when(ssh, clone, "pull", lambda: any(arriving.glob("*/.*.tmp")))
+        assert not (clone / "shared").exists()
+        run(clone, "dvc", "pull")
+        assert file_digest(clone / "shared" / "big") == file_digest(big)
+
     def test_a_damaged_object_is_refused_until_it_is_pushed_again(self, repository, remote_of, s3) -> None:
         remote = remote_of("s3")
         share(repository, remote)
@@ -302,6 +319,18 @@ def kill_when(project: Path, command: str, condition: Callable[[], bool]) -> Non
     small.wait_for(lambda: condition() or started.poll() is not None)
     started.kill()
     assert started.wait() == -signal.SIGKILL
+
+
+def break_off_when(server: servers.Ssh, project: Path, command: str, condition: Callable[[], bool]) -> str:
+    """Ends the server's connections when a ``dvc push`` or ``pull`` has come so far; returns what DVC prints then."""
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    started = subprocess.Popen(["dvc", command], cwd=project, env=samples.environment(project), **output)
+    small.wait_for(lambda: condition() or started.poll() is not None)
+    for connection in psutil.Process(int(server.key.with_name("pid").read_text())).children(recursive=True):
+        connection.kill()
+    printed, _ = started.communicate(timeout=60)
+    assert started.returncode
+    return printed
 
 
 def objects(server: servers.S3, remote: Remote) -> list[str]:
