@@ -21,6 +21,7 @@ import psutil
 from bottletop.core.errors import ArtefactError, ParamsError, exit_on_sigterm
 from bottletop.core.parallel import processors
 from bottletop.core.paths import PARAMS
+from bottletop.core.progress import LOG_S
 from bottletop.core.settings import read_yaml
 from bottletop.core.terminal import say
 from bottletop.experiments import refs
@@ -31,7 +32,6 @@ from bottletop.experiments.refs import Experiment
 LOGS = Path(".dvc/tmp/bottletop/sweep")
 JOB_BYTES = 1_500_000_000  # of memory that one experiment may need
 CONTAINER = Path("/sys/fs/cgroup")  # holds memory.max, in bytes or "max", and memory.current, in bytes
-WORD_S = 10  # longest time without a word
 GRACE_S = 5  # for an experiment to end after its stage was terminated
 BASELINE = Point("baseline", {})
 
@@ -219,7 +219,7 @@ def _in_parallel(points: Sequence[Point], jobs: int, keep_open: int) -> Iterator
             yield from ((point, time.monotonic() - started) for point, _, started in ended)
             if ended:
                 spoken = time.monotonic()
-            elif time.monotonic() - spoken > WORD_S:
+            elif time.monotonic() - spoken > LOG_S:
                 say(f"  running: {', '.join(f'{point.name}{_stage(point)}' for point, _, _ in running)}")
                 spoken = time.monotonic()
             time.sleep(0.1)
