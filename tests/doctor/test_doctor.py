@@ -23,6 +23,7 @@ from mlflow import MlflowClient
 from benchmarks import samples
 from bottletop.backbones import extractor
 from bottletop.cli import main
+from bottletop.core.addresses import masked
 from bottletop.core.files import write_json
 from bottletop.doctor import cache, remote
 from bottletop.features.needs import write_needs
@@ -609,7 +610,7 @@ class TestServers:
         with servers.ssh_server(tmp_path / "ssh") as server:
             url = f"ssh://{server.user}@127.0.0.1:{server.port}{tmp_path}/store"
             use(clone, url, keyfile=str(server.key))
-            assert examine("--quick").only("remote").text == f"server ({url}) answers"
+            assert examine("--quick").only("remote").text == f"server ({masked(url)}) answers"
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"], check=True)
             run(clone, "dvc", "remote", "modify", "server", "keyfile", str(tmp_path / "other"))
             report = examine("--quick")

@@ -106,7 +106,8 @@ def a_test_image(project: Path) -> tuple[bytes, list[float]]:
 
 
 def predicted(project: Path, *options: str) -> list[float]:
-    [entry] = json.loads(run(project, "bottletop", "predict", "--json", "seen.jpg", *options))
+    printed = run(project, "bottletop", "predict", "--json", "seen.jpg", *options)
+    [entry] = json.loads(printed.partition("\n")[2])  # below the line on stderr that names the model
     return [entry["probabilities"][name] for name in sorted(small.CLASSES)]
 
 
