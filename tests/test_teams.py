@@ -162,7 +162,7 @@ class TestSharing:
         remote = remote_of("folder")
         clone = colleague(pushed(remote), remote)
         output = run(clone, "dvc", "repro", check=False)
-        assert f"{clone / 'pictures'} is missing" in output
+        assert f"{clone / 'pictures'}, which is missing" in output
         assert "dvc repro --pull" in output
         assert stages_run(run(clone, "dvc", "repro", "--pull")) == []
 
