@@ -123,6 +123,12 @@ class TestRepro:
         assert stages_run(run(project, "dvc", "repro")) == []
         assert (project / "dvc.lock").stat().st_mtime_ns == written  # writing it takes long
 
+    def test_what_a_killed_dvc_left_of_a_file_changes_nothing(self, project: Path) -> None:
+        left = project / "metrics" / DATASET / ".Oe4JQ4xM71eDNPyHQsb1iw.tmp"  # so DVC calls what it links
+        left.write_text("half")
+        assert stages_run(run(project, "dvc", "repro")) == []
+        assert left.name not in run(project, "git", "status", "--short", "--untracked-files=all")
+
     def test_a_new_split_seed_extracts_nothing(self, project: Path) -> None:
         set_param(project, "split.seed", 1)
         assert stages_run(run(project, "dvc", "repro")) == AFTER_SPLIT

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +69,12 @@ def leftovers() -> Iterator[Finding]:
             f"a killed stage left {some(unfinished)} ({_size(unfinished)}): its next run removes it",
             f"rm -rf {_arguments(unfinished)}",
         )
+    half_linked = [path for folder in ("data", "metrics") for path in Path(folder).rglob(".*.tmp")]
+    if half_linked:
+        yield note(
+            f"a killed DVC left {some(half_linked)} ({_size(half_linked)}), which nobody needs",
+            f"rm -f {_arguments(half_linked)}",
+        )
     for work, kept in (("extraction", "features/*-*"), ("training", "training/*")):
         if found := list((TEMPORARY / "bottletop").glob(kept)):
             yield note(
@@ -111,10 +116,10 @@ def _killed_tasks() -> Iterator[Finding]:
         )
 
 
-def _size(folders: list[Path]) -> str:
-    """The space that removing the folders frees: files with further hard links do not count."""
-    files = (Path(parent, name) for folder in folders for parent, _, names in os.walk(folder) for name in names)
-    return f"{sum(path.lstat().st_size for path in files if path.lstat().st_nlink == 1) / 1e6:.1f} MB"
+def _size(paths: list[Path]) -> str:
+    """The space that removing the files and folders frees: files with further hard links do not count."""
+    files = (file for path in paths for file in (path, *path.rglob("*")) if not file.is_dir())
+    return f"{sum(file.lstat().st_size for file in files if file.lstat().st_nlink == 1) / 1e6:.1f} MB"
 
 
 def _arguments(paths: list[Path]) -> str:

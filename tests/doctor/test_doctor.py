@@ -952,6 +952,14 @@ class TestLeftovers:
         paste(line.fix)
         assert examine().only("leftovers") == Line("ok", "none", "")
 
+    def test_what_a_killed_dvc_left_of_a_file_is_noted(self, made):
+        left = Path("data/.Oe4JQ4xM71eDNPyHQsb1iw.tmp")
+        left.write_bytes(bytes(2_000_000))
+        line = examine().only("leftovers")
+        assert (line.level, line.text) == ("note", f"a killed DVC left {left} (2.0 MB), which nobody needs")
+        paste(line.fix)
+        assert not left.exists()
+
     @pytest.mark.slow
     def test_a_killed_experiment_is_noted_and_the_fix_removes_it_from_dvcs_list(self, made):
         running = start_experiment(made, "--temp", "--name", "lost")
