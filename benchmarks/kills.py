@@ -1,10 +1,10 @@
 """Kills `dvc repro` at random moments, with all its processes, and lets the next `dvc repro` finish the work.
 
 The outputs must then be those of a run that nobody has killed, byte for byte, with one finished MLflow run and none
-that still seems to run. DVC may need what `bottletop doctor` prints, as it writes its list of locks in place. Prints a
-table of the stages that were killed; ends with 1 if something was lost.
+that still seems to run. DVC writes dvc.lock and its list of locks in place. If a kill leaves one half-written, what
+`bottletop doctor` prints must mend it. Prints a table of the stages that were killed, and ends with 1 if one was lost.
 
-    python -m benchmarks.kills 100                # kills 100 times, which takes about a minute each
+    python -m benchmarks.kills 100                # kills 100 times, which takes about 20 seconds each
     python -m benchmarks.kills 20 --model cnn     # a network, or `finetune`: what comes before its training is done
 """
 

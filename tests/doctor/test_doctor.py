@@ -866,6 +866,16 @@ def ended() -> int:
 
 
 class TestLocks:
+    @pytest.mark.parametrize("written", ["", "schema: '2.0'\nstages:\n  folder:\n", "schema: '2.0'\nstages:\n  fold"])
+    def test_a_half_written_dvc_lock_is_a_problem(self, made, written):
+        Path("dvc.lock").write_text(written)
+        assert "dvc.lock" in run(made, "dvc", "repro", check=False)
+        line = examine("--quick").only("locks")
+        assert (line.level, line.text) == ("problem", "DVC refuses dvc.lock: a killed command left it half-written")
+        paste(line.fix)
+        assert examine("--quick").only("locks").level == "ok"
+        assert "up to date" in run(made, "dvc", "repro")
+
     def test_a_half_written_file_blocks_dvc_and_the_fix_mends_it(self, made):
         Path(".dvc/tmp/rwlock").write_text('{"write": {"/da')
         assert "corrupted" in run(made, "dvc", "repro", "--force", check=False)
