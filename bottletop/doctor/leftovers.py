@@ -8,9 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from bottletop.core.errors import ParamsError
 from bottletop.core.files import read_json
-from bottletop.core.settings import read_yaml
 from bottletop.doctor.dvc_cache import LOCKS, settings
 from bottletop.doctor.findings import Finding, note, ok, problem, some, warning
 from bottletop.tracking.owner import LOCK, dvc_commands, is_dvc, lock_holders
@@ -34,13 +32,14 @@ def locks() -> Iterator[Finding]:
 
 def _dvc_lock(path: Path) -> Iterator[Finding]:
     """Checks the record of what the stages have made. DVC writes it in place: a killed command may have begun it."""
+    from dvc.exceptions import DvcException
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
-    from voluptuous import Invalid
+    from dvc.utils import strictyaml
 
     try:
         if path.exists():
-            COMPILED_LOCKFILE_SCHEMA(read_yaml(path))
-    except (ParamsError, Invalid):
+            strictyaml.load(str(path), COMPILED_LOCKFILE_SCHEMA)
+    except DvcException:
         restored = "the next dvc repro takes from the cache what was made since"
         yield problem(
             f"DVC refuses {path}: a killed command left it half-written",
