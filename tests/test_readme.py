@@ -115,10 +115,10 @@ def test_the_commands_of_the_page_on_experiments_run_in_the_order_given(tmp_path
     assert "make experiments" in commands(COMPARE)
     author = [f"GIT_{role}_{what}=anna" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")]
     for command in commands(COMPARE):
-        if command.startswith("dvc queue start"):
-            command += " > /dev/null 2>&1"  # noqa: PLW2901  # its workers would keep the pipe, and may end late
-        output = run(project, "env", *author, "bash", "-c", command)
-        if command.startswith("dvc queue start"):
+        starts_workers = command.startswith("dvc queue start")  # which would keep a pipe, and may end late
+        quiet = f"{command} > /dev/null 2>&1" if starts_workers else command
+        output = run(project, "env", *author, "bash", "-c", quiet)
+        if starts_workers:
             small.wait_for(lambda: run(project, "dvc", "queue", "status").count("Success") == 4)
         if command == "make experiments":
             assert {line.split()[-1] for line in output.splitlines()} >= {"workspace", "wide", "balanced"}

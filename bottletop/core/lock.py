@@ -18,9 +18,8 @@ def entries(lock: Any) -> dict[str, dict[str, Any]]:
 
 
 def read_entries(path: Path = LOCK) -> dict[str, dict[str, Any]]:
-    """Returns the entry of each stage; none if the file is missing. What a killed DVC has only begun is left out."""
-    found = entries(read_yaml(path)) if path.exists() else {}
-    return {name: entry for name, entry in found.items() if entry}
+    """Returns the entry of each stage; none if the file is missing."""
+    return entries(read_yaml(path)) if path.exists() else {}
 
 
 def hashes(entry: dict[str, Any], what: Literal["deps", "outs"]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bottletop.core import lock
 
-LOCKS = lock.LOCK, Path("stages/dvc.lock")  # paths in both are relative to the root
+RECORDS = lock.LOCK, Path("stages/dvc.lock")  # what stages have made; paths in both are relative to the root
 
 
 def settings() -> dict[str, Any]:
@@ -52,7 +52,7 @@ def outputs(objects: dict[str, Path]) -> dict[Path, str]:
     Args:
         objects: see `cache_objects`; the listings among them name the files of output folders.
     """
-    stages = [stage for path in LOCKS for stage in lock.read_entries(path).values()]
+    stages = [stage for path in RECORDS for stage in lock.read_entries(path).values()]
     expected: dict[Path, str] = {}
     for path, md5 in ((Path(out), md5) for stage in stages for out, md5 in lock.hashes(stage, "outs").items()):
         if not md5.endswith(".dir"):

@@ -26,6 +26,7 @@ CHECKS: dict[str, Check] = {
     "locks": leftovers.locks,
     "leftovers": leftovers.leftovers,
 }
+NEEDED: dict[str, Check] = {"project": project.misplaced, "locks": leftovers.records}  # by the other checks
 LOOK = "git diff params.yaml datasets.yaml dvc.lock stages/dvc.lock # shows what has changed"
 COLOURS: dict[Level, str] = {"ok": "32", "note": "36", "warning": "33", "problem": "31"}
 LEVEL_WIDTH, NAME_WIDTH = 9, 12  # characters
@@ -40,10 +41,10 @@ def examine(*, quick: bool) -> int:
     Returns:
         The exit code: 1 if there is a problem, else 0.
     """
-    misplaced = list(project.misplaced())
-    if misplaced:  # the other checks work only in the root
-        _print("project", misplaced)
-        return 1
+    for name, check in NEEDED.items():
+        if found := list(check()):
+            _print(name, found)
+            return 1
     checks: dict[str, Check] = {**CHECKS, "files": partial(hashes.hashes, quick=quick)}
     levels: list[Level] = []
     for name, check in checks.items():

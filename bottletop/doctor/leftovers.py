@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from bottletop.core.files import read_json
-from bottletop.doctor.dvc_cache import LOCKS, settings
+from bottletop.doctor.dvc_cache import RECORDS, settings
 from bottletop.doctor.findings import Finding, note, ok, problem, some, warning
 from bottletop.tracking.owner import LOCK, dvc_commands, is_dvc, lock_holders
 
@@ -18,33 +18,28 @@ EXPERIMENTS = TEMPORARY / "exps"
 QUEUED = "dvc.repo.experiments.queue.tasks.run_exp"  # DVC's name for the task that runs a queued experiment
 
 
-def locks() -> Iterator[Finding]:
-    """Checks for what blocks the next command: a half-written record, and locks of dead commands.
-
-    The PID in a lock may be that of another program now.
-    """
-    for path in LOCKS:
-        yield from _dvc_lock(path)
-    yield from _path_locks(LOCK)
-    yield from _lock_files()
-    yield ok("nothing blocks the next command")
-
-
-def _dvc_lock(path: Path) -> Iterator[Finding]:
-    """Checks the record of what the stages have made. DVC writes it in place: a killed command may have begun it."""
+def records() -> Iterator[Finding]:
+    """Checks what DVC records of the stages. It writes these files in place: a killed command may have begun one."""
     from dvc.exceptions import DvcException
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from dvc.utils import strictyaml
 
-    try:
-        if path.exists():
+    for path in filter(Path.exists, RECORDS):
+        try:
             strictyaml.load(str(path), COMPILED_LOCKFILE_SCHEMA)
-    except DvcException:
-        restored = "the next dvc repro takes from the cache what was made since"
-        yield problem(
-            f"DVC refuses {path}: a killed command left it half-written",
-            f"git checkout -- {path} || rm -f {path} # {restored}",
-        )
+        except DvcException:
+            restored = "the next dvc repro takes from the cache what was made since"
+            yield problem(
+                f"DVC refuses {path}: a killed command left it half-written",
+                f"git checkout -- {path} || rm -f {path} # {restored}",
+            )
+
+
+def locks() -> Iterator[Finding]:
+    """Checks for locks that block the next command: of dead commands, or with a PID that another program has now."""
+    yield from _path_locks(LOCK)
+    yield from _lock_files()
+    yield ok("nothing blocks the next command")
 
 
 def _path_locks(path: Path) -> Iterator[Finding]:

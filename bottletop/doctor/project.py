@@ -82,7 +82,7 @@ def project() -> Iterator[Finding]:
 
 
 def versions() -> Iterator[Finding]:
-    """Checks the versions of Python and of the packages.
+    """Checks the versions of Python and of the packages, and that Python keeps what it compiles.
 
     Python is compared with pyproject.toml, packages with the lock, and both with those that made the features.
     """

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import psutil
 
+from bottletop.core import progress
 from bottletop.core.errors import ArtefactError, ParamsError, exit_on_sigterm
 from bottletop.core.parallel import processors
 from bottletop.core.paths import PARAMS
-from bottletop.core.progress import LOG_S
 from bottletop.core.settings import read_yaml
 from bottletop.core.terminal import say
 from bottletop.experiments import refs
@@ -219,7 +219,7 @@ def _in_parallel(points: Sequence[Point], jobs: int, keep_open: int) -> Iterator
             yield from ((point, time.monotonic() - started) for point, _, started in ended)
             if ended:
                 spoken = time.monotonic()
-            elif time.monotonic() - spoken > LOG_S:
+            elif time.monotonic() - spoken > progress.LOG_S:
                 say(f"  running: {', '.join(f'{point.name}{_stage(point)}' for point, _, _ in running)}")
                 spoken = time.monotonic()
             time.sleep(0.1)

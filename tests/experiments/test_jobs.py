@@ -80,7 +80,7 @@ def test_of_an_experiment_that_dvc_itself_refuses_its_error_is_shown(tmp_path, m
 def test_while_experiments_run_it_says_which_and_how_far_they_are(tmp_path, monkeypatch, capsys):
     """One is in a stage, the other has not begun with one."""
     monkeypatch.setattr(sweep, "LOGS", tmp_path)
-    monkeypatch.setattr(sweep, "LOG_S", 0.5)
+    monkeypatch.setattr(sweep.progress, "LOG_S", 0.5)
 
     def start(_name, settings, log, *_):
         return subprocess.Popen(["sh", "-c", settings["do"]], stdout=log)
