@@ -2,13 +2,15 @@
 
 The outputs must then be those of a run that nobody has killed, byte for byte, with one finished MLflow run and none
 that still seems to run. DVC writes dvc.lock and its list of locks in place. If a kill leaves one half-written, what
-`bottletop doctor` prints must mend it. Prints a table of the stages that were killed, and ends with 1 if one was lost.
+`bottletop doctor` prints must mend it. Prints a table of the stages that were killed, also when Ctrl-C stops it, and
+ends with 1 if one was lost.
 
     python -m benchmarks.kills 100                # kills 100 times, which takes about 20 seconds each
     python -m benchmarks.kills 20 --model cnn     # a network, or `finetune`: what comes before its training is done
 """
 
 import argparse
+import contextlib
 import re
 import shutil
 import subprocess
@@ -23,6 +25,7 @@ import psutil
 from tabulate import tabulate
 
 from bottletop.core.files import file_digest
+from bottletop.core.progress import bar
 from tests import project
 from tests.project import run, tracked_runs
 
@@ -46,14 +49,16 @@ def main(rounds: int, model: str) -> int:
         seconds, expected = time.monotonic() - started, results(place)
         counts: Counter[tuple[str, str]] = Counter()
         chance = np.random.default_rng()
-        for _ in range(rounds):
-            begin(made, place)
-            after_s = float(chance.uniform(0, seconds))
-            killed = kill(place, after_s)
-            outcome = resumed(place, expected)
-            counts[killed, outcome] += 1
-            if outcome == "lost":
-                print(f"lost: killed after {after_s:.2f} s, in {killed}", flush=True)
+        with bar("kill", " rounds", rounds) as shown, contextlib.suppress(KeyboardInterrupt):
+            for _ in range(rounds):
+                begin(made, place)
+                after_s = float(chance.uniform(0, seconds))
+                killed = kill(place, after_s)
+                outcome = resumed(place, expected)
+                counts[killed, outcome] += 1
+                shown.update()
+                if outcome == "lost":
+                    print(f"lost: killed after {after_s:.2f} s, in {killed}", flush=True)
         rows = [[name, *(counts[name, outcome] for outcome in OUTCOMES)] for name in sorted({key for key, _ in counts})]
         print(tabulate(rows, ("killed in", *OUTCOMES), tablefmt="github"))
         return int(any(outcome == "lost" for _, outcome in counts))

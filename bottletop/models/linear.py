@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
 from bottletop.core.parallel import map_ahead
@@ -22,7 +21,8 @@ from bottletop.models.standardisation import Standardised
 from bottletop.models.trained import Entry, Trained, check_classes, record
 from bottletop.models.vectors import FeatureSet
 
-SAMPLE = 4096  # training images from which components, strength, epochs and temperature are found, at most
+SAMPLE = 4096  # training images from which the components are found, at most
+HELD_OUT = 1 / 10  # of the training images, but at most SAMPLE, where cross-validation of all would take too long
 
 
 @dataclass(frozen=True)
@@ -88,39 +88,77 @@ def fit(standardised: Standardised, params: TopParams, on_epoch: Callable[[Entry
     """
     features = standardised.features
     training, validation = features.positions("train"), features.positions("validation")
-    history: list[Entry] = []
-    sample = _sample(training, params.seed)
-    components = regression.principal_components(standardised.read(sample))
-    values = _projected(standardised, training, components)
+    sampled = _sample(len(training), SAMPLE, params.seed)
+    components = regression.principal_components(standardised.read(training[sampled]))
     labels = features.labels[training]
     weights = class_weights(labels)[labels] if params.class_weights == "balanced" else np.ones(len(labels))
+    values = _projected(standardised, training, components)
     examples = TrainingSet(values, labels, weights.astype(np.float32), len(features.class_names))
-    choice = _choose(examples, np.isin(training, sample), standardised, params)
+    seen = examples.take(sampled)[:2]
     held = _projected(standardised, validation, components), features.labels[validation]
-    with bar("train", " epochs", choice.epochs) as shown:
+    history: list[Entry] = []
+
+    def log_epoch(linear: Linear) -> None:
+        history.append({**_scores("", linear, *seen), **_scores("val_", linear, *held)})
+        on_epoch({"epoch": len(history), **history[-1]})
+
+    groups = np.unique([features.rows[row].group for row in training], return_inverse=True)[1]
+    unit = float(np.square(seen[0]).sum() / len(seen[0]) / features.width) or 1.0
+    strengths = STRENGTHS * unit if params.l2 == "auto" else np.array([float(params.l2)])
+    found, choice = _fit(examples, groups, strengths, params, log_epoch)
+    choice = choice if params.calibrate else choice._replace(temperature=1.0)
+    kernel = components @ (found.kernel / np.float32(choice.temperature))
+    return Fitted(kernel, found.bias / np.float32(choice.temperature), choice, tuple(history[: choice.epochs]))
+
+
+def _fit(
+    examples: TrainingSet,
+    groups: NDArray[np.int64],
+    strengths: NDArray[np.float64],
+    params: TopParams,
+    on_epoch: Callable[[Linear], None],
+) -> tuple[Linear, Choice]:
+    """Fits a classifier, and chooses what the params leave open.
+
+    Cross-validation of very many images would take too long. Then a sample of them chooses the strength of L2, and the
+    fit leaves out some images, which choose the epochs and the temperature: those of a sample would be wrong for all.
+    """
+    schedule = regression.Schedule(params.epochs, params.patience, params.seed)
+    sampled = _sample(len(groups), max(SAMPLE, regression.WORK // examples.classes), params.seed)
+    choice, tested = Choice(float(strengths[0]), params.epochs, 1.0), None
+    if len(strengths) > 1 or (params.calibrate and sampled.all()):
+        tried = examples if sampled.all() else examples.take(sampled)
+        with bar("cross-validate", " strengths of L2") as shown:
+            choice = regression.cross_validate(tried, groups[sampled], strengths, schedule, shown.update)
+    with bar("train", " epochs", choice.epochs if sampled.all() else params.epochs) as shown:
 
         def log_epoch(linear: Linear) -> None:
-            history.append({**_scores("", linear, *examples[:2]), **_scores("val_", linear, *held)})
-            on_epoch({"epoch": len(history), **history[-1]})
+            on_epoch(linear)
             shown.update()
 
-        found = regression.fit(examples, choice.l2, choice.epochs, log_epoch)
+        if not sampled.all() and (len(strengths) > 1 or params.calibrate):
+            parts = int(max(1 / HELD_OUT, len(groups) / SAMPLE))
+            fitted = regression.folds(examples.labels, groups, parts, params.seed)[:, None] > 0
+            schedule = schedule._replace(first=1)
+            tested = regression.held_out(examples, fitted, choice.l2, schedule, lambda found: log_epoch(found[0]))
+        if tested:
+            found, choice = tested.classifiers[0], tested.choice(choice.l2)
+        else:
+            found = regression.fit(examples, choice.l2, choice.epochs, log_epoch)
         shown.total = shown.n  # its loss may hardly change any more before
-    kernel = components @ (found.kernel / np.float32(choice.temperature))
-    return Fitted(kernel, found.bias / np.float32(choice.temperature), choice, tuple(history))
+    return found, choice
 
 
 def _scores(prefix: str, linear: Linear, values: Array, labels: NDArray[np.int64]) -> Entry:
     logits = linear.logits(values)
-    loss = -log_softmax(logits, 1)[np.arange(len(labels)), labels].mean(dtype=np.float64)
+    loss = regression.log_losses(logits, labels).mean(dtype=np.float64)
     return {f"{prefix}loss": float(loss), f"{prefix}accuracy": float((logits.argmax(1) == labels).mean())}
 
 
-def _sample(rows: Rows, seed: int) -> Rows:
-    """Returns at most SAMPLE of the rows, chosen at random, in order."""
-    if len(rows) <= SAMPLE:
-        return rows
-    return np.sort(np.random.default_rng(seed).choice(rows, SAMPLE, replace=False))
+def _sample(count: int, size: int, seed: int) -> NDArray[np.bool_]:
+    """Returns which of `count` images are in a random sample: `size` of them, or all."""
+    chosen = np.random.default_rng(seed).permutation(count)[:size]
+    return np.isin(np.arange(count), chosen)
 
 
 def _projected(standardised: Standardised, rows: Rows, components: Array) -> Array:
@@ -134,19 +172,3 @@ def _projected(standardised: Standardised, rows: Rows, components: Array) -> Arr
     for _ in map_ahead(project, range(0, len(rows), step), 4):
         pass
     return values
-
-
-def _choose(examples: TrainingSet, sampled: NDArray[np.bool_], standardised: Standardised, params: TopParams) -> Choice:
-    """Cross-validates on the sample. The fewer images, the stronger L2 must be; the strength is scaled accordingly."""
-    if params.l2 != "auto" and not params.calibrate:
-        return Choice(float(params.l2), params.epochs, 1.0)
-    share = sampled.mean()
-    tried = examples.take(sampled)
-    unit = float(np.square(tried.values).sum() / len(tried.values) / standardised.features.width) or 1.0
-    strengths = STRENGTHS * unit if params.l2 == "auto" else np.array([float(params.l2) / share])
-    names = [standardised.features.rows[row].group for row in standardised.features.positions("train")[sampled]]
-    groups = np.unique(names, return_inverse=True)[1]
-    schedule = regression.Schedule(params.epochs, params.patience, params.seed)
-    with bar("cross-validate", " strengths of L2") as shown:
-        found = regression.cross_validate(tried, groups, strengths, schedule, shown.update)
-    return Choice(float(found.l2 * share), found.epochs, found.temperature if params.calibrate else 1.0)

@@ -4,8 +4,8 @@ It minimises the mean log loss of the training images plus ``l2`` times the sum 
 epoch is one iteration over all images. Features are first rotated onto their principal components. There the curvature
 is nearly diagonal, so that each component gets a scale of its own and tens of epochs do what would take hundreds.
 
-The strength of L2, the number of epochs and the temperature come from cross-validation inside the training images. The
-validation images have no influence on the model, so that they compare settings fairly.
+The strength of L2, the number of epochs and the temperature come from training images that a classifier has not seen.
+The validation images have no influence on the model, so that they compare settings fairly.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,8 +27,8 @@ FOLDS = 5
 STRENGTHS = np.logspace(-5, 0, 6)  # of L2, for features of unit variance
 NEAR = 10**0.5  # the best of them, divided and multiplied by this, is tried, too
 TYPICAL_STRENGTH = 0.01  # where no class can be validated
-FEWEST_EPOCHS = 20  # to choose from: before, the loss of held-out images goes up and down
-FOLD_COST = 1 << 19  # limit of images x classes over all folds: large datasets need no five folds to choose
+FEWEST_EPOCHS = 20  # before a fit is stopped: until then, the loss of held-out images goes up and down
+WORK = 1 << 18  # limit of images x classes over all folds: large datasets need no five folds to choose
 TYPICAL_CURVATURE = 1 / 16  # of the log loss, as a fraction of a component's variance; 1/4 where nothing is certain
 SMALLEST_VARIANCE = 1e-4  # components with a smaller fraction of the largest variance are left out
 CONVERGED = {"ftol": 1e-7, "gtol": 1e-6}  # smaller changes of the objective, smaller gradients
@@ -60,6 +60,11 @@ class Linear(NamedTuple):
     def logits(self, values: Array) -> Array:
         """Returns the logits of each image: (n, classes)."""
         return np.asarray(values @ self.kernel + self.bias)
+
+
+def log_losses(logits: Array, labels: NDArray[np.int64]) -> Array:
+    """Returns the log loss of each image, (n,), from the logits, (n, classes)."""
+    return np.asarray(-log_softmax(logits, 1)[np.arange(len(labels)), labels])
 
 
 def principal_components(values: Array) -> Array:
@@ -180,6 +185,7 @@ class Schedule(NamedTuple):
     epochs: int  # at most
     patience: int | None  # epochs without a lower loss on held-out images before stopping; None: never
     seed: int  # of the folds
+    first: int = FEWEST_EPOCHS  # earlier epochs are not chosen, unless the fit ends before
 
 
 class Choice(NamedTuple):
@@ -195,7 +201,8 @@ class HeldOut(NamedTuple):
 
     losses: list[float]  # mean, after each epoch
     best: int  # the epoch with the lowest loss, counted from 0
-    logits: Array  # after that epoch, (n, classes)
+    classifiers: list[Linear]  # after that epoch, as the two below
+    logits: Array  # (n, classes)
     labels: NDArray[np.int64]
 
     @property
@@ -206,6 +213,10 @@ class HeldOut(NamedTuple):
     def at(self, epoch: int) -> float:
         """The loss after an epoch, counted from 0, or after the last one."""
         return self.losses[min(epoch, len(self.losses) - 1)]
+
+    def choice(self, l2: float) -> Choice:
+        """The epochs and the temperature that belong to this strength."""
+        return Choice(l2, self.best + 1, cautious_temperature(softmax(self.logits, 1), self.labels))
 
 
 def cross_validate(
@@ -227,10 +238,11 @@ def cross_validate(
         schedule: how long the fits that are compared may take, and the seed of the folds.
         on_strength: called after each strength that was tried.
     """
-    fold = folds(examples.labels, groups, schedule.seed)
+    count = int(np.clip(WORK // (len(groups) * examples.classes), 1, FOLDS))
+    fitted = folds(examples.labels, groups, FOLDS, schedule.seed)[:, None] != np.arange(count)
 
     def try_out(strength: float) -> HeldOut | None:
-        held = _held_out(examples, fold, strength, schedule)
+        held = held_out(examples, fitted, strength, schedule)
         on_strength()
         return held
 
@@ -240,7 +252,7 @@ def cross_validate(
     best = _best(tried)
     held = tried[best]
     losses = {strength: tried[strength].at(held.best) for strength in sorted(tried)}
-    return Choice(_between(losses, best), held.best + 1, cautious_temperature(softmax(held.logits, 1), held.labels))
+    return held.choice(_between(losses, best))
 
 
 def _search(strengths: list[float], try_out: Callable[[float], HeldOut | None]) -> dict[float, HeldOut]:
@@ -267,46 +279,54 @@ def _best(tried: Mapping[float, HeldOut]) -> float:
     return min(tried, key=lambda strength: tried[strength].lowest)
 
 
-def _held_out(examples: TrainingSet, fold: NDArray[np.int64], l2: float, schedule: Schedule) -> HeldOut | None:
-    """Fits classifiers side by side, each without a fold, until their loss there has not fallen for `patience` epochs.
+def held_out(
+    examples: TrainingSet,
+    fitted: NDArray[np.bool_],
+    l2: float,
+    schedule: Schedule,
+    on_epoch: Callable[[list[Linear]], None] = lambda _: None,
+) -> HeldOut | None:
+    """Fits classifiers side by side until their loss on the other images has not fallen for `patience` epochs.
 
-    An image whose class is not among the others doesn't count.
+    Args:
+        examples: the training images.
+        fitted: (n, classifiers), the images that each is fitted to.
+        l2: strength of the penalty.
+        schedule: how long the fit may take.
+        on_epoch: called after each epoch with the classifiers.
 
     Returns:
-        What they predict, or None if no image counts.
+        What they predict, or None if no image counts: those don't whose class is not among the fitted images.
     """
-    count = int(np.clip(FOLD_COST // (len(fold) * examples.classes), 1, FOLDS))
-    fitted = np.stack([fold != number for number in range(count)], axis=1)
-    held = [examples.take(~others & np.isin(examples.labels, examples.labels[others])) for others in fitted.T]
+    held = [examples.take(~own & np.isin(examples.labels, examples.labels[own])) for own in fitted.T]
     labels = np.concatenate([each.labels for each in held])
     if not len(labels):
         return None
     weights = np.concatenate([each.weights for each in held])
     losses: list[float] = []
-    logits: list[Array] = []
+    best: list[HeldOut] = []
 
     def record(found: list[Linear]) -> None:
-        logits.append(np.concatenate([each.logits(part.values) for each, part in zip(found, held, strict=True)]))
-        own = -log_softmax(logits[-1], 1)[np.arange(len(labels)), labels]
-        losses.append(float((own * weights).sum(dtype=np.float64)) / len(labels))
-        choosable = losses[FEWEST_EPOCHS - 1 :]
-        if choosable and schedule.patience and len(choosable) > schedule.patience + int(np.argmin(choosable)):
+        logits = np.concatenate([each.logits(part.values) for each, part in zip(found, held, strict=True)])
+        losses.append(float((log_losses(logits, labels) * weights).sum(dtype=np.float64)) / len(labels))
+        if len(losses) <= schedule.first or losses[-1] < best[0].lowest:
+            best[:] = [HeldOut(losses, len(losses) - 1, found, logits, labels)]
+        on_epoch(found)
+        if schedule.patience and len(losses) > schedule.patience + max(best[0].best, FEWEST_EPOCHS - 1):
             raise StopIteration  # scipy ends the fit
 
     shares = fitted * (examples.weights[:, None] / fitted.sum(0, dtype=np.float32))
     _fit_side_by_side(examples, shares, l2, schedule.epochs, record)
-    fewest = min(FEWEST_EPOCHS, len(losses)) - 1
-    best = fewest + int(np.argmin(losses[fewest:]))
-    return HeldOut(losses, best, logits[best], labels)
+    return best[0]
 
 
-def folds(labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+def folds(labels: NDArray[np.int64], groups: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
     """Deals the groups of each class to folds in turn, in random order. Returns each image's fold: int64, (n,)."""
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
     shuffled = np.random.default_rng(seed).permutation(len(first))
     order = shuffled[np.argsort(labels[first][shuffled], kind="stable")]
     dealt = np.empty(len(first), np.int64)
-    dealt[order] = np.arange(len(first)) % FOLDS
+    dealt[order] = np.arange(len(first)) % count
     return dealt[group]
 
 

@@ -8,7 +8,7 @@ import scipy
 from sklearn.linear_model import LogisticRegression
 
 from bottletop.core.errors import DataError, ParamsError
-from bottletop.models import linear, top
+from bottletop.models import linear, regression, top
 from bottletop.models.standardisation import Standardised
 from tests.tiny import ROOT, feature_folder, opened, split_rows, top_params, write_features
 
@@ -112,12 +112,46 @@ def test_batch_size_and_learning_rate_have_no_effect(hard):
     np.testing.assert_array_equal(fit(hard).kernel, fit(hard, batch_size=7, learning_rate=0.1).kernel)
 
 
-def test_a_sample_chooses_for_many_images(hard, monkeypatch):
-    everything = fit(hard)
+@pytest.fixture
+def many(hard, monkeypatch):
+    """`hard`, with limits that call its 180 training images too many for cross-validation."""
     monkeypatch.setattr(linear, "SAMPLE", 90)
-    sampled = fit(hard)
-    assert sampled.choice != everything.choice
-    assert sampled.choice.l2 < everything.choice.l2 * 3  # scaled to all images
+    monkeypatch.setattr(regression, "WORK", 90 * 3)
+    return hard
+
+
+def test_of_many_images_a_tenth_is_left_out_and_chooses_epochs_and_temperature(many, monkeypatch):
+    parts = []
+    held_out = regression.held_out
+
+    def recorded(examples, fitted, *others):
+        parts.append((len(fitted), int(fitted.sum()), fitted.shape[1]))
+        return held_out(examples, fitted, *others)
+
+    monkeypatch.setattr(regression, "held_out", recorded)
+    found = fit(many)
+    assert parts[-1] == (180, 162, 1)  # the others were fits to the sample
+    assert {count for count, *_ in parts[:-1]} == {90}
+    assert found.choice.epochs == len(found.history)
+    assert found.choice.temperature != 1
+
+
+def test_of_many_images_those_left_out_stop_a_fit_that_gets_worse(many):
+    weak, strong = (fit(many, l2=l2, epochs=60) for l2 in (1e-6, 0.1))
+    assert len(weak.history) < 20
+    assert weak.history[-1]["val_loss"] < 1.5 * strong.history[-1]["val_loss"]
+
+
+def test_of_many_images_all_are_fitted_where_nothing_is_left_to_choose(many):
+    found = fit(many, l2=0.01, calibrate=False, epochs=3)
+    assert found.choice == (0.01, 3, 1.0)
+    assert len(found.history) == 3
+
+
+def test_many_images_that_are_copies_of_one_another_cannot_be_left_out(many, monkeypatch):
+    monkeypatch.setattr(regression, "folds", lambda labels, *_: np.zeros(len(labels), np.int64))  # one group
+    found = fit(many, l2=0.01, epochs=3)
+    assert found.choice == (0.01, 3, 1.0)
 
 
 def test_balanced_class_weights_make_a_rare_class_count_as_much_as_a_frequent_one(tmp_path):
@@ -161,11 +195,13 @@ def test_strengths_out_of_bounds_are_refused():
 
 
 @pytest.mark.slow
-def test_processes_with_one_and_two_threads_give_the_same_bytes(tmp_path):
+@pytest.mark.parametrize(("images", "classes"), [(6000, 12), (5500, 150)], ids=["cross-validated", "too many for it"])
+def test_processes_with_one_and_two_threads_give_the_same_bytes(tmp_path, images, classes):
+    """More than one block of images."""
     code = (
         "import sys; from pathlib import Path; from benchmarks import made_up; from bottletop.models import linear;"
         "from tests.tiny import opened, top_params; p = Path(sys.argv[1]);"
-        "rows = made_up.features(p / 'f', 6000, 12, bottleneck=False);"  # more than one block of images
+        f"rows = made_up.features(p / 'f', {images}, {classes}, bottleneck=False);"
         "linear.train(opened(p / 'f', rows), top_params(epochs=3)).save(p / 'model', p / 'history.csv');"
         "print((p / 'model/SHA256SUMS').read_text())"
     )

@@ -85,7 +85,7 @@ def test_directions_without_variance_are_left_out():
 def test_copies_are_held_out_together_and_each_fold_gets_its_share_of_each_class():
     labels = np.repeat([0, 1], [100, 50])
     groups = np.arange(150) // 2
-    fold = regression.folds(labels, groups, 0)
+    fold = regression.folds(labels, groups, 5, 0)
     assert all(len(set(fold[groups == group])) == 1 for group in set(groups))
     for label, size in ((0, 20), (1, 10)):
         assert np.bincount(fold[labels == label]).tolist() == [size] * 5
@@ -107,11 +107,16 @@ def test_too_weak_a_penalty_is_stopped_early():
     assert choose(examples, np.array([1e-6]), epochs=5).epochs == 5
 
 
+def without_each_fold(examples):
+    fold = regression.folds(examples.labels, np.arange(len(examples.labels)), 5, 0)
+    return fold[:, None] != np.arange(5)
+
+
 def test_patience_ends_fits_that_get_worse():
     examples = made_up(count=120, width=100, signal=0.3)
-    fold = regression.folds(examples.labels, np.arange(120), 0)
+    fitted = without_each_fold(examples)
     impatient, patient = (
-        regression._held_out(examples, fold, 1e-6, Schedule(60, patience, 0)) for patience in (5, None)
+        regression.held_out(examples, fitted, 1e-6, Schedule(60, patience, 0)) for patience in (5, None)
     )
     assert 25 <= len(impatient.losses) < len(patient.losses)
     assert impatient.losses == patient.losses[: len(impatient.losses)]
@@ -130,11 +135,22 @@ def test_classifiers_fitted_side_by_side_are_those_fitted_alone():
 
 def test_held_out_images_are_scored_by_the_classifier_that_has_not_seen_them():
     examples = made_up(count=120, width=100, signal=0)
-    fold = regression.folds(examples.labels, np.arange(120), 0)
-    held = regression._held_out(examples, fold, 1e-4, Schedule(60, None, 0))
+    fitted = without_each_fold(examples)
+    held = regression.held_out(examples, fitted, 1e-4, Schedule(60, None, 0))
     assert len(held.labels) == 120
     assert held.lowest > np.log(3)  # noise: seen images would have a loss of almost 0
     assert (held.logits.argmax(1) == held.labels).mean() < 0.5
+
+
+def test_the_classifier_of_the_best_epoch_is_kept():
+    examples = made_up(count=120, width=100, signal=0.3)
+    fitted = np.arange(120)[:, None] >= 40
+    epochs = []
+    found = regression.held_out(examples, fitted, 1e-6, Schedule(60, 5, 0), epochs.append)
+    assert found.choice(1e-6).epochs == found.best + 1 < len(epochs) == len(found.losses)
+    assert found.classifiers is epochs[found.best]
+    held = examples.take(~fitted[:, 0])
+    np.testing.assert_array_equal(found.logits, found.classifiers[0].logits(held.values))
 
 
 def test_the_temperature_lowers_the_loss_of_held_out_images_where_the_fit_is_too_sure():
