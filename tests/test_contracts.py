@@ -26,14 +26,16 @@ from dvc.repo.experiments.queue import tempdir
 from dvc.repo.experiments.queue.tasks import run_exp
 from dvc.repo.experiments.refs import ExpRefInfo
 from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, rwlock
+from dvc.utils.serialize import YAMLFileCorruptedError, load_yaml, parse_yaml
 from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
 from mlflow.store.tracking.dbmodels.models import SqlRun
 from mlflow.utils import mlflow_tags, validation
+from ruamel.yaml import YAML
 
 from benchmarks import samples
 from bottletop.backbones import tensorflow_engine
 from bottletop.backbones.runtime import keras
-from bottletop.core import lock, paths
+from bottletop.core import lock, paths, settings
 from bottletop.doctor import cache, dvc_cache, leftovers, remote, store
 from bottletop.experiments import alone, refs
 from bottletop.inference import mlflow_model, registry
@@ -81,6 +83,17 @@ def test_the_installed_version_is_one_that_pyproject_toml_allows(name):
 
 
 class TestDvc:
+    def test_yaml_is_read_by_a_compiled_parser_which_wants_quotes_around_a_colon_in_brackets(self):
+        """pyproject.toml names the parser; `settings` refuses what it does not take, and reads the rest as it does."""
+        assert YAML(typ="safe").Parser.__name__ == "CParser"
+        text = "urls: [http://a]"
+        with pytest.raises(YAMLFileCorruptedError):
+            parse_yaml(text, "file.yaml")
+        with pytest.raises(yaml.YAMLError):
+            settings.parse_yaml(text)
+        for path in samples.ROOT.glob("*.yaml"):
+            assert settings.read_yaml(path) == load_yaml(path)
+
     def test_dvc_lock(self, inside):
         """core/lock.py reads it, for `bottletop results`, tracking, experiments and doctor."""
         entry = lock.read_entries()["make"]

@@ -22,7 +22,7 @@ def test_every_import_is_declared_and_every_dependency_is_imported() -> None:
     project = tomllib.loads((samples.ROOT / "pyproject.toml").read_text())["project"]
     declared = {normalised(re.split(r"[^\w.-]", line)[0]) for line in project["dependencies"]}
     assert [each for each in used if not each & declared] == []
-    assert declared - set().union(*used) == set()
+    assert declared - set().union(*used) == {"ruamel-yaml-clib"}  # DVC imports it
 
 
 def pins(lock: str) -> dict[str, set[str]]:

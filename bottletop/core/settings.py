@@ -18,6 +18,7 @@ HINTS = {  # what to look for, by the words of PyYAML
     "block": FORM,
     "mapping values are not allowed": FORM,
     "expected ':'": FORM,
+    "in brackets": "put quotes around it",
     "cannot start any token": "indent with spaces, not with tabs, and put quotes around text with signs",
 }
 _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -26,11 +27,18 @@ _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class _Loader(_Safe):  # type: ignore[misc]
     """A safe loader that reads YAML as DVC does.
 
-    1e-4 is a number, and a key that is there twice is an error. PyYAML reads text, and takes the last one.
+    1e-4 is a number, and a key that is there twice is an error, as is a colon in brackets without quotes. PyYAML reads
+    text, takes the last one, and takes the colon.
     """
 
+    def construct_sequence(self, node: yaml.SequenceNode, deep: bool = False) -> list[Any]:
+        """Converts a node to a list; raises ConstructorError where a colon in brackets has no quotes."""
+        _check_brackets(node, node.value)
+        return list(super().construct_sequence(node, deep=deep))
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Converts a node to a table; raises ConstructorError where a key is there twice."""
+        """Converts a node to a table; raises ConstructorError as above, and where a key is there twice."""
+        _check_brackets(node, (each for pair in node.value for each in pair))
         keys: set[Any] = set()
         for key, _ in node.value:
             if key.value in keys:
@@ -43,6 +51,12 @@ class _Loader(_Safe):  # type: ignore[misc]
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), "-+0123456789"
 )
+
+
+def _check_brackets(node: yaml.CollectionNode, values: Iterable[yaml.Node]) -> None:
+    for value in values if node.flow_style else ():
+        if isinstance(value, yaml.ScalarNode) and not value.style and ":" in value.value:
+            raise yaml.constructor.ConstructorError(None, None, f"found {value.value} in brackets", value.start_mark)
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -216,6 +216,8 @@ def test_a_file_that_is_not_yaml_is_named(write, text):
         ("tea:\n  leaf: green\n  cup:1\n", "in line 4, .* from line 3; .*, and a space must follow each colon$"),
         ("tea:\n\tleaf: green\n", "in line 2, .*; indent with spaces, not with tabs"),
         ("tea:\n  leaf: green\n  leaf: black\n", "found leaf a second time in line 3$"),
+        ("tea:\n  from: [https://tea]\n", "found https://tea in brackets in line 2; put quotes around it$"),
+        ("tea:\n  cup: {from: [1, a:b]}\n", "found a:b in brackets in line 2; put"),
     ],
 )
 def test_the_line_of_a_slip_in_the_yaml_is_named(write, text, message):
