@@ -1,5 +1,6 @@
 """Progress bars with the time left: redrawn once a second on a terminal, a line every ten seconds in a log."""
 
+import os
 import sys
 from typing import Any
 
@@ -25,6 +26,8 @@ def bar(description: str, unit: str, total: int | None = None, **options: Any) -
         options: further options of tqdm.
     """
     terminal = sys.stderr.isatty()
+    if terminal and not os.get_terminal_size(sys.stderr.fileno()).columns:  # as in containers; tqdm would show nothing
+        options["ncols"] = 80
     options |= {"mininterval": TERMINAL_S if terminal else LOG_S, "miniters": 1}  # tqdm may look at the clock each time
     form = NO_TOTAL if total is None else WITH_TOTAL.replace("{bar}", "{bar} " if terminal else "")
     kind: type[tqdm[Any]] = tqdm if terminal else _Lines

@@ -11,6 +11,7 @@ import psutil
 from bottletop.core.files import read_json
 from bottletop.doctor.dvc_cache import RECORDS, settings
 from bottletop.doctor.findings import Finding, note, ok, problem, some, warning
+from bottletop.features.reuse import is_recorded
 from bottletop.tracking.owner import LOCK, dvc_commands, is_dvc, lock_holders
 
 TEMPORARY = Path(".dvc/tmp")
@@ -93,7 +94,7 @@ def leftovers() -> Iterator[Finding]:
             f"rm -f {_arguments(half_linked)}",
         )
     for work, kept in (("extraction", "features/*-*"), ("training", "training/*")):
-        if found := list((TEMPORARY / "bottletop").glob(kept)):
+        if found := [path for path in (TEMPORARY / "bottletop").glob(kept) if not is_recorded(path)]:
             yield note(
                 f"a killed {work} left {some(found)} ({_size(found)}): the next one goes on from there",
                 f"rm -rf {_arguments(found)}",

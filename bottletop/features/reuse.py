@@ -239,14 +239,16 @@ def unfinished(folder: Path, manifest: Manifest, images: Iterable[ImageRow]) -> 
 
 def remove_recorded() -> None:
     """Removes what ended extractions have kept, once DVC has written dvc.lock after them."""
-    lock, root = repository() / "dvc.lock", _root()
-    if not (lock.exists() and root.exists()):
-        return
     with ExitStack() as stack:
-        for path in root.iterdir():
-            sums = path / FEATURES / SUMS
-            if sums.exists() and sums.stat().st_mtime < lock.stat().st_mtime and _is_abandoned(path, stack):
+        for path in _root().glob("*"):
+            if is_recorded(path) and _is_abandoned(path, stack):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def is_recorded(path: Path) -> bool:
+    """Whether the extraction of this folder has ended, and DVC has written dvc.lock since."""
+    lock, sums = repository() / "dvc.lock", path / FEATURES / SUMS
+    return lock.exists() and sums.exists() and sums.stat().st_mtime < lock.stat().st_mtime
 
 
 def _root() -> Path:

@@ -951,6 +951,14 @@ class TestLeftovers:
         paste(line.fix)
         assert examine("--quick").only("leftovers").level == "ok"
 
+    def test_what_an_ended_extraction_keeps_until_the_next_command_is_not_noted(self, made):
+        sums = Path(".dvc/tmp/bottletop/features/digits-abc/features/SHA256SUMS")
+        sums.parent.mkdir(parents=True)
+        sums.touch()
+        assert examine("--quick").only("leftovers").level == "note"  # dvc.lock is older: DVC was killed
+        os.utime(sums, (0, 0))
+        assert examine("--quick").only("leftovers").level == "ok"
+
     def test_half_written_folders_are_noted_with_their_size(self, made):
         folder = Path("data/features/.digits.abc.unfinished")
         folder.mkdir(parents=True)
