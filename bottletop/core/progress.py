@@ -27,7 +27,7 @@ def bar(description: str, unit: str, total: int | None = None, **options: Any) -
     """
     terminal = sys.stderr.isatty()
     if terminal and not os.get_terminal_size(sys.stderr.fileno()).columns:  # as in containers; tqdm would show nothing
-        options["ncols"] = 80
+        options |= {"ncols": 80, "nrows": 24}
     options |= {"mininterval": TERMINAL_S if terminal else LOG_S, "miniters": 1}  # tqdm may look at the clock each time
     form = NO_TOTAL if total is None else WITH_TOTAL.replace("{bar}", "{bar} " if terminal else "")
     kind: type[tqdm[Any]] = tqdm if terminal else _Lines

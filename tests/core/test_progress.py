@@ -13,10 +13,10 @@ from bottletop.core import progress
 from bottletop.core.progress import bar
 
 
-def on_a_terminal(seconds: float, images: int, columns: int = 100) -> str:
+def on_a_terminal(seconds: float, images: int, size: tuple[int, int] = (24, 100)) -> str:
     """What a terminal is sent."""
     reader, writer = os.openpty()
-    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
     with pytest.MonkeyPatch.context() as patch, os.fdopen(writer, "w") as stderr:
         patch.setattr(sys, "stderr", stderr)
         unpack(seconds, images)
@@ -42,9 +42,9 @@ def test_a_terminal_shows_a_bar_with_the_time_left(monkeypatch):
     )
 
 
-def test_a_terminal_that_does_not_tell_its_width_shows_a_bar(monkeypatch):
+def test_a_terminal_that_does_not_tell_its_size_shows_a_bar(monkeypatch):
     monkeypatch.setattr(progress, "TERMINAL_S", 0.1)
-    assert "unpack: 50 % █" in on_a_terminal(0.5, 4, columns=0)
+    assert "unpack: 50 % █" in on_a_terminal(0.5, 4, size=(0, 0))
 
 
 def test_a_terminal_is_redrawn_once_a_second_at_most():
