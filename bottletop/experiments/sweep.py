@@ -219,7 +219,7 @@ def _in_parallel(points: Sequence[Point], jobs: int, keep_open: int) -> Iterator
             yield from ((point, time.monotonic() - started) for point, _, started in ended)
             if ended:
                 spoken = time.monotonic()
-            elif time.monotonic() - spoken > progress.LOG_S:
+            elif time.monotonic() - spoken > 0.9 * progress.LOG_S:  # no silence of more than LOG_S
                 say(f"  running: {', '.join(f'{point.name}{_stage(point)}' for point, _, _ in running)}")
                 spoken = time.monotonic()
             time.sleep(0.1)
