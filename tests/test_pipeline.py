@@ -373,7 +373,7 @@ class TestRuns:
         assert [tracked["status"] for tracked in small.tracked_runs(project)] == ["FINISHED", "FINISHED"]
 
     def test_a_second_repro_in_the_same_workspace_is_refused_and_the_first_completes(self, project: Path) -> None:
-        small.train_long(project, epochs=200)
+        small.train_long(project, epochs=100)
         first = small.start(project, "dvc", "repro")
         small.wait_for(lambda: len(small.tracked_runs(project)) == 2)  # training has begun
         output = run(project, "dvc", "repro", check=False)
@@ -385,7 +385,7 @@ class TestRuns:
         self, project: Path
     ) -> None:
         """As the second ends, DVC removes refs that the first needs to name its commit: `dvc exp save` does it."""
-        small.train_long(project, epochs=200)
+        small.train_long(project, epochs=100)
         first = small.start(project, "dvc", "exp", "run", "--name", "first", "-S", "train.seed=1")
         small.wait_for(lambda: [tracked["epochs"] > 3 for tracked in small.tracked_runs(project)] == [True, True])
         output = run(project, "dvc", "exp", "run", "--name", "second", "-S", "train.seed=2", check=False)
@@ -398,10 +398,10 @@ class TestRuns:
         assert stages_run(run(project, "dvc", "repro")) == []
 
     def test_one_beside_another_in_the_workspace_completes_with_temp(self, project: Path) -> None:
-        small.train_long(project, epochs=200)
+        small.train_long(project, epochs=120)
         first = small.start(project, "dvc", "exp", "run", "--name", "first", "-S", "train.seed=1")
         small.wait_for(lambda: len(small.tracked_runs(project)) == 2)
-        run(project, "dvc", "exp", "run", "--temp", "--name", "second", "-S", "train.seed=2")
+        run(project, "dvc", "exp", "run", "--temp", "--name", "second", "-S", "train.epochs=5")
         assert first.wait() == 0
         assert {tracked["name"]: tracked["status"] for tracked in small.tracked_runs(project)[1:]} == {
             "first": "FINISHED",
@@ -444,7 +444,7 @@ class TestMistakes:
         assert "Traceback" not in output
 
     def test_params_edited_while_training_are_not_recorded_as_those_of_the_model(self, project: Path) -> None:
-        small.train_long(project, epochs=200)
+        small.train_long(project, epochs=60)
         repro = small.start(project, "dvc", "repro")
         small.wait_for(lambda: small.tracked_runs(project)[-1]["epochs"] > 3 and len(small.tracked_runs(project)) == 2)
         set_param(project, "train.epochs", 6)
