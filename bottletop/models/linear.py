@@ -21,7 +21,7 @@ from bottletop.models.standardisation import Standardised
 from bottletop.models.trained import Entry, Trained, check_classes, record
 from bottletop.models.vectors import FeatureSet
 
-SAMPLE = 4096  # training images from which the components are found, at most
+SAMPLE = 4096  # training images from which the components are found and which are scored, at most
 HELD_OUT = 1 / 10  # of the training images, but at most SAMPLE, where cross-validation of all would take too long
 
 
@@ -79,7 +79,7 @@ class Fitted:
 
 
 def fit(standardised: Standardised, params: TopParams, on_epoch: Callable[[Entry], None] = lambda _: None) -> Fitted:
-    """Fits the top on the training images. Validation images are only scored after each epoch.
+    """Fits the top on the training images. Each epoch, SAMPLE of them at most and the validation images are scored.
 
     Args:
         standardised: the features.
@@ -95,11 +95,11 @@ def fit(standardised: Standardised, params: TopParams, on_epoch: Callable[[Entry
     values = _projected(standardised, training, components)
     examples = TrainingSet(values, labels, weights.astype(np.float32), len(features.class_names))
     seen = examples.take(sampled)[:2]
-    held = _projected(standardised, validation, components), features.labels[validation]
+    unseen = _projected(standardised, validation, components), features.labels[validation]
     history: list[Entry] = []
 
     def log_epoch(linear: Linear) -> None:
-        history.append({**_scores("", linear, *seen), **_scores("val_", linear, *held)})
+        history.append({**_scores("", linear, *seen), **_scores("val_", linear, *unseen)})
         on_epoch({"epoch": len(history), **history[-1]})
 
     groups = np.unique([features.rows[row].group for row in training], return_inverse=True)[1]
@@ -125,21 +125,22 @@ def _fit(
     """
     schedule = regression.Schedule(params.epochs, params.patience, params.seed)
     sampled = _sample(len(groups), max(SAMPLE, regression.WORK // examples.classes), params.seed)
-    choice, tested = Choice(float(strengths[0]), params.epochs, 1.0), None
-    if len(strengths) > 1 or (params.calibrate and sampled.all()):
-        tried = examples if sampled.all() else examples.take(sampled)
+    many, tested = not sampled.all(), None
+    choice = Choice(float(strengths[0]), params.epochs, 1.0)
+    if len(strengths) > 1 or (params.calibrate and not many):
+        tried = examples.take(sampled) if many else examples
         with bar("cross-validate", " strengths of L2") as shown:
             choice = regression.cross_validate(tried, groups[sampled], strengths, schedule, shown.update)
-    with bar("train", " epochs", choice.epochs if sampled.all() else params.epochs) as shown:
+    with bar("train", " epochs", params.epochs if many else choice.epochs) as shown:
 
         def log_epoch(linear: Linear) -> None:
             on_epoch(linear)
             shown.update()
 
-        if not sampled.all() and (len(strengths) > 1 or params.calibrate):
+        if many and (len(strengths) > 1 or params.calibrate):
             parts = int(max(1 / HELD_OUT, len(groups) / SAMPLE))
             fitted = regression.folds(examples.labels, groups, parts, params.seed)[:, None] > 0
-            schedule = schedule._replace(first=1)
+            schedule = schedule._replace(first=1)  # any epoch: its classifier is kept as it was tested
             tested = regression.held_out(examples, fitted, choice.l2, schedule, lambda found: log_epoch(found[0]))
         if tested:
             found, choice = tested.classifiers[0], tested.choice(choice.l2)

@@ -199,7 +199,7 @@ class Choice(NamedTuple):
 class HeldOut(NamedTuple):
     """What the classifiers of one strength predict for images that they were not fitted on."""
 
-    losses: list[float]  # mean, after each epoch
+    losses: list[float]  # mean, after each epoch of the whole fit
     best: int  # the epoch with the lowest loss, counted from 0
     classifiers: list[Linear]  # after that epoch, as the two below
     logits: Array  # (n, classes)
@@ -296,7 +296,7 @@ def held_out(
         on_epoch: called after each epoch with the classifiers.
 
     Returns:
-        What they predict, or None if no image counts: those don't whose class is not among the fitted images.
+        What they predict, or None if no image counts. An image counts if its class is among the fitted ones.
     """
     held = [examples.take(~own & np.isin(examples.labels, examples.labels[own])) for own in fitted.T]
     labels = np.concatenate([each.labels for each in held])
@@ -304,20 +304,21 @@ def held_out(
         return None
     weights = np.concatenate([each.weights for each in held])
     losses: list[float] = []
-    best: list[HeldOut] = []
+    best: HeldOut | None = None
 
     def record(found: list[Linear]) -> None:
+        nonlocal best
         logits = np.concatenate([each.logits(part.values) for each, part in zip(found, held, strict=True)])
         losses.append(float((log_losses(logits, labels) * weights).sum(dtype=np.float64)) / len(labels))
-        if len(losses) <= schedule.first or losses[-1] < best[0].lowest:
-            best[:] = [HeldOut(losses, len(losses) - 1, found, logits, labels)]
+        if best is None or len(losses) <= schedule.first or losses[-1] < best.lowest:
+            best = HeldOut(losses, len(losses) - 1, found, logits, labels)
         on_epoch(found)
-        if schedule.patience and len(losses) > schedule.patience + max(best[0].best, FEWEST_EPOCHS - 1):
+        if schedule.patience and len(losses) > schedule.patience + max(best.best, FEWEST_EPOCHS - 1):
             raise StopIteration  # scipy ends the fit
 
     shares = fitted * (examples.weights[:, None] / fitted.sum(0, dtype=np.float32))
     _fit_side_by_side(examples, shares, l2, schedule.epochs, record)
-    return best[0]
+    return best
 
 
 def folds(labels: NDArray[np.int64], groups: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
