@@ -4,12 +4,16 @@ import sys
 
 from bottletop.core.errors import exit_on_error
 from bottletop.core.files import file_digest, read_json, read_numbers
+from bottletop.core.imports import quick_imports
 from bottletop.core.paths import Paths
 from bottletop.core.terminal import say
 from bottletop.models.record import read_record
 from bottletop.tracking.headline import closing
+from bottletop.tracking.live import OPTIONAL
 from bottletop.tracking.origin import tracked_params
-from bottletop.tracking.runs import Result, finish
+
+with quick_imports(*OPTIONAL):
+    from bottletop.tracking.runs import Result, finish
 
 
 def run(paths: Paths) -> None:

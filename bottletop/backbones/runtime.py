@@ -5,11 +5,11 @@ Every training would begin with them. Without the optional libraries, the import
 """
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bottletop.core.imports import quick_imports
 from bottletop.core.parallel import processors
 
 __all__ = ["keras", "tf"]
@@ -35,19 +35,7 @@ def _stderr_held_back() -> Iterator[None]:
             os.close(kept)
 
 
-@contextmanager
-def _left_out(names: tuple[str, ...]) -> Iterator[None]:
-    """Makes packages that are not imported yet appear as not installed within the block."""
-    new = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(new))  # type: ignore[arg-type]  # None makes Python refuse the import
-    try:
-        yield
-    finally:
-        for name in new:
-            del sys.modules[name]
-
-
-with _stderr_held_back(), _left_out(OPTIONAL):
+with _stderr_held_back(), quick_imports(*OPTIONAL):
     import keras
     import tensorflow as tf
 

@@ -22,6 +22,7 @@ from bottletop.core.files import read_json, write_json
 from bottletop.core.terminal import say
 from bottletop.tracking.client import refuse_silence
 
+OPTIONAL = ("pandas", "pygments", "scipy")  # MLflow logs runs without them; to import them takes half a second
 ENDED = "the process that watches training for MLflow ended, see above: dvc repro"
 
 

@@ -7,6 +7,8 @@ import sys
 from contextlib import suppress
 
 from bottletop.core.errors import BottletopError, exit_on_error
+from bottletop.core.imports import quick_imports
+from bottletop.tracking.live import OPTIONAL
 
 
 def _watch(dataset: str) -> None:
@@ -14,8 +16,9 @@ def _watch(dataset: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # MLflow prints links to runs on stdout: they go to stderr, not into the pipe
-    from bottletop.tracking.origin import tracked_params
-    from bottletop.tracking.runs import LiveRun  # imports MLflow, in this process only
+    with quick_imports(*OPTIONAL):
+        from bottletop.tracking.origin import tracked_params
+        from bottletop.tracking.runs import LiveRun  # imports MLflow, in this process only
 
     try:
         run = LiveRun(dataset, tracked_params(dataset))

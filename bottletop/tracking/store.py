@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from bottletop.core.addresses import masked
 from bottletop.core.errors import ArtefactError, BottletopError, reason
 from bottletop.core.files import replacing
+from bottletop.core.imports import quick_imports
 from bottletop.core.paths import repository
 from bottletop.tracking import relocation
 
@@ -53,7 +54,8 @@ def store() -> Iterator[MlflowClient]:
     try:
         path = database(uri)
         if path is not None:
-            with FileLock(f"{path}.lock"):  # two processes that make a database at the same time leave a broken one
+            # Two processes that make a database at the same time would leave a broken one.
+            with FileLock(f"{path}.lock"), quick_imports():  # MlflowClient imports SQLAlchemy
                 if path.exists():
                     _follow(path)
                 else:
