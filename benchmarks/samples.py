@@ -29,19 +29,20 @@ def folder() -> Path:
 
 
 def copy_project(target: Path) -> Path:
-    """A fresh repository with the working tree's files in one commit, but none of its results."""
+    """A fresh repository with the working tree's files in one commit, but none of its tests and results."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file() and not name.startswith(RESULTS):
+        if (ROOT / name).is_file() and not name.startswith(("tests/", *RESULTS)):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
     git(target, "init", "--quiet", "--initial-branch=main")
     for name, value in (("name", "test"), ("email", "test@localhost")):  # which experiments need
         git(target, "config", f"user.{name}", value)
     commit(target, "start")
+    git(target, "gc", "--quiet")  # one file instead of hundreds: tests copy the project many times
     return target
 
 
