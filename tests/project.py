@@ -1,6 +1,5 @@
 """A copy of the project with a small dataset of its own, and commands run in it as a user would."""
 
-import shutil
 import sqlite3
 import subprocess
 import time
@@ -69,8 +68,9 @@ def finish(folder: Path) -> Finished:
 
 
 def copy(finished: Finished, folder: Path) -> Path:
-    """The project with its cache, to be changed."""
-    return Path(shutil.copytree(finished.folder, folder / "project", symlinks=True))
+    """The project with its cache, to be changed; hard links into the cache become links into the copy's."""
+    subprocess.run(["cp", "-a", finished.folder, folder / "project"], check=True)
+    return folder / "project"
 
 
 def make_shallow(project: Path, origin: Path) -> None:
