@@ -1,5 +1,6 @@
 """What every test shares: no traffic beyond this machine, and the repository's root as the working directory."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,14 @@ from bottletop.core.paths import WEIGHTS
 from bottletop.core.settings import load
 from bottletop.download.weight_sources import obtain
 from tests import project
+
+gc.disable()  # while tests and all that they import are loaded, which is no garbage
+
+
+def pytest_collection_finish() -> None:
+    """Leaves out what was loaded when garbage is looked for: that takes an eighth less time of all tests."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
