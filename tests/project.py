@@ -67,9 +67,9 @@ def finish(folder: Path) -> Finished:
     return Finished(folder / "project", (folder / "output.txt").read_text())
 
 
-def copy(finished: Finished, folder: Path) -> Path:
-    """The project with its cache, to be changed; hard links into the cache become links into the copy's."""
-    subprocess.run(["cp", "-a", finished.folder, folder / "project"], check=True)
+def copy(project: Path, folder: Path) -> Path:
+    """A copy with its cache, to be changed; hard links into the cache become links into the copy's."""
+    subprocess.run(["cp", "-a", project, folder / "project"], check=True)
     return folder / "project"
 
 

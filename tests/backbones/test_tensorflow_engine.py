@@ -74,6 +74,12 @@ def computed(plain):
     return Extractor(plain.name, plain.arrays, side, extractor.TENSORFLOW)(noise(side))
 
 
+@pytest.fixture(scope="module")
+def native(plain):
+    """The network at the side that it was trained on, built once as well."""
+    return tensorflow_engine._network(plain.name, NETWORKS[plain.name].side_px, "float32")
+
+
 def cosine(ours, theirs):
     ours, theirs = ours.ravel().astype(np.float64), theirs.ravel().astype(np.float64)
     return ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs)
@@ -105,22 +111,23 @@ def test_its_images_are_prepared_in_the_way_that_the_manifest_names(plain):
     assert named == f"rgb-exif-bilinear-{scheme}-{extractor.REVISION}"
 
 
-def test_the_maps_are_of_an_eighth_a_16th_and_a_32nd_of_the_side(plain, monkeypatch):
-    side = NETWORKS[plain.name].side_px
-    network = tensorflow_engine._network(plain.name, side, "float32")
-    maps = tensorflow_engine._maps(plain.name, network)
+def test_the_maps_are_of_an_eighth_a_16th_and_a_32nd_of_the_side(plain, native):
+    maps = tensorflow_engine._maps(plain.name, native)
     assert [tuple(each.shape[1:]) for each in maps] == MAPS[plain.name]
-    monkeypatch.setattr(tensorflow_engine, "_network", lambda *_: network)  # to build it again takes seconds
-    assert Extractor(plain.name, {}, side, extractor.TENSORFLOW).shapes == (
-        (2 * sum(channels for _, _, channels in MAPS[plain.name]),),
-        MAPS[plain.name][-1],
-    )
 
 
 def test_shapes_are_known_before_anything_is_computed(plain, computed):
     bottleneck, pooled = computed
     small = Extractor(plain.name, {}, small_side(plain.name), extractor.TENSORFLOW)
     assert small.shapes == (pooled.shape[1:], bottleneck.shape[1:])
+
+
+def test_shapes_are_those_of_the_maps(plain, native, monkeypatch):
+    monkeypatch.setattr(tensorflow_engine, "_network", lambda *_: native)
+    assert Extractor(plain.name, {}, NETWORKS[plain.name].side_px, extractor.TENSORFLOW).shapes == (
+        (2 * sum(channels for _, _, channels in MAPS[plain.name]),),
+        MAPS[plain.name][-1],
+    )
 
 
 @pytest.mark.parametrize("plain", LAYERS, indirect=True)

@@ -92,12 +92,6 @@ def enter(project: Path, patch: pytest.MonkeyPatch) -> Path:
     return project
 
 
-def copied(project: Path, folder: Path) -> Path:
-    """A copy whose hard links into its cache are links into its own cache."""
-    subprocess.run(["cp", "-a", project, folder / "project"], check=True)
-    return folder / "project"
-
-
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return samples.copy_project(tmp_path_factory.mktemp("fresh") / "project")
@@ -106,12 +100,12 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def clone(fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone in which nothing has run yet, as the working directory."""
-    return enter(copied(fresh, tmp_path), monkeypatch)
+    return enter(small.copy(fresh, tmp_path), monkeypatch)
 
 
 @pytest.fixture(scope="session")
 def first_results(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = copied(fresh, tmp_path_factory.mktemp("made"))
+    project = small.copy(fresh, tmp_path_factory.mktemp("made"))
     (project / ".dvc/tmp/site").mkdir(mode=0o700, parents=True)
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": PIPELINE}))
     (project / "stages/dvc.yaml").unlink()
@@ -125,7 +119,7 @@ def first_results(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture
 def made(first_results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone whose small pipeline has run; its outputs are hard links into the cache."""
-    return enter(copied(first_results, tmp_path), monkeypatch)
+    return enter(small.copy(first_results, tmp_path), monkeypatch)
 
 
 def test_a_fresh_clone_is_only_warned_that_it_has_no_remote(clone):
@@ -1168,7 +1162,7 @@ class TestFiles:
 @pytest.fixture(scope="module")
 def checked(finished: small.Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the finished project; its tracking store has followed it, as it does at the first command."""
-    project = copied(finished.folder, tmp_path_factory.mktemp("checked"))
+    project = small.copy(finished.folder, tmp_path_factory.mktemp("checked"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
         relocation.follow(project / "mlflow.db")

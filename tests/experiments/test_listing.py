@@ -368,7 +368,7 @@ class TestRealExperiments:
 
     @pytest.fixture(scope="class")
     def project(self, finished: small.Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        project = small.copy(finished, tmp_path_factory.mktemp("runs"))
+        project = small.copy(finished.folder, tmp_path_factory.mktemp("runs"))
         for epochs in (3, 4):
             run(project, "dvc", "exp", "run", "--temp", "--name", f"epochs-{epochs}", "-S", f"train.epochs={epochs}")
         return project

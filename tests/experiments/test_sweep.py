@@ -91,7 +91,7 @@ def test_started_again_it_runs_nothing_twice(swept: small.Finished) -> None:
 
 
 def test_one_for_other_params_of_the_workspace_is_run_again(swept: small.Finished, tmp_path: Path) -> None:
-    project = small.copy(swept, tmp_path)
+    project = small.copy(swept.folder, tmp_path)
     set_param(project, "evaluate.seed", 7)
     output = run(project, "bottletop", "sweep", "train.epochs=2", "train.batch_size=16")
     assert "already" not in output
@@ -112,7 +112,7 @@ def test_an_experiment_that_another_command_has_just_queued_is_left_to_it(projec
 @pytest.fixture(scope="module")
 def ranked(finished: small.Finished, tmp_path_factory: pytest.TempPathFactory) -> small.Finished:
     """A project whose params.yaml hardly trains, and a sweep in which one experiment trains well."""
-    project = small.copy(finished, tmp_path_factory.mktemp("ranked"))
+    project = small.copy(finished.folder, tmp_path_factory.mktemp("ranked"))
     set_param(project, "train.optimiser", "adam")
     set_param(project, "train.learning_rate", 1e-7)
     return small.Finished(project, run(project, *RANKED))
@@ -121,7 +121,7 @@ def ranked(finished: small.Finished, tmp_path_factory: pytest.TempPathFactory) -
 def test_the_ranking_is_by_validation_and_its_last_line_applies_the_best(
     ranked: small.Finished, tmp_path: Path
 ) -> None:
-    project, output = small.copy(ranked, tmp_path), ranked.output
+    project, output = small.copy(ranked.folder, tmp_path), ranked.output
     scores = {}
     for name in [*names(project), "workspace"]:
         source = "" if name == "workspace" else f"{_ref(project, name)}:"
@@ -163,7 +163,7 @@ def test_other_features_are_extracted_once_for_all_that_need_them(project: Path)
 def test_seeds_repeat_the_best_and_the_baseline_and_test_them_on_the_same_images(
     ranked: small.Finished, tmp_path: Path
 ) -> None:
-    project = small.copy(ranked, tmp_path)
+    project = small.copy(ranked.folder, tmp_path)
     output = run(project, *RANKED, "--seeds", "2", "--repeat", "1")
     best = "learning_rate=0.003"
     assert names(project) == {best, "learning_rate=1e-06", f"{best},seed=1", "baseline,seed=1"}

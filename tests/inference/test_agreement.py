@@ -87,7 +87,7 @@ def test_the_server_agrees_with_the_pipeline(project: Path, server: str) -> None
 @pytest.fixture(scope="module", params=["cnn", "finetune"])
 def other(request: pytest.FixtureRequest, finished: small.Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project whose model reads images, or has a backbone of its own, with results."""
-    project = small.copy(finished, tmp_path_factory.mktemp(request.param))
+    project = small.copy(finished.folder, tmp_path_factory.mktemp(request.param))
     small.set_param(project, "train.model", request.param)
     small.set_param(project, "finetune.learning_rate", 1e-6)
     run(project, "dvc", "repro")

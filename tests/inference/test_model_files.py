@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module", name="finished")
 def _finished(finished: small.Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with results, committed, an experiment of another seed, and all of its test images in a folder."""
-    project = small.copy(finished, tmp_path_factory.mktemp("seen"))
+    project = small.copy(finished.folder, tmp_path_factory.mktemp("seen"))
     run(project, "dvc", "exp", "run", "--temp", "--name", "other", "-S", "train.seed=7", "-S", "train.epochs=9")
     images = Paths(DATASET).images
     rows = {row.source: row for row in read_index(project / images / "index.csv")}
