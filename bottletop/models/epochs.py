@@ -94,13 +94,12 @@ class Epochs(keras.callbacks.Callback):  # type: ignore[misc]
         return int(np.argmin([entry["val_loss"] for entry in self.history]))
 
     def resume(self, model: keras.Model) -> int:
-        """Restores the compiled model to the saved state of a killed training, if there is one.
+        """Restores the compiled model and its built optimiser to the saved state of a killed training, if there is one.
 
         Returns:
             The number of epochs done; the maximum number of epochs if patience has run out.
         """
         if self._state is not None and (self._state / "history.json").exists():
-            model.optimizer.build(model.trainable_variables)
             model.load_weights(self._state / "best.weights.h5")
             self._best_weights = model.get_weights()
             model.load_weights(self._state / "last.weights.h5")

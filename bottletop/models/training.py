@@ -105,10 +105,12 @@ def fit(
     model.compile(
         optimizer=_optimiser(params),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=params.label_smoothing),
-        metrics=["accuracy", keras.metrics.CategoricalCrossentropy(name=LOG_LOSS)],
+        metrics=[keras.metrics.CategoricalAccuracy("accuracy"), keras.metrics.CategoricalCrossentropy(LOG_LOSS)],
         weighted_metrics=[],
         steps_per_execution=STEPS_AT_ONCE,
     )
+    # A step that creates variables is traced twice. Here the metrics and the optimiser have theirs before.
+    model.optimizer.build(model.trainable_variables)
     identity = [msgspec.to_builtins(each) for each in (params, *sections)], examples.recipe(), digest(examples.rows)
     with unfinished([*identity, list(earlier)]) as state:
         epochs = Epochs(params.epochs, params.patience, on_epoch, state, earlier)
