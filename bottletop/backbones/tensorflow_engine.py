@@ -196,7 +196,9 @@ def _network(backbone: str, image_side_px: int, precision: str) -> keras.Model:
     """Builds the network without its trained weights, from prepared images to the bottleneck."""
     application, shape = named(backbone).application, (image_side_px, image_side_px, 3)
     before = keras.config.dtype_policy()
-    keras.utils.clear_session()  # resets the counter that names unnamed layers, so that arrays keep their names
+    # Resets the counter that names unnamed layers, so that arrays keep their names. To free memory as well would take
+    # Python some tenths of a second.
+    keras.utils.clear_session(free_memory=False)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     try:
         if application is None:

@@ -37,7 +37,7 @@ def train(
     precision = best_precision(params.precision)
     mixed = partial(network, "mixed_bfloat16" if precision == "bfloat16" else "float32")
     fitted, epochs = fit(pictures, mixed, train, on_epoch, sections=(params, augment))
-    keras.utils.clear_session()  # restart Keras' layer numbering: equal models get equal layer names
+    keras.utils.clear_session(free_memory=False)  # restart Keras' layer numbering: equal models get equal layer names
     model = network()
     model.set_weights(fitted.get_weights())
     return finish(model, pictures, train, epochs, precision=precision)

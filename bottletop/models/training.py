@@ -98,7 +98,7 @@ def fit(
     """
     check_classes(examples)
     training, validation = examples.positions("train"), examples.positions("validation")
-    keras.utils.clear_session()  # restart Keras' layer numbering: equal models give equal files
+    keras.utils.clear_session(free_memory=False)  # restart Keras' layer numbering: equal models give equal files
     keras.utils.set_random_seed(params.seed)
     tf.config.experimental.enable_op_determinism()
     model = network()

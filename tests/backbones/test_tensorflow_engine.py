@@ -45,7 +45,7 @@ class Plain:
 
     def __init__(self, name):
         self.name, network = name, NETWORKS[name]
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(0)
         side = small_side(name)
         if network.application is None:

@@ -16,7 +16,7 @@ BIAS = np.array([1, 2, 3], np.float32)
 
 def by_keras(*, sqrt):
     """The network that the written file describes, built by Keras."""
-    keras.utils.clear_session()  # operations are named by their number
+    keras.utils.clear_session(free_memory=False)  # operations are named by their number
     inputs = values = keras.Input((6,), name="features")
     if sqrt:
         roots = keras.ops.sqrt(keras.ops.abs(values))
