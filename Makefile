@@ -9,6 +9,8 @@ export UV_SYSTEM_CERTS ?= true
 export UV_HTTP_TIMEOUT ?= 120
 unexport PYTHONDONTWRITEBYTECODE # set in many containers; each stage would compile its packages anew, for seconds
 PORT ?= 5000
+WORKERS ?= 3 # processes that run the tests
+PARALLEL = -n $(WORKERS) --dist worksteal
 FEATURES := tests/backbones/test_extractor.py tests/inference/test_export.py # what TensorFlow computes: it reads both variables
 
 .DEFAULT_GOAL := help
@@ -67,20 +69,20 @@ ui: install ## open the MLflow UI on 127.0.0.1 (PORT=5000)
 	@bottletop ui --port $(PORT)
 
 test: develop ## run the fast tests
-	pytest -m "not slow" -n 2 --dist worksteal
+	pytest -m "not slow" $(PARALLEL)
 
 test-processors: develop ## run the tests of features as on other processors: oneDNN with AVX2, and none
 	TF_ENABLE_ONEDNN_OPTS=1 ONEDNN_MAX_CPU_ISA=AVX2 pytest -m "not slow" -k "not ncnn and not keras_alone" -n 2 --dist worksteal $(FEATURES)
 	TF_ENABLE_ONEDNN_OPTS=0 pytest -k "not ncnn and (neighbours or rows_come_back or plain_numpy)" tests/backbones/test_extractor.py
 
 test-slow: develop ## run the tests that take minutes or need the sample archives
-	pytest -m "slow and not server" -n 3 --dist worksteal --timeout 900 --durations 30
+	pytest -m "slow and not server" $(PARALLEL) --timeout 900 --durations 30
 
 test-servers: develop ## run the tests against real servers and in a browser
 	pytest -m server --timeout 900
 
 test-all: develop ## run every test
-	pytest -n 2 --dist worksteal --timeout 900
+	pytest $(PARALLEL) --timeout 900
 
 test-faults: develop ## flip bits below data/, then kill runs (ROUNDS=200, KILLS=20): no result may change or be lost
 	python -m benchmarks.faults $(or $(ROUNDS),200)

@@ -175,6 +175,16 @@ def test_several_devices_share_a_batch():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.fixture(scope="module")
+def convnext():
+    return Plain("convnext_tiny")
+
+
+@pytest.fixture(scope="module")
+def efficientnet():
+    return Plain("efficientnet_v2_b0")
+
+
 def write(plain, path):
     """The weights in each format that is read."""
     if path.suffix == ".npz":
@@ -205,13 +215,12 @@ def test_its_weights_are_read_from_a_file_in_the_format_of_the_official_ones(pla
 
 
 @pytest.mark.parametrize("file", ["whole.h5", "own.weights.h5", "own.keras", "own.npz"])
-def test_weights_are_read_from_a_file_in_other_formats(tmp_path, file):
-    plain = Plain("convnext_tiny")
-    assert read(plain, tmp_path / file) == plain.arrays.keys()
+def test_weights_are_read_from_a_file_in_other_formats(convnext, tmp_path, file):
+    assert read(convnext, tmp_path / file) == convnext.arrays.keys()
 
 
-def test_a_file_that_lacks_a_layer_is_refused(tmp_path):
-    write(Plain("efficientnet_v2_b0"), tmp_path / "own.weights.h5")
+def test_a_file_that_lacks_a_layer_is_refused(efficientnet, tmp_path):
+    write(efficientnet, tmp_path / "own.weights.h5")
     with h5py.File(tmp_path / "own.weights.h5", "r+") as file:
         del file["layers/conv2d_7"]
     entry = WeightsEntry(digest=None, sources=(WeightsSource(url=f"file:{tmp_path / 'own.weights.h5'}"),))
@@ -220,8 +229,8 @@ def test_a_file_that_lacks_a_layer_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("file", ["official.h5", "own.weights.h5", "own.keras", "own.npz"])
-def test_the_weights_of_another_network_are_refused(tmp_path, file):
-    write(Plain("efficientnet_v2_b0"), tmp_path / file)
+def test_the_weights_of_another_network_are_refused(efficientnet, tmp_path, file):
+    write(efficientnet, tmp_path / file)
     entry = WeightsEntry(digest=None, sources=(WeightsSource(url=f"file:{tmp_path / file}"),))
     with pytest.raises(DataError, match=r"not the weights of resnet50|expected an array of shape"):
         obtain(entry, "resnet50")
