@@ -1,7 +1,6 @@
 """What every test shares: no traffic beyond this machine, and the repository's root as the working directory."""
 
 import gc
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,17 +17,9 @@ gc.disable()  # what is imported while tests are collected is no garbage
 
 
 def pytest_collection_finish() -> None:
-    """Garbage is collected again, but not looked for in what was imported; see `_garbage`."""
+    """Garbage is collected again, but not looked for in what was imported."""
     gc.freeze()
     gc.enable()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _garbage() -> Iterator[None]:
-    """Frees the garbage of a file. What remains is not looked through again: that takes a third of the time."""
-    yield
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
