@@ -1,5 +1,7 @@
 """Errors shown to users: each states the problem, the value found, the values allowed and the fix."""
 
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -47,9 +49,13 @@ def reason(error: BaseException) -> str:
 def exit_on_error(what: str) -> Iterator[None]:
     """Exits with a message on stderr, instead of a traceback, on errors whose cause the user can fix.
 
+    However the process ends, Python does not look for garbage then: among all that libraries define, that takes up to a
+    second, and memory is freed anyway.
+
     Args:
         what: the command or stage; the message begins with it.
     """
+    atexit.register(gc.freeze)
     try:
         yield
     except BottletopError as error:

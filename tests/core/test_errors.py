@@ -1,6 +1,10 @@
+import subprocess
+import sys
+
 import pytest
 
 from bottletop.core.errors import ArtefactError, BottletopError, DataError, ParamsError, exit_on_error
+from tests.tiny import ROOT
 
 
 def exit_message(error: BaseException) -> str:
@@ -58,3 +62,21 @@ def test_out_of_memory_ends_the_process_with_what_to_do():
     message = exit_message(MemoryError("Unable to allocate 9 TiB"))
     assert message.startswith("train digits: out of memory (Unable to allocate 9 TiB): close other programs")
     assert "out of memory (MemoryError)" in exit_message(MemoryError())
+
+
+@pytest.mark.parametrize("last", ["pass", "raise KeyboardInterrupt"])
+def test_no_garbage_is_looked_for_when_the_process_ends(last):
+    code = f"""
+from bottletop.core.errors import exit_on_error
+class Garbage:
+    def __init__(self):
+        self.itself = self
+    def __del__(self):
+        print("found")
+Garbage()
+with exit_on_error("train digits"):
+    {last}
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    assert done.returncode == (last != "pass")

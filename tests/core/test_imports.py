@@ -44,6 +44,13 @@ def test_garbage_is_not_collected_by_a_process_that_wants_none():
         gc.enable()
 
 
+def test_what_is_imported_in_the_block_is_not_looked_through_for_garbage_afterwards():
+    gc.collect()
+    with quick_imports():
+        kept = [[] for _ in range(1000)]
+    assert not any(each is kept for each in gc.get_objects())
+
+
 def test_track_imports_nothing_that_mlflow_can_do_without():
     code = "import stages.track, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
