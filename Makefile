@@ -9,7 +9,7 @@ export UV_SYSTEM_CERTS ?= true
 export UV_HTTP_TIMEOUT ?= 120
 unexport PYTHONDONTWRITEBYTECODE # set in many containers; each stage would compile its packages anew, for seconds
 PORT ?= 5000
-PARALLEL := -n 3 --dist worksteal
+PARALLEL := -n 3 --dist worksteal # faster than two on two processors, but for the few tests of test-processors
 FEATURES := tests/backbones/test_extractor.py tests/inference/test_export.py # what TensorFlow computes: it reads both variables
 
 .DEFAULT_GOAL := help
